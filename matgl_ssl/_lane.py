@@ -1,0 +1,83 @@
+"""Decides, before matgl is imported, which graph library this process works with.
+
+The installed matgl decides: matgl 4 from 4.1 on speaks PyTorch Geometric (the ``pyg`` lane), matgl 2 from 2.2 on speaks
+DGL (the ``dgl`` lane). MatGL 2 reads its backend from the environment once, when it is imported, so the ``dgl`` lane sets
+it here first.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Literal
+
+from matgl_ssl.errors import LaneError
+
+Lane = Literal["pyg", "dgl"]
+
+_SUPPORTED = (
+    "matgl_ssl works with matgl>=4.1,<5 (PyTorch Geometric, the default: pip install 'matgl>=4.1,<5') "
+    "and with matgl>=2.2,<3 (DGL: pip install 'matgl_ssl[dgl]')"
+)
+
+
+def _matgl_version() -> str:
+    try:
+        return version("matgl")
+    except PackageNotFoundError as err:
+        raise LaneError(f"matgl is not installed. {_SUPPORTED}.") from err
+
+
+def _require_dgl() -> None:
+    if importlib.util.find_spec("dgl") is not None:
+        return
+    if sys.version_info >= (3, 12):
+        raise LaneError(
+            "matgl 2 needs dgl, which is not installed, and dgl 1.1.3 has wheels for Python 3.11 and older only; "
+            f"this is Python {sys.version_info[0]}.{sys.version_info[1]}. Make a Python 3.11 environment and run "
+            "pip install 'matgl_ssl[dgl]' there, or use the default lane here: pip install 'matgl>=4.1,<5'."
+        )
+    raise LaneError(
+        "matgl 2 needs dgl, which is not installed: pip install 'matgl_ssl[dgl]' "
+        "(dgl 1.1.3, which has wheels for Python 3.11 and older only)."
+    )
+
+
+def _select_dgl_backend() -> None:
+    config = sys.modules.get("matgl.config")
+    if config is not None and getattr(config, "BACKEND", None) != "DGL":
+        raise LaneError(
+            "matgl was imported before matgl_ssl and chose another backend than DGL: "
+            "import matgl_ssl before matgl, or set MATGL_BACKEND=DGL."
+        )
+    os.environ["MATGL_BACKEND"] = "DGL"
+    os.environ["DGLBACKEND"] = "pytorch"
+
+
+def decide_lane() -> Lane:
+    """Reads the lane off the installed matgl and, in the DGL lane, points matgl and dgl at each other.
+
+    Returns:
+        ``"pyg"`` or ``"dgl"``.
+
+    Raises:
+        LaneError: If matgl is absent or of an unsupported version, if dgl is missing in the DGL lane, or if matgl was
+            imported earlier with another backend.
+    """
+    found = _matgl_version()
+    match = re.match(r"(\d+)\.(\d+)", found)
+    major, minor = (int(match[1]), int(match[2])) if match else (-1, -1)
+    if major == 4 and minor >= 1:
+        return "pyg"
+    if major == 2 and minor >= 2:
+        _require_dgl()
+        _select_dgl_backend()
+        return "dgl"
+    raise LaneError(f"matgl {found} is installed. {_SUPPORTED}.")
+
+
+LANE: Final[Lane] = decide_lane()
+MATGL_VERSION: Final[str] = _matgl_version()

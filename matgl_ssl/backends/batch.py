@@ -1,0 +1,112 @@
+"""What flows from the graph converters to the encoders: plain tensors, the same in both lanes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class Graph:
+    """One crystal as MatGL's graph converter sees it.
+
+    Attributes:
+        node_type: Positions in the model's element list, shape ``(N,)``, int64.
+        frac_coords: Fractional coordinates, shape ``(N, 3)``.
+        lattice: Lattice vectors as rows in Å, shape ``(3, 3)``.
+        edge_index: Source and destination atom of each edge, shape ``(2, E)``, int64.
+        pbc_offset: Lattice translation of each edge's destination, shape ``(E, 3)``.
+        id: Name of the crystal.
+        atom: What views wrote down about atoms, each of shape ``(N, ...)`` (masks, noise).
+        labels: Labels of the crystal.
+    """
+
+    node_type: Tensor
+    frac_coords: Tensor
+    lattice: Tensor
+    edge_index: Tensor
+    pbc_offset: Tensor
+    id: str = ""
+    atom: dict[str, Tensor] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class CrystalBatch:
+    """Several graphs as one disconnected graph.
+
+    Attributes:
+        node_type: Shape ``(N,)``, int64.
+        frac_coords: Shape ``(N, 3)``.
+        lattice: Shape ``(B, 3, 3)``, Å.
+        edge_index: Shape ``(2, E)``, int64.
+        pbc_offset: Shape ``(E, 3)``.
+        batch: Crystal of each atom, shape ``(N,)``, int64.
+        n_atoms: Atoms of each crystal, shape ``(B,)``, int64.
+        n_edges: Edges of each crystal, shape ``(B,)``, int64.
+        atom: Per-atom notes of the views, each ``(N, ...)``.
+        labels: Scalar labels, each ``(B,)`` float; NaN where a crystal has none.
+        ids: Names of the crystals.
+    """
+
+    node_type: Tensor
+    frac_coords: Tensor
+    lattice: Tensor
+    edge_index: Tensor
+    pbc_offset: Tensor
+    batch: Tensor
+    n_atoms: Tensor
+    n_edges: Tensor
+    atom: dict[str, Tensor]
+    labels: dict[str, Tensor]
+    ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> CrystalBatch:
+        """Return the batch on a device, its floating-point tensors in ``dtype`` if one is given."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {k: move(v) for k, v in value.items()}
+            if not isinstance(value, Tensor):
+                return value
+            return value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+
+        return CrystalBatch(**{f.name: move(getattr(self, f.name)) for f in dataclasses.fields(self)})
+
+    def mean_over_atoms(self, values: Tensor) -> Tensor:
+        """Average per-atom values ``(N, d)`` over each crystal: ``(B, d)``."""
+        total = values.new_zeros(len(self), values.shape[-1]).index_add_(0, self.batch, values)
+        return total / self.n_atoms.to(values.dtype)[:, None]
+
+
+def collate(graphs: Sequence[Graph]) -> CrystalBatch:
+    """Join graphs into a batch; the order of the crystals and of their atoms is kept."""
+    n_atoms = torch.tensor([len(g.node_type) for g in graphs])
+    n_edges = torch.tensor([g.edge_index.shape[1] for g in graphs])
+    first_atom = torch.repeat_interleave(n_atoms.cumsum(0) - n_atoms, n_edges)
+    scalars = {k for g in graphs for k, v in g.labels.items() if v is None or isinstance(v, int | float)}
+    return CrystalBatch(
+        node_type=torch.cat([g.node_type for g in graphs]),
+        frac_coords=torch.cat([g.frac_coords for g in graphs]),
+        lattice=torch.stack([g.lattice for g in graphs]),
+        edge_index=torch.cat([g.edge_index for g in graphs], dim=1) + first_atom,
+        pbc_offset=torch.cat([g.pbc_offset for g in graphs]),
+        batch=torch.repeat_interleave(torch.arange(len(graphs)), n_atoms),
+        n_atoms=n_atoms,
+        n_edges=n_edges,
+        atom={k: torch.cat([g.atom[k] for g in graphs]) for k in graphs[0].atom},
+        labels={k: torch.tensor([_scalar(g.labels.get(k)) for g in graphs], dtype=torch.float64) for k in sorted(scalars)},
+        ids=[g.id for g in graphs],
+    )
+
+
+def _scalar(value: Any) -> float:
+    return float("nan") if value is None else float(value)

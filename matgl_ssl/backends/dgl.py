@@ -1,0 +1,62 @@
+"""The lane of MatGL 2.2 on DGL, for models trained before MatGL 3.0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dgl
+import torch
+from matgl.apps.pes import Potential
+from matgl.ext.pymatgen import Structure2Graph
+from torch import Tensor, nn
+
+from .batch import CrystalBatch, Graph
+from .structure_like import StructureLike
+
+if TYPE_CHECKING:
+    from matgl_ssl.crystals.records import Crystal
+
+
+def make_converter(element_types: tuple[str, ...], cutoff: float) -> Any:
+    """MatGL's own converter from structures to graphs."""
+    return Structure2Graph(element_types=element_types, cutoff=cutoff)
+
+
+def to_graph(crystal: Crystal, converter: Any) -> Graph:
+    """Build a crystal's graph with MatGL's converter."""
+    g, lattice, _ = converter.get_graph(StructureLike(crystal))
+    edge_index = torch.stack(g.edges()).long()
+    node_type = g.ndata["node_type"].long()
+    return Graph(node_type, g.ndata["frac_coords"], lattice[0], edge_index, g.edata["pbc_offset"], crystal.id, {}, crystal.labels)
+
+
+def native(batch: CrystalBatch) -> dgl.DGLGraph:
+    """The batch as the graph object that MatGL's models take, positions not yet computed."""
+    # MatGL's own converter makes int32 graphs, and its three-body code counts on that.
+    source, destination = batch.edge_index.int()
+    g = dgl.graph((source, destination), num_nodes=len(batch.node_type))
+    g.set_batch_num_nodes(batch.n_atoms)
+    g.set_batch_num_edges(batch.n_edges)
+    g.ndata["node_type"] = batch.node_type.int()
+    g.ndata["frac_coords"] = batch.frac_coords
+    g.edata["pbc_offset"] = batch.pbc_offset
+    return g
+
+
+def run_model(model: nn.Module, batch: CrystalBatch, state: Tensor | None) -> Tensor:
+    """One forward pass of a MatGL model. Returns its output as it comes."""
+    g = native(batch)
+    g.ndata["pos"] = torch.einsum("ni,nij->nj", batch.frac_coords, batch.lattice[batch.batch])
+    edge_lattice = batch.lattice[batch.batch[batch.edge_index[0]]]
+    g.edata["pbc_offshift"] = torch.einsum("ei,eij->ej", batch.pbc_offset, edge_lattice)
+    return model(g=g, state_attr=state)
+
+
+def run_potential(potential: Potential, batch: CrystalBatch, state: Tensor | None) -> tuple[Tensor, ...]:
+    """Energies (eV), forces (eV/Å), stresses (GPa, ``(3B, 3)``) of a MatGL ``Potential``."""
+    return potential(native(batch), batch.lattice, state)
+
+
+def atoms_per_graph(g: dgl.DGLGraph) -> Tensor:
+    """Number of atoms of each crystal of a native graph, shape ``(B,)``."""
+    return g.batch_num_nodes()

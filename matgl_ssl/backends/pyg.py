@@ -1,0 +1,64 @@
+"""The default lane: MatGL >= 4.1 on PyTorch Geometric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from matgl.apps.pes import Potential
+from matgl.ext import pymatgen as matgl_pymatgen
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from .batch import CrystalBatch, Graph
+from .structure_like import StructureLike
+
+if TYPE_CHECKING:
+    from matgl_ssl.crystals.records import Crystal
+
+
+def make_converter(element_types: tuple[str, ...], cutoff: float) -> Any:
+    """MatGL's own converter from structures to graphs."""
+    return matgl_pymatgen.Structure2Graph(element_types=element_types, cutoff=cutoff)
+
+
+def to_graph(crystal: Crystal, converter: Any) -> Graph:
+    """Build a crystal's graph with MatGL's converter."""
+    # The GPU neighbour list of nvalchemiops takes a true Structure apart in its own way.
+    structure = crystal.to_structure() if matgl_pymatgen._alchmtk_available else StructureLike(crystal)
+    g, lattice, _ = converter.get_graph(structure)
+    return Graph(g.node_type, g.frac_coords, lattice[0], g.edge_index.long(), g.pbc_offset, crystal.id, {}, crystal.labels)
+
+
+def native(batch: CrystalBatch) -> Batch:
+    """The batch as the graph object that MatGL's models take, positions not yet computed."""
+    ptr = torch.cat([batch.n_atoms.new_zeros(1), batch.n_atoms.cumsum(0)])
+    return Batch(
+        _base_cls=Data,
+        node_type=batch.node_type,
+        frac_coords=batch.frac_coords,
+        edge_index=batch.edge_index,
+        pbc_offset=batch.pbc_offset,
+        num_nodes=len(batch.node_type),
+        batch=batch.batch,
+        ptr=ptr,
+    )
+
+
+def run_model(model: nn.Module, batch: CrystalBatch, state: Tensor | None) -> Tensor:
+    """One forward pass of a MatGL model. Returns its output as it comes."""
+    g = native(batch)
+    g.pos = torch.einsum("ni,nij->nj", batch.frac_coords, batch.lattice[batch.batch])
+    edge_lattice = batch.lattice[batch.batch[batch.edge_index[0]]]
+    g.pbc_offshift = torch.einsum("ei,eij->ej", batch.pbc_offset, edge_lattice)
+    return model(g=g, state_attr=state)
+
+
+def run_potential(potential: Potential, batch: CrystalBatch, state: Tensor | None) -> tuple[Tensor, ...]:
+    """Energies (eV), forces (eV/Å), stresses (GPa, ``(3B, 3)``) of a MatGL ``Potential``."""
+    return potential(native(batch), batch.lattice, state)
+
+
+def atoms_per_graph(g: Batch) -> Tensor:
+    """Number of atoms of each crystal of a native graph, shape ``(B,)``."""
+    return torch.bincount(g.batch, minlength=g.num_graphs) if g.batch is not None else torch.tensor([g.num_nodes])

@@ -1,0 +1,221 @@
+"""Readers: whatever holds crystals, as a ``CrystalDataset``."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import datasets
+import pyarrow.parquet as pq
+from pymatgen.core import Structure
+
+from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
+from matgl_ssl.crystals.files import PARSERS, Entry, atoms_labels, file_kind, row_entry, stem
+from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.crystals.report import Finding
+from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, known_columns
+from matgl_ssl.errors import BadStructureError, DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    One = Crystal | Structure | Atoms
+    Source = One | Iterable[One] | CrystalDataset | datasets.Dataset | str | Path
+
+BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
+_READABLE = f"Readable are {', '.join((*PARSERS, *BUILDERS))} (the first ones also .gz), POSCAR and CONTCAR"
+_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>\w[\w.\[\]:%+-]*))?")
+
+
+def read_crystals(source: Source, *, columns: Sequence[str] | None = None, policy: Policy = "skip") -> CrystalDataset:
+    """Read crystals.
+
+    Tables (Parquet, Arrow, ``save_to_disk`` folders, the hub) stay on disk, memory-mapped; everything else is read into
+    memory. Coordinates are in fractions of the cell, lattices in Å; labels keep the units of the source.
+
+    Args:
+        source: Crystals, pymatgen structures or ASE atoms (one, or an iterable); a table; the path of a CIF, POSCAR,
+            (ext)XYZ, JSON, JSONL, Parquet or Arrow file, of a ``save_to_disk`` folder or of a folder of such files; a
+            glob; or the name of a Hugging Face dataset, ``owner/name`` or ``owner/name:split``. A local path wins.
+        columns: Labels to keep; all by default.
+        policy: Under ``"skip"`` entries that are disordered, not periodic or unreadable go to ``rejected``; under
+            ``"raise"`` the first one stops the reading. Rows of tables are looked at by ``check_dataset`` only.
+
+    Raises:
+        DataError: If there is nothing to read, or a column is missing.
+        BadStructureError: Under ``"raise"``.
+    """
+    if isinstance(source, CrystalDataset):
+        dataset = source
+    elif isinstance(source, datasets.Dataset):
+        dataset = _from_table(source, "datasets.Dataset", policy)
+    elif isinstance(source, datasets.DatasetDict):
+        raise DataError(f"a DatasetDict: choose one of its splits {list(source)}, for example source[{min(source)!r}]")
+    elif isinstance(source, (str, Path)):
+        dataset = _from_path(str(source), columns, policy)
+    else:
+        dataset = _from_objects(source, policy)
+    return dataset if columns is None else dataset.select_labels(columns)
+
+
+def _from_objects(source: One | Iterable[One], policy: Policy) -> CrystalDataset:
+    from ase import Atoms
+
+    kinds = (Crystal, Structure, Atoms)
+    if not isinstance(source, (*kinds, Iterable)):
+        raise DataError(f"cannot read crystals from a {type(source).__name__}")
+    items = [source] if isinstance(source, kinds) else list(source)
+    entries: list[tuple[str, Entry]] = []
+    for index, item in enumerate(items):
+        if not isinstance(item, kinds):
+            raise DataError(f"entry {index} is a {type(item).__name__}; expected a Crystal, Structure or Atoms")
+        labels = atoms_labels(item) if isinstance(item, Atoms) else {}
+        entries.append((getattr(item, "id", "") or str(index), ("", item, labels)))
+    return _collect(entries, "memory", policy)
+
+
+def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> CrystalDataset:
+    path = Path(source)
+    if path.is_dir():
+        if (path / "dataset_dict.json").exists():
+            return _from_table(datasets.load_from_disk(path)["train"], source, policy)
+        if (path / "state.json").exists():
+            return _from_table(datasets.load_from_disk(path), source, policy)
+        hidden = re.compile(r"(^|/)\.")
+        files = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.is_file() and _is_readable(file) and not hidden.search(file.relative_to(path).as_posix())
+        ]
+        if not files:
+            raise DataError(f"{source}: no crystals in this folder. {_READABLE}.")
+        return _from_files(files, path, source, columns, policy)
+    if path.is_file():
+        if not _is_readable(path):
+            raise DataError(f"{source}: cannot read files called *{file_kind(path) or path.name}. {_READABLE}.")
+        return _from_files([path], path.parent, source, columns, policy)
+    if glob.has_magic(source) and (found := sorted(glob.glob(source, recursive=True))):  # noqa: PTH207 - may be absolute
+        files = [Path(name) for name in found if Path(name).is_file() and _is_readable(Path(name))]
+        root = Path(*[part for part in Path(source).parts[: _first_magic(source)]])
+        return _from_files(files, root, source, columns, policy)
+    hub = _HUB_NAME.fullmatch(source)
+    if hub and not _is_readable(path) and not path.parent.is_dir():
+        return _from_hub(hub["name"], hub["split"] or "train", policy)
+    raise DataError(f"{source}: no such file or folder{_nearest(path)}")
+
+
+def _from_files(
+    files: list[Path], root: Path, source: str, columns: Sequence[str] | None, policy: Policy
+) -> CrystalDataset:
+    builders = {BUILDERS.get(file_kind(file), "") for file in files}
+    if len(builders) > 1:
+        raise DataError(
+            f"{source}: holds tables and structure files together; choose some, e.g. with a glob {root}/*.cif"
+        )
+    if builders != {""}:
+        return _from_tables(files, builders.pop(), source, columns, policy)
+    return _collect(
+        ((stem(file.relative_to(root)), entry) for file in files for entry in _entries(file)), source, policy
+    )
+
+
+def _from_tables(
+    files: list[Path], builder: str, source: str, columns: Sequence[str] | None, policy: Policy
+) -> CrystalDataset:
+    options = {}
+    try:
+        if builder == "parquet":
+            available = pq.read_schema(files[0]).names
+            structure = [name for name in (ID_COLUMN, *STRUCTURE_COLUMNS, "structure") if name in available]
+            if columns is not None:
+                options["columns"] = [*structure, *known_columns(columns, available, source)]
+        table = datasets.load_dataset(
+            builder, data_files=[glob.escape(str(file.resolve())) for file in files], split="train", **options
+        )
+    except DataError:
+        raise
+    except Exception as err:  # datasets wraps what pyarrow raises in errors of its own
+        raise DataError(f"{source}: cannot be read as {builder}: {err.__cause__ or err}") from err
+    return _from_table(table, source, policy)
+
+
+def _from_table(table: datasets.Dataset, source: str, policy: Policy) -> CrystalDataset:
+    if not len(table):
+        raise DataError(f"{source}: the table has no rows")
+    if "structure" in table.column_names and "numbers" not in table.column_names:
+        return _collect(((str(i), row_entry(row, "")) for i, row in enumerate(table)), source, policy)
+    return CrystalDataset(table, source=source)
+
+
+def _from_hub(name: str, split: str, policy: Policy) -> CrystalDataset:
+    try:
+        table = datasets.load_dataset(name, split=split)
+    except Exception as err:  # offline, absent, gated, without this split: each has its own class
+        raise DataError(
+            f"{name}: no such path here, and no Hugging Face dataset of this name with a split {split!r} "
+            f"can be reached: {err}"
+        ) from err
+    return _from_table(table, f"{name}:{split}", policy)
+
+
+def _entries(file: Path) -> Iterable[Entry]:
+    """The entries of a structure file; what breaks the file comes as one more entry, the exception."""
+    if not file.stat().st_size:
+        yield "", DataError("the file is empty"), {}
+        return
+    try:
+        yield from PARSERS[file_kind(file)](file)
+    except Exception as err:  # parsers raise whatever they like on what they cannot parse
+        yield "", err, {}
+
+
+def _collect(entries: Iterable[tuple[str, Entry]], source: str, policy: Policy) -> CrystalDataset:
+    crystals: list[Crystal] = []
+    rejected: list[Finding] = []
+    for name, (key, structure, labels) in entries:
+        id_ = str(labels.pop(ID_COLUMN, None) or (f"{name}-{key}" if key else name))
+        try:
+            if isinstance(structure, Exception):
+                raise structure
+            crystals.append(_named(structure, id_, labels))
+        except BadStructureError as err:
+            if policy == "raise":
+                raise
+            rejected.append(Finding(id_, conversion_code(structure), str(err)))
+        except Exception as err:
+            message = f"{id_}: {type(err).__name__}: {err}"
+            if policy == "raise":
+                raise DataError(f"{source}: {message}") from err
+            rejected.append(Finding(id_, "unreadable", message))
+    if not crystals:
+        counts = ", ".join(f"{n} {code}" for code, n in Counter(finding.code for finding in rejected).items())
+        first = f"; for example {rejected[0].message}" if rejected else ""
+        raise DataError(f"{source}: no crystal could be read: {counts or 'nothing was given'}{first}")
+    return CrystalDataset.from_crystals(crystals, source=source, rejected=rejected)
+
+
+def _named(structure: One, id_: str, labels: dict) -> Crystal:
+    if isinstance(structure, Crystal):
+        merged = {**structure.labels, **labels}
+        return Crystal(structure.numbers, structure.frac_coords, structure.lattice, id=id_, labels=merged)
+    return as_crystal(structure, id=id_, labels=labels)
+
+
+def _is_readable(path: Path) -> bool:
+    return file_kind(path) in PARSERS or path.suffix.lower() in BUILDERS
+
+
+def _first_magic(pattern: str) -> int:
+    return next(i for i, part in enumerate(Path(pattern).parts) if glob.has_magic(part))
+
+
+def _nearest(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"; the folder {path.parent} does not exist either"
+    near = difflib.get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else f" in {path.parent}"

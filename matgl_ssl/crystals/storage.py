@@ -1,0 +1,238 @@
+"""Storage: a table of crystals in Arrow, memory-mapped through Hugging Face ``datasets``.
+
+A table has the columns ``numbers`` (N integers), ``frac_coords`` (3N, row-major), ``lattice`` (9, rows in Å), usually
+``material_id``, and any number of label columns. Rows are decoded in batches straight from the Arrow buffers.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets.table import InMemoryTable
+from pymatgen.core import Composition, Element
+
+from matgl_ssl.crystals.arrow import atomic_path, decode, is_list
+from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.crystals.report import Finding
+from matgl_ssl.errors import DataError
+
+ID_COLUMN = "material_id"
+STRUCTURE_COLUMNS = ("numbers", "frac_coords", "lattice")
+LAYOUT = (
+    "numbers: list of N atomic numbers; frac_coords: list of 3N fractional coordinates, row-major; "
+    "lattice: list of 9 values, rows in Å; optionally material_id and label columns"
+)
+_BATCH = 4096
+
+
+class CrystalDataset:
+    """A table of crystals whose rows stay on disk until they are read.
+
+    Attributes:
+        table: The underlying ``datasets.Dataset``; it always has a ``material_id`` column.
+        rejected: What the reader had to leave out, and why.
+        source: Where the crystals came from, for messages and reports.
+    """
+
+    def __init__(self, table: datasets.Dataset, *, source: str, rejected: Sequence[Finding] = ()) -> None:
+        """Wrap a table.
+
+        Raises:
+            DataError: If a structure column is missing.
+        """
+        missing = [name for name in STRUCTURE_COLUMNS if name not in table.column_names]
+        if missing:
+            raise DataError(
+                f"{source}: no column {', '.join(missing)} among {table.column_names}. Expected layout: {LAYOUT}."
+            )
+        if ID_COLUMN not in table.column_names:
+            table = table.add_column(ID_COLUMN, [str(i) for i in range(len(table))])
+        self.table = table
+        self.rejected = tuple(rejected)
+        self.source = source
+        self._arrow = table.with_format("arrow")
+
+    @classmethod
+    def from_crystals(
+        cls, crystals: Iterable[Crystal], *, source: str = "memory", rejected: Sequence[Finding] = ()
+    ) -> CrystalDataset:
+        """Make an in-memory table; labels missing from some crystals become nulls, arrays are stored flat.
+
+        Raises:
+            DataError: If the values of a label are of different kinds.
+        """
+        crystals = list(crystals)
+        columns: dict[str, pa.Array] = {
+            ID_COLUMN: pa.array([c.id or str(i) for i, c in enumerate(crystals)], pa.string()),
+            "numbers": pa.array([c.numbers for c in crystals], pa.list_(pa.int64())),
+            "frac_coords": pa.array([c.frac_coords.ravel() for c in crystals], pa.list_(pa.float64())),
+            "lattice": pa.array([c.lattice.ravel() for c in crystals], pa.list_(pa.float64())),
+        }
+        for name in dict.fromkeys(name for c in crystals for name in c.labels):
+            if name in columns:
+                raise DataError(f"{source}: a label cannot be called {name!r}, which is a structure column")
+            try:
+                columns[name] = pa.array([_storable(c.labels.get(name)) for c in crystals])
+            except pa.ArrowException as err:
+                raise DataError(f"{source}: the values of label {name!r} are of different kinds: {err}") from err
+        return cls(datasets.Dataset(InMemoryTable(pa.table(columns))), source=source, rejected=rejected)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> Crystal:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"crystal {index} of {len(self)}")
+        return self.rows([index % len(self)])[0]
+
+    def __iter__(self) -> Iterator[Crystal]:
+        for start in range(0, len(self), _BATCH):
+            yield from self.rows(range(start, min(start + _BATCH, len(self))))
+
+    def __repr__(self) -> str:
+        return f"CrystalDataset({len(self)} crystals from {self.source}; labels {self.label_names})"
+
+    def rows(self, indices: Sequence[int]) -> list[Crystal]:
+        """Read several crystals at once, in the order of ``indices``.
+
+        Null labels are ``None``; ``forces`` come back as ``(N, 3)`` and nine values of ``stress`` as ``(3, 3)``.
+
+        Raises:
+            DataError: If a row's lists do not fit each other.
+        """
+        if not len(indices):
+            return []
+        batch = self._arrow[indices if isinstance(indices, range) else [int(i) for i in indices]]
+        columns = {name: decode(batch.column(name)) for name in batch.column_names}
+        ids = columns.pop(ID_COLUMN)
+        numbers, frac_coords, lattice = (columns.pop(name) for name in STRUCTURE_COLUMNS)
+        return [
+            _crystal(str(id_), z, x, cell, {name: values[i] for name, values in columns.items()})
+            for i, (id_, z, x, cell) in enumerate(zip(ids, numbers, frac_coords, lattice, strict=True))
+        ]
+
+    @property
+    def ids(self) -> list[str]:
+        """The id of each crystal."""
+        return [str(value) for value in self._chunks(ID_COLUMN).to_pylist()]
+
+    @property
+    def label_names(self) -> list[str]:
+        """The columns beside the id and the structure."""
+        return [name for name in self.table.column_names if name not in (ID_COLUMN, *STRUCTURE_COLUMNS)]
+
+    def column(self, name: str) -> np.ndarray:
+        """One column, shape ``(len(self),)``: numbers with NaN for null, or objects (text, one array per row).
+
+        Raises:
+            DataError: If there is no such column.
+        """
+        chunks = self._chunks(self._known([name])[0])
+        if not is_list(chunks.type):
+            return chunks.to_numpy()
+        values = np.empty(len(self), dtype=object)
+        values[:] = decode(chunks)
+        return values
+
+    def select(self, indices: Sequence[int]) -> CrystalDataset:
+        """The crystals at ``indices``, in that order; ``rejected`` stays behind with the whole."""
+        return CrystalDataset(self.table.select([int(i) for i in indices]), source=self.source)
+
+    def select_labels(self, names: Sequence[str]) -> CrystalDataset:
+        """The same crystals with only these labels.
+
+        Raises:
+            DataError: If there is no such column.
+        """
+        kept = dict.fromkeys((ID_COLUMN, *STRUCTURE_COLUMNS, *self._known(names)))
+        return CrystalDataset(self.table.select_columns(list(kept)), source=self.source, rejected=self.rejected)
+
+    def sizes(self) -> np.ndarray:
+        """Number of atoms of each crystal, shape ``(len(self),)``."""
+        return pc.list_value_length(self._chunks("numbers")).to_numpy()
+
+    def formulas(self) -> list[str]:
+        """Reduced formulas, always from ``numbers``: a ``formula`` column may follow another convention."""
+        formulas: list[str] = []
+        numbers = self._arrow.select_columns(["numbers"])
+        for start in range(0, len(self), _BATCH):
+            rows = decode(numbers[start : start + _BATCH].column("numbers"))
+            formulas += [_reduced_formula(np.sort(z).astype(np.int64).tobytes()) for z in rows]
+        return formulas
+
+    def exclude_formulas(self, formulas: Iterable[str]) -> CrystalDataset:
+        """Leave out every crystal with one of these formulas, for example those of a test set."""
+        unwanted = {Composition(formula).reduced_formula for formula in set(formulas)}
+        keep = [i for i, formula in enumerate(self.formulas()) if formula not in unwanted]
+        return CrystalDataset(self.table.select(keep), source=self.source, rejected=self.rejected)
+
+    def write_parquet(self, path: str | Path) -> Path:
+        """Write the table to one Parquet file, atomically."""
+        with atomic_path(path) as temporary:
+            self.table.to_parquet(str(temporary), compression="zstd")
+        return Path(path)
+
+    def _chunks(self, name: str) -> pa.ChunkedArray:
+        return self._arrow.select_columns([name])[:].column(name)
+
+    def _known(self, names: Sequence[str]) -> list[str]:
+        return known_columns(names, self.table.column_names, self.source)
+
+
+def known_columns(names: Sequence[str], available: Sequence[str], source: str) -> list[str]:
+    """Return ``names`` after checking that each is available.
+
+    Raises:
+        DataError: If one is not; the message names the nearest that is.
+    """
+    for name in names:
+        if name not in available:
+            near = difflib.get_close_matches(name, available, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise DataError(f"{source}: no column {name!r} among {list(available)}{hint}")
+    return list(names)
+
+
+def _crystal(id_: str, numbers: Any, frac_coords: Any, lattice: Any, labels: Mapping[str, Any]) -> Crystal:
+    sizes = [-1 if values is None else len(values) for values in (numbers, frac_coords, lattice)]
+    if sizes[1] != 3 * sizes[0] or sizes[2] != 9:
+        raise DataError(
+            f"{id_}: {sizes[0]} numbers, {sizes[1]} frac_coords and {sizes[2]} lattice values (-1: null) "
+            f"do not make a crystal. Expected layout: {LAYOUT}."
+        )
+    # astype copies: Arrow's buffers are read-only, and a view of one row would keep the whole batch alive.
+    return Crystal(
+        numbers.astype(np.int64),
+        frac_coords.astype(np.float64).reshape(-1, 3),
+        lattice.astype(np.float64).reshape(3, 3),
+        id=id_,
+        labels={name: _shaped(name, value, sizes[0]) for name, value in labels.items()},
+    )
+
+
+def _shaped(name: str, value: Any, n_atoms: int) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    if (name, value.size) in (("forces", 3 * n_atoms), ("stress", 9)):
+        return value.reshape(-1, 3).copy()
+    return value.copy()
+
+
+def _storable(value: Any) -> Any:
+    value = value.tolist() if isinstance(value, np.generic) else value
+    return value.ravel() if isinstance(value, np.ndarray) else value
+
+
+@lru_cache(maxsize=65536)
+def _reduced_formula(sorted_numbers: bytes) -> str:
+    numbers, counts = np.unique(np.frombuffer(sorted_numbers, dtype=np.int64), return_counts=True)
+    amounts = {Element.from_Z(int(z)).symbol: int(n) for z, n in zip(numbers, counts, strict=True)}
+    return Composition(amounts).reduced_formula

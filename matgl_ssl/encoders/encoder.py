@@ -1,0 +1,224 @@
+"""The encoder: a MatGL model seen as something that gives features at every depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from matgl_ssl.backends import CrystalBatch, Graph, Potential, backend
+from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.errors import ModelError
+
+from .architectures import Architecture, architecture_of, bare_model, is_extensive
+
+MASK = "mask"
+"""Key of ``CrystalBatch.atom`` under which a view marks the atoms whose element is hidden, ``(N,)`` bool."""
+
+
+@dataclass(eq=False)
+class Features:
+    """What one pass through the encoder gave. Depth 0 is the embedding, before any message passing.
+
+    Attributes:
+        node: Atom vectors at each depth, each ``(N, d)``.
+        edge: Edge vectors at each depth, each ``(E, d)``.
+        state: Crystal state vectors at each depth, each ``(B, d)``, or None where the model has no state.
+        readout: The crystal vector that the model's readout makes, ``(B, d)``; None if it sums over atoms.
+        output: The model's own output, ``(B,)``.
+        forces: -dE/dx in the output's unit per Å, ``(N, 3)``, when asked for.
+        stresses: (1/V) dE/dstrain in GPa (if the output is in eV), ``(B, 3, 3)``, when asked for.
+    """
+
+    node: list[Tensor]
+    edge: list[Tensor]
+    state: list[Tensor | None]
+    readout: Tensor | None
+    output: Tensor
+    forces: Tensor | None = None
+    stresses: Tensor | None = None
+
+
+class GraphBuilder:
+    """Turns crystals into graphs with MatGL's converter. Small and picklable: this is what loader workers get.
+
+    Args:
+        element_types: Element symbols in the model's order.
+        cutoff: Neighbour cutoff in Å.
+    """
+
+    def __init__(self, element_types: tuple[str, ...], cutoff: float) -> None:
+        self.element_types = tuple(element_types)
+        self.cutoff = float(cutoff)
+        self._converter = backend.make_converter(self.element_types, self.cutoff)
+
+    def __call__(self, crystal: Crystal) -> Graph:
+        return backend.to_graph(crystal, self._converter)
+
+
+class TimesNumberOfAtoms(nn.Module):
+    """An intensive model's output times the number of atoms: an energy whose gradients do not shrink with the cell."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, g: Any, state_attr: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """Run the model on a native graph. Returns ``(B,)``."""
+        counts = backend.atoms_per_graph(g)
+        output = self.model(g=g, state_attr=state_attr).reshape(-1)
+        return output * counts.to(output)
+
+
+class Encoder(nn.Module):
+    """Gives node, edge and crystal features of a MatGL model at every depth; the model itself stays as it is.
+
+    Args:
+        model: An M3GNet or MEGNet, bare or inside a ``Potential`` or ``TransformedTargetModel``.
+
+    Raises:
+        ModelError: If the model is of another architecture.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = bare_model(model)
+        self.architecture: Architecture = architecture_of(self.model)
+        embedding = self.model.embedding.layer_node_embedding
+        self.mask_token = nn.Parameter(embedding.weight.detach().mean(0).clone())
+        self.element_types: tuple[str, ...] = tuple(self.model.element_types)
+        self.cutoff = float(self.model.cutoff)
+        self.n_depths = self.architecture.n_depths(self.model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return self.mask_token.dtype
+
+    @property
+    def node_dim(self) -> int:
+        """Size of the atom vectors at the last depth."""
+        return self._dims()[0]
+
+    @property
+    def edge_dim(self) -> int:
+        """Size of the edge vectors at the last depth."""
+        return self._dims()[1]
+
+    def graph_builder(self) -> GraphBuilder:
+        """The graph builder that fits this model's elements and cutoff."""
+        return GraphBuilder(self.element_types, self.cutoff)
+
+    def forward(
+        self, batch: CrystalBatch, *, state: Tensor | None = None, forces: bool = False, stresses: bool = False
+    ) -> Features:
+        """Encode a batch.
+
+        Args:
+            batch: Crystals. Where ``batch.atom["mask"]`` is true an atom's embedding is replaced by the mask token.
+            state: State attribute of each crystal, for models that take one (default: zeros).
+            forces: Also differentiate the output (times the number of atoms if it is intensive) by positions.
+            stresses: Also differentiate it by strain; implies ``forces``.
+
+        Returns:
+            Features at depths 0 to ``n_depths``.
+        """
+        batch = batch.to(self.mask_token.device, self.dtype)
+        state = self._default_state(len(batch)) if state is None else state.to(self.mask_token.device)
+        with self._masked(batch), self._tapped() as taken:
+            if forces or stresses:
+                with torch.enable_grad(), _double_backward_safe(self.mask_token.device):
+                    output, force, stress, *_ = backend.run_potential(self._potential(stresses), batch, state)
+            else:
+                output, force, stress = backend.run_model(self.model, batch, state), None, None
+        return Features(
+            node=taken["node"],
+            edge=taken["edge"],
+            state=[None if s is None else s.reshape(len(batch), -1) for s in taken["state"]],
+            readout=taken["readout"][0].reshape(len(batch), -1) if taken["readout"] else None,
+            output=output.reshape(-1),
+            forces=force,
+            stresses=stress.reshape(-1, 3, 3) if stresses and stress is not None else None,
+        )
+
+    def _potential(self, stresses: bool) -> nn.Module:
+        energy_model = self.model if is_extensive(self.model) else TimesNumberOfAtoms(self.model)
+        potential = Potential(energy_model, calc_stresses=stresses)
+        return potential.to(self.mask_token.device, self.dtype).train(self.training)
+
+    def _default_state(self, n: int) -> Tensor | None:
+        if getattr(self.model.embedding, "ntypes_state", None):
+            raise ModelError(
+                "This model was trained with a state label for each crystal (a fidelity, for example); "
+                "say which with --state-attr (state_attr=)."
+            )
+        return self.mask_token.new_zeros(n, 2)
+
+    @contextmanager
+    def _masked(self, batch: CrystalBatch) -> Iterator[None]:
+        mask = batch.atom.get(MASK)
+        if mask is None:
+            yield
+            return
+
+        def replace(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+            return torch.where(mask[:, None], self.mask_token.to(output.dtype), output)
+
+        handle = self.model.embedding.layer_node_embedding.register_forward_hook(replace)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def _tapped(self) -> Iterator[dict[str, list[Any]]]:
+        """Collect features by forward hooks, which both lanes call alike, and leave nothing behind in the model."""
+        taken: dict[str, list[Any]] = {kind: [None] * (self.n_depths + 1) for kind in ("node", "edge", "state")}
+        taken["readout"] = []
+        handles = []
+        for module, depth, kinds in self.architecture.taps(self.model):
+
+            def take(_: nn.Module, __: Any, output: Any, depth: int = depth, kinds: tuple[str, ...] = kinds) -> None:
+                outputs = output if isinstance(output, tuple) else (output,)
+                for kind, value in zip(kinds, outputs, strict=True):
+                    taken[kind][depth] = value
+
+            handles.append(module.register_forward_hook(take))
+        head = self.architecture.readout_head(self.model)
+        if head is not None:
+            handles.append(head.register_forward_pre_hook(lambda _, args: taken["readout"].append(args[0])))
+        try:
+            yield taken
+        finally:
+            for handle in handles:
+                handle.remove()
+            # MatGL >= 4 keeps every feature, and with it the autograd graph, on the model: a leak, and no deepcopy.
+            if hasattr(self.model, "feature_dict"):
+                self.model.feature_dict = {}
+
+    def _dims(self) -> tuple[int, int]:
+        """Sizes of node and edge vectors, from a pass over a minimal crystal rather than from guessed attributes."""
+        if not hasattr(self, "_cached_dims"):
+            side = 0.6 * self.cutoff
+            numbers = torch.zeros(1, dtype=torch.long)
+            offsets = torch.cat([torch.eye(3), -torch.eye(3)])
+            batch = CrystalBatch(
+                numbers, torch.zeros(1, 3), side * torch.eye(3)[None], torch.zeros(2, 6, dtype=torch.long), offsets,
+                numbers, torch.ones(1, dtype=torch.long), torch.full((1,), 6), {}, {}, [""],
+            )  # fmt: skip
+            state = None
+            if n_states := getattr(self.model.embedding, "ntypes_state", None):
+                state = torch.zeros(1, dtype=torch.long).clamp(max=n_states - 1)
+            with torch.no_grad():
+                features = self(batch, state=state)
+            self._cached_dims = (features.node[-1].shape[-1], features.edge[-1].shape[-1])
+        return self._cached_dims
+
+
+def _double_backward_safe(device: torch.device) -> Any:
+    # cuDNN's LSTM, in MEGNet's and M3GNet's Set2Set readouts, has no double backward.
+    return torch.backends.cudnn.flags(enabled=False) if device.type == "cuda" else nullcontext()

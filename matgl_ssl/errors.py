@@ -1,0 +1,60 @@
+"""The errors users see. Each message names what is wrong and what to do about it.
+
+``exit_code`` is what the command line returns for it; 2 is argparse's own code for bad usage.
+"""
+
+from __future__ import annotations
+
+
+class MatGLSSLError(Exception):
+    """Base of every error that matgl_ssl raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(MatGLSSLError, ValueError):
+    """A configuration key, option or name is unknown, or has a wrong value."""
+
+    exit_code = 2
+
+
+class DataError(MatGLSSLError, ValueError):
+    """A data source cannot be read, lacks a column, or has nothing left after the checks."""
+
+    exit_code = 3
+
+
+class BadStructureError(DataError):
+    """A crystal that no graph network can be trusted with (see ``matgl_ssl.crystals.checks``)."""
+
+
+class LaneError(MatGLSSLError, RuntimeError):
+    """A model, or an import, belongs to the other graph library (PyG or DGL)."""
+
+    exit_code = 4
+
+
+class ModelError(MatGLSSLError, ValueError):
+    """A model or checkpoint cannot be found, read or trusted, or cannot do what was asked of it."""
+
+    exit_code = 5
+
+
+class RunDirectoryError(MatGLSSLError, ValueError):
+    """A run directory is not empty, not resumable, or belongs to another configuration."""
+
+    exit_code = 6
+
+
+class NonFiniteError(MatGLSSLError, ArithmeticError):
+    """A loss or gradient became NaN or infinite; the offending batch was written down."""
+
+    exit_code = 7
+
+
+class TrainingInterrupted(MatGLSSLError):
+    """Training was stopped by a signal after its state was saved; ``--resume`` goes on exactly."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum

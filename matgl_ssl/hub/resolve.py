@@ -1,0 +1,63 @@
+"""From what a user names to a directory that holds a MatGL model."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from matgl.config import MATGL_CACHE
+
+from matgl_ssl.errors import ModelError
+
+FILES = ("model.pt", "state.pt", "model.json")
+"""The triple that MatGL writes for every model."""
+
+MATGL_ORG = "materialyze"
+"""Hugging Face organisation that MatGL looks bare names up in."""
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w\-.]*(/[\w\-.]+)?")
+
+
+def is_model_directory(path: Path) -> bool:
+    """Whether a directory holds the triple."""
+    return all((path / name).is_file() for name in FILES)
+
+
+def resolve(source: str | Path, *, prefer: Sequence[str] = ("model", "potential", "encoder")) -> Path:
+    """Find the directory of a saved model.
+
+    Args:
+        source: A model directory, a run directory, or a hub name (``owner/name``, or a bare name of MatGL's own),
+            looked up in MatGL's cache first, so that it works offline once downloaded.
+        prefer: Which export of a run directory to take, first one present.
+
+    Raises:
+        ModelError: If there is no such model, with what was looked for and what is near.
+    """
+    path = Path(source)
+    if path.is_dir():
+        if is_model_directory(path):
+            return path
+        for name in prefer:
+            if is_model_directory(path / name):
+                return path / name
+        if (path / "config.yaml").exists():
+            raise ModelError(f"The run in {path} has exported no model: it did not finish. Go on with --resume.")
+        raise ModelError(f"{path} is neither a model directory ({', '.join(FILES)}) nor a run directory.")
+    name = str(source)
+    if not _HUB_NAME.fullmatch(name):
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
+        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
+        raise ModelError(f"There is no model at {source}.{hint}")
+    repo = name if "/" in name else f"{MATGL_ORG}/{name}"
+    try:
+        files = [Path(hf_hub_download(repo, file, cache_dir=str(MATGL_CACHE))) for file in FILES]
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as err:
+        raise ModelError(
+            f"{name!r} is not a local path, not an architecture, and the hub model {repo!r} cannot be had: {err}"
+        ) from err
+    return files[0].parent

@@ -1,0 +1,167 @@
+"""The stamp: what an export says of itself, so that nobody mispredicts with it silently.
+
+MatGL's files do not record the graph library. A bare M3GNet or MEGNet saved by MatGL 2.2 and by 4.1 has the same
+``model.json`` and the same keys, but 3.0 turned the messages round: each loads on the other side and predicts nonsense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from matgl_ssl import __version__
+from matgl_ssl._lane import LANE, MATGL_VERSION
+from matgl_ssl.backends import collate
+from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.encoders import GraphBuilder, bare_model
+from matgl_ssl.errors import LaneError, ModelError
+
+from .output import model_output
+
+KEY = "matgl_ssl"
+"""Where in ``model.json``'s metadata the stamp lies."""
+
+_PREFERRED = ("Na", "Cl", "Si", "O", "Ti", "Sr", "Cu", "Al", "C")
+
+
+def reference_crystals(element_types: tuple[str, ...]) -> list[Crystal]:
+    """Three small crystals (rock salt, fcc, perovskite) out of the elements a model knows."""
+    from pymatgen.core import Element
+
+    known = [e for e in _PREFERRED if e in element_types] or list(element_types)
+    z = [Element(known[i % len(known)]).Z for i in range(3)]
+    half, origin = [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]
+    fcc = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
+    perovskite = [origin, half, [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]
+    return [
+        Crystal(np.array(z[:2]), np.array([origin, half]), 5.6 * fcc, id="rock salt"),
+        Crystal(np.array(z[:1]), np.array([origin]), 4.1 * fcc, id="fcc"),
+        Crystal(np.array([z[0], z[1], *[z[2]] * 3]), np.array(perovskite), 3.9 * np.eye(3), id="perovskite"),
+    ]
+
+
+def predict_references(model: nn.Module, crystals: list[Crystal]) -> list[float]:
+    """What a model says of crystals, in eval mode and without leaving a trace."""
+    bare = bare_model(model)
+    build = GraphBuilder(tuple(bare.element_types), bare.cutoff)
+    state = torch.zeros(len(crystals), dtype=torch.long) if getattr(bare.embedding, "ntypes_state", None) else None
+    was_training = model.training
+    model.eval()
+    try:
+        return model_output(model, collate([build(c) for c in crystals]), state).tolist()
+    finally:
+        model.train(was_training)
+
+
+def make_stamp(model: nn.Module, **facts: Any) -> dict[str, Any]:
+    """The metadata of an export.
+
+    Args:
+        model: The model about to be saved.
+        **facts: What else to say: ``kind``, ``readout``, ``target``, ``unit``, ...
+    """
+    crystals = reference_crystals(tuple(bare_model(model).element_types))
+    values = predict_references(model, crystals)
+    references = [
+        {
+            "id": c.id,
+            "numbers": c.numbers.tolist(),
+            "frac_coords": c.frac_coords.tolist(),
+            "lattice": c.lattice.tolist(),
+            "prediction": value,
+        }
+        for c, value in zip(crystals, values, strict=True)
+    ]
+    versions = {"matgl_ssl": __version__, "matgl": MATGL_VERSION, "torch": torch.__version__.split("+")[0]}
+    return {KEY: {**facts, "graph_library": LANE, "versions": versions, "references": references}}
+
+
+def stamp_of(model_json: Mapping[str, Any]) -> dict[str, Any]:
+    """The stamp in a ``model.json``; empty for a foreign file."""
+    metadata = model_json.get("metadata")
+    stamp = metadata.get(KEY) if isinstance(metadata, Mapping) else None
+    return dict(stamp) if isinstance(stamp, Mapping) else {}
+
+
+def check_lane(name: str, model_json: Mapping[str, Any], trained_with: str | None) -> None:
+    """Refuse a model of the other lane before it is loaded.
+
+    A stamp decides. Without one, signs of an old writer do: MatGL writes ``compile_model`` into a ``Potential`` since
+    4.0, and dropped ``graph_transformations`` before it. Otherwise somebody who knows must say ``trained_with``.
+
+    Raises:
+        LaneError: If the model belongs to the other graph library, or nobody can tell.
+    """
+    stamp = stamp_of(model_json)
+    if stamp:
+        _refuse_other(name, str(stamp.get("graph_library")), f"its stamp says MatGL {stamp['versions']['matgl']}")
+        return
+    signs = _writer_signs(model_json)
+    if signs:
+        library, sign = signs
+        _refuse_other(name, library, sign)
+        if trained_with not in (None, library):
+            raise LaneError(f"{name} was declared as trained with {trained_with}, but {sign}: it is a {library} model.")
+        return
+    if trained_with is None:
+        raise LaneError(
+            f"{name} carries no matgl_ssl stamp, and MatGL's files cannot tell which graph library a bare M3GNet or "
+            "MEGNet was trained with: MatGL 2.2 (DGL) and 4.1 (PyG) write the same model.json and the same keys, yet "
+            "3.0 reversed the messages, so the wrong one loads silently and mispredicts. Say which it was: "
+            "--trained-with pyg (MatGL >= 3 on PyG) or --trained-with dgl (before 3.0, or the DGL backend)."
+        )
+    _refuse_other(name, trained_with, "it was declared so")
+
+
+def _writer_signs(model_json: Mapping[str, Any]) -> tuple[str, str] | None:
+    module, arguments = str(model_json.get("@module", "")), model_json.get("kwargs")
+    arguments = arguments if isinstance(arguments, Mapping) else {}
+    nested = arguments.get("model")
+    inner = nested.get("init_args") if isinstance(nested, Mapping) else None
+    if "dgl" in module or (isinstance(nested, Mapping) and "dgl" in str(nested.get("@module"))):
+        return "dgl", f"its module is {module}"
+    if any(isinstance(a, Mapping) and "graph_transformations" in a for a in (arguments, inner)):
+        return "dgl", "its arguments hold graph_transformations, which MatGL dropped before 3.0"
+    if model_json.get("@class") == "Potential":
+        if "compile_model" in arguments:
+            return "pyg", "its arguments hold compile_model, which MatGL writes since 4.0"
+        return "dgl", "its arguments lack compile_model, which MatGL writes since 4.0: an older MatGL wrote it"
+    return None
+
+
+def _refuse_other(name: str, library: str, reason: str) -> None:
+    if library == LANE:
+        return
+    install = "pip install 'matgl_ssl[dgl]' (MatGL 2.2, Python <= 3.11)" if library == "dgl" else "MatGL >= 4.1"
+    raise LaneError(
+        f"{name} was trained with {library.upper()} ({reason}), and this environment runs MatGL {MATGL_VERSION} on "
+        f"{LANE.upper()}, where it would load silently and mispredict. Use it in an environment with {install}."
+    )
+
+
+def check_references(name: str, model: nn.Module, stamp: Mapping[str, Any]) -> None:
+    """Refuse a stamped model that does not predict what it predicted when it was saved.
+
+    Raises:
+        ModelError: If a reference prediction differs by more than float32 noise.
+    """
+    references = stamp.get("references", [])
+    crystals = [
+        Crystal(np.array(r["numbers"]), np.array(r["frac_coords"]), np.array(r["lattice"]), id=r["id"])
+        for r in references
+    ]
+    if not crystals:
+        return
+    expected = np.array([r["prediction"] for r in references])
+    got = np.array(predict_references(model, crystals))
+    scale = max(float(np.abs(expected).max()), 1e-3)
+    if not np.allclose(got, expected, rtol=0, atol=1e-4 * scale, equal_nan=True):
+        raise ModelError(
+            f"{name} does not predict what it predicted when it was saved: {crystals[0].id} {expected[0]:.6g} then, "
+            f"{got[0]:.6g} now. The files were changed, or this MatGL ({MATGL_VERSION}) computes it differently from "
+            f"the one that saved it ({stamp['versions']['matgl']})."
+        )

@@ -1,0 +1,57 @@
+"""Several pretexts on one encoder, each distinct view encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.views import View
+
+from .pretext import Pretext, PretextOutput
+
+
+class Mixture(nn.Module):
+    """The weighted sum of pretexts.
+
+    Args:
+        pretexts: The pretexts under their names.
+        weights: Weight of each pretext's loss, under the same names.
+    """
+
+    def __init__(self, pretexts: Mapping[str, Pretext], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.pretexts = nn.ModuleDict(pretexts)
+        self.weights = dict(weights)
+        self.views: tuple[View, ...] = tuple(dict.fromkeys(v for p in pretexts.values() for v in p.views.values()))
+        self._forces = {v for p in pretexts.values() for name, v in p.views.items() if name in p.forces}
+
+    @property
+    def trains_output(self) -> bool:
+        """Whether one of the pretexts trains the model's own output."""
+        return any(p.trains_output for p in self.pretexts.values())
+
+    def forward(
+        self, encoder: Encoder, batches: Sequence[CrystalBatch]
+    ) -> tuple[Tensor, dict[str, PretextOutput], Features]:
+        """Encode every view and ask every pretext.
+
+        Args:
+            encoder: The encoder.
+            batches: One batch for each of ``views``, in order.
+
+        Returns:
+            The weighted loss, each pretext's output, and the features of the first view.
+        """
+        batch = dict(zip(self.views, batches, strict=True))
+        features = {view: encoder(batch[view], forces=view in self._forces) for view in self.views}
+        outputs = {
+            name: pretext(
+                {k: features[v] for k, v in pretext.views.items()}, {k: batch[v] for k, v in pretext.views.items()}
+            )
+            for name, pretext in self.pretexts.items()
+        }
+        loss = sum(self.weights[name] * output.loss for name, output in outputs.items())
+        return loss, outputs, features[self.views[0]]

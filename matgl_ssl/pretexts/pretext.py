@@ -1,0 +1,58 @@
+"""The pretext contract: views in, features back, a loss out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.views import View
+
+
+@dataclass(eq=False)
+class PretextOutput:
+    """What a pretext says of a batch.
+
+    Attributes:
+        loss: Scalar to minimise.
+        metrics: Further scalars for the log, detached.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Pretext(nn.Module):
+    """A question put to the encoder that needs no property label.
+
+    A subclass sets ``views`` in its constructor, builds its heads from the encoder's sizes (and does not keep the
+    encoder), and answers ``forward``. It knows tensors only: no graph library, no trainer. Register it under the
+    entry-point group ``matgl_ssl.pretexts``; the constructor's keyword arguments are what a recipe can set.
+
+    Attributes:
+        summary: One line for ``mgl-ssl list pretexts``.
+        views: The views it needs, under names of its own choosing.
+        forces: Names of the views whose output must be differentiated by positions.
+        trains_output: Whether the model's own output is trained (an energy), not only its features.
+    """
+
+    summary: ClassVar[str] = ""
+    trains_output: ClassVar[bool] = False
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.views: Mapping[str, View] = {}
+        self.forces: frozenset[str] = frozenset()
+
+    def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
+        """Score the features of each view.
+
+        Args:
+            features: The encoder's features under the names of ``views``.
+            batch: The batches they were made from, under the same names.
+        """
+        raise NotImplementedError

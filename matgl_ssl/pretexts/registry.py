@@ -1,0 +1,63 @@
+"""Pretexts by name, ours and those of other installed packages, through one entry-point group."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import warnings
+from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.errors import ConfigError
+
+from .pretext import Pretext
+
+GROUP = "matgl_ssl.pretexts"
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
+    """The error for a name nobody knows: the nearest one and all the others."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(name, valid, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"Unknown {kind} {name!r}.{hint} Available: {', '.join(valid) or 'none'}.")
+
+
+def list_pretexts() -> dict[str, type[Pretext]]:
+    """Every pretext installed here. One that cannot be imported is left out, with a warning that names its package."""
+    found: dict[str, type[Pretext]] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+        try:
+            found[point.name] = point.load()
+        except Exception as err:
+            package = point.dist.name if point.dist else "an unknown package"
+            warnings.warn(f"Pretext {point.name!r} of {package} cannot be imported: {err}", stacklevel=2)
+    return found
+
+
+def get_pretext(name: str) -> type[Pretext]:
+    """A pretext's class.
+
+    Raises:
+        ConfigError: If no installed package registers the name.
+    """
+    pretexts = list_pretexts()
+    if name not in pretexts:
+        raise unknown("pretext", name, pretexts)
+    return pretexts[name]
+
+
+def build_pretext(name: str, encoder: Encoder, arguments: Mapping[str, Any]) -> Pretext:
+    """Build a pretext for an encoder.
+
+    Raises:
+        ConfigError: If the name or one of the arguments is unknown.
+    """
+    cls = get_pretext(name)
+    valid = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for argument in arguments:
+        if argument not in valid:
+            raise unknown(f"argument of pretext {name!r}:", argument, valid)
+    return cls(encoder, **arguments)

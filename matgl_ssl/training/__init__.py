@@ -1,0 +1,1 @@
+"""Training on Lightning: pretraining, fine-tuning, and what makes them resume exactly."""

@@ -1,0 +1,80 @@
+"""Save the state of a run so that it can go on exactly, also when somebody stops it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from matgl_ssl.errors import TrainingInterrupted
+
+
+class ResumableCheckpoint(Checkpoint):
+    """Keep ``last.ckpt`` fresh: at each epoch's end, every few minutes, and when SIGINT or SIGTERM arrives.
+
+    A signal lets the step under way finish, saves, and raises ``TrainingInterrupted``. The file is replaced in one
+    move: a crash while writing leaves the previous state.
+
+    Args:
+        path: The checkpoint file.
+        minutes: Longest time between checkpoints within an epoch.
+    """
+
+    def __init__(self, path: Path, *, minutes: float = 5.0) -> None:
+        self.path = path
+        self.seconds = 60 * minutes
+        self._signum: int | None = None
+        self._handlers: dict[int, Any] = {}
+        self._saved = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Listen to signals, in place of Lightning's own handlers."""
+
+        def remember(signum: int, frame: FrameType | None) -> None:
+            if self._signum is not None:  # asked twice: the user does not want to wait for the step
+                raise KeyboardInterrupt
+            self._signum = signum
+
+        try:
+            self._handlers = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: then nobody sends us signals either
+            self._handlers = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        """Save if it is time to; an epoch's last batch waits for the epoch's end, when its metrics are complete."""
+        if trainer.is_last_batch:
+            return
+        if self._signum is not None or time.monotonic() - self._saved > self.seconds:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Save the finished epoch."""
+        self._save(trainer)
+
+    def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Give the signals back."""
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+        self._handlers = {}
+
+    def _save(self, trainer: L.Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()
+        partial = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            os.replace(partial, self.path)
+        self._saved = time.monotonic()
+        if self._signum is not None:
+            name = signal.Signals(self._signum).name
+            raise TrainingInterrupted(
+                f"{name}: stopped at step {trainer.global_step}, saved in {self.path}. "
+                "Run the same command with --resume to go on exactly from there.",
+                self._signum,
+            )

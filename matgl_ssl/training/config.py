@@ -1,0 +1,141 @@
+"""The configuration of a run: one closed schema for YAML files, command-line flags and Python keywords.
+
+Each field is written once, with its default, its meaning and its unit; ``mgl-ssl ... --help`` and the functions'
+signatures are made from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from matgl_ssl.errors import ConfigError
+from matgl_ssl.pretexts.registry import unknown
+
+
+class Config(BaseModel):
+    """Base of all configurations: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def build(cls, *layers: dict[str, Any]) -> Self:
+        """Merge layers, later ones win, and validate.
+
+        Raises:
+            ConfigError: Naming the key, what is wrong with it, and the nearest valid key.
+        """
+        merged = {k: v for layer in layers for k, v in layer.items()}
+        try:
+            return cls(**merged)
+        except ValidationError as err:
+            for problem in err.errors():
+                key = ".".join(map(str, problem["loc"]))
+                if problem["type"] == "extra_forbidden":
+                    raise unknown("option", key, cls.model_fields) from None
+                got = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
+                raise ConfigError(f"{key}: {problem['msg']}{got}.") from None
+            raise
+
+    def to_yaml(self) -> str:
+        """The fully expanded configuration."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: If it is missing, or is not a mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"No configuration file {path}.")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as err:
+        raise ConfigError(f"{path} is not YAML: {err}") from err
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping of options, not {type(content).__name__}.")
+    return content
+
+
+class PretextConfig(Config):
+    """One pretext of a recipe."""
+
+    name: str = Field(description="name of the pretext (see `mgl-ssl list pretexts`)")
+    weight: float = Field(1.0, description="weight of its loss")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="its keyword arguments")
+
+
+class OptimizerConfig(Config):
+    """AdamW and its schedule."""
+
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate after the warm-up")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps spent warming up")
+
+
+class RunConfig(OptimizerConfig):
+    """What pretraining and fine-tuning share."""
+
+    model: str = Field("M3GNet", description="architecture name, saved model, run directory or hub name")
+    model_args: dict[str, Any] = Field(default_factory=dict, description="constructor arguments of a new model")
+    trained_with: Literal["pyg", "dgl"] | None = Field(
+        None, description="graph library that a model without a matgl_ssl stamp was trained with"
+    )
+    data: str = Field("", description="crystals: a file, a folder, a table, or a Hugging Face data set")
+    epochs: int = Field(10, ge=0, description="passes over the training crystals")
+    batch_size: int = Field(64, ge=1, description="crystals in a batch")
+    clip: float = Field(10.0, gt=0, description="largest gradient norm")
+    seed: int = Field(0, ge=0, description="seed of weights, order, splits and views")
+    num_workers: int = Field(0, ge=0, description="processes that build graphs ahead")
+    accelerator: str = Field("auto", description="Lightning's accelerator (cpu, gpu, auto)")
+    devices: int | str = Field("auto", description="Lightning's devices")
+    log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
+    checkpoint_minutes: float = Field(5.0, gt=0, description="longest time between checkpoints")
+    min_distance: float = Field(0.5, ge=0, description="crystals with atoms closer than this are skipped (Å)")
+
+
+class PretrainConfig(RunConfig):
+    """Options of ``pretrain``."""
+
+    recipe: str = Field("masked-atoms", description="recipe name (see `mgl-ssl list recipes`) or YAML file")
+    pretexts: list[PretextConfig] = Field(default_factory=list, description="pretexts and their weights")
+    val_fraction: float = Field(0.05, gt=0, lt=1, description="share of the crystals held out")
+    max_atoms: int | None = Field(None, ge=1, description="leave out larger crystals")
+    n_crystals: int | None = Field(None, ge=1, description="take a random subset of this size")
+    exclude_formulas_of: str | None = Field(
+        None, description="leave out every reduced formula that occurs in these crystals (the downstream task)"
+    )
+
+
+class FinetuneConfig(RunConfig):
+    """Options of ``finetune``."""
+
+    init_from: str | None = Field(None, description="weights to start from: a run directory, saved model or hub name")
+    target: str = Field(description="label column to predict")
+    unit: str | None = Field(None, description="unit of the target, for reports")
+    transform: Literal["log10"] | None = Field(None, description="train on the logarithm of the target")
+    extensive: bool = Field(False, description="the target is a sum over atoms (M3GNet only), e.g. a total energy")
+    readout: Literal["auto", "fresh", "keep"] = Field(
+        "auto", description="keep the loaded readout or start a fresh one; auto keeps a trained one"
+    )
+    freeze: int | None = Field(None, ge=0, description="freeze depths 0 to this one; the readout is always trained")
+    depth_lr_factor: float = Field(1.0, gt=0, le=1, description="learning-rate factor from each depth to the one below")
+    loss: Literal["l1", "l2"] = Field("l1", description="loss on the standardised target")
+    patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better validation loss")
+    selection: Literal["last", "best"] = Field("last", description="export the last weights or the best on validation")
+    split_column: str | None = Field(None, description="column that holds fold numbers; without it folds are random")
+    fold: int = Field(0, description="fold to test on, with --split-column")
+    test_fraction: float = Field(0.1, ge=0, lt=1, description="share of the crystals to test on")
+    val_fraction: float = Field(0.1, ge=0, lt=1, description="share of the remaining crystals to validate on")
+    val_data: str | None = Field(None, description="validation crystals from elsewhere")
+    test_data: str | None = Field(None, description="test crystals from elsewhere")
+    n_train: int | None = Field(None, ge=1, description="reveal only this many labels (training and validation)")
+    epochs: int = Field(100, ge=0, description="passes over the training crystals")
+    batch_size: int = Field(32, ge=1, description="crystals in a batch")

@@ -1,0 +1,200 @@
+"""What pretraining and fine-tuning share: one Lightning module that logs, schedules, and resumes exactly."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from matgl_ssl.backends import CrystalBatch
+
+from .config import OptimizerConfig
+
+
+class Means:
+    """Running means over batches, weighted by crystals, in float64."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, metrics: Mapping[str, Tensor], n: int) -> None:
+        """Add the means of a batch of ``n`` crystals."""
+        self.count += n
+        for name, value in metrics.items():
+            total = n * value.detach().double()
+            self.totals[name] = self.totals[name] + total if name in self.totals else total
+
+    def take(self, prefix: str) -> dict[str, float]:
+        """The means so far, and start anew."""
+        means = {f"{prefix}{name}": float(total) / self.count for name, total in self.totals.items()}
+        self.totals, self.count = {}, 0
+        return means
+
+
+class TrainingModule(L.LightningModule):
+    """Trains whatever ``score`` puts a loss on.
+
+    Checkpoints hold, besides Lightning's, the random states and the running means, so that a run resumed in the middle
+    of an epoch goes on to bit-identical weights and log.
+
+    Args:
+        optimizer: Learning rate, schedule and weight decay.
+        total_steps: Optimiser steps of the whole run.
+        log_every: Steps between rows of the log.
+    """
+
+    def __init__(self, optimizer: OptimizerConfig, *, total_steps: int, log_every: int = 10) -> None:
+        super().__init__()
+        self.optimizer_config = optimizer
+        self.total_steps = total_steps
+        self.log_every = log_every
+        self.ids: list[str] = []
+        self.train_means, self.val_means = Means(), Means()
+        self.epoch_metrics: dict[str, float] = {}
+        self._random_state: dict[str, Any] | None = None
+        self._epoch_start: tuple[float, int] | None = None
+        self._last_metrics: dict[str, Tensor] = {}
+
+    def score(self, batches: list[CrystalBatch]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and metrics of the views of a batch."""
+        raise NotImplementedError
+
+    def parameter_groups(self) -> Iterable[dict[str, Any]]:
+        """Parameters with their learning rates as multiples of the configured one (key ``factor``)."""
+        yield {"params": [p for p in self.parameters() if p.requires_grad], "factor": 1.0}
+
+    def training_step(self, batches: list[CrystalBatch], batch_idx: int) -> Tensor:
+        """One step of Lightning's loop."""
+        self.ids = batches[0].ids
+        if self._epoch_start is None:
+            self._epoch_start = (time.perf_counter(), 0)
+        loss, metrics = self.score(batches)
+        self._last_metrics = {"loss": loss.detach(), **{k: v.detach() for k, v in metrics.items()}}
+        self.train_means.add(self._last_metrics, len(batches[0]))
+        started, n = self._epoch_start
+        self._epoch_start = (started, n + len(batches[0]))
+        rate = self._epoch_start[1] / max(time.perf_counter() - started, 1e-9)
+        bar = {k: v for k, v in self._last_metrics.items() if k.endswith("loss")}
+        self.log_dict({**bar, "structures/s": rate}, prog_bar=True, logger=False, batch_size=len(batches[0]))
+        return loss
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Put the random states of a checkpoint back, after everything Lightning does before the first batch."""
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log a row every ``log_every`` steps."""
+        if self.global_step % self.log_every == 0:
+            row = {k: float(v) for k, v in self._last_metrics.items()}
+            self._log_row({**row, "lr": self.trainer.optimizers[0].param_groups[-1]["lr"]})
+
+    def validation_step(self, batches: list[CrystalBatch], batch_idx: int) -> None:
+        """Score a held-out batch."""
+        loss, metrics = self.score(batches)
+        self.val_means.add({"loss": loss.detach(), **metrics}, len(batches[0]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Average over the held-out crystals."""
+        self.epoch_metrics |= self.val_means.take("val_")
+        self.log("val_loss", self.epoch_metrics["val_loss"], prog_bar=True, logger=False)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's row."""
+        row = {"epoch": self.current_epoch, **self.train_means.take("train_"), **self.epoch_metrics}
+        if self._epoch_start is not None:
+            started, n = self._epoch_start
+            seconds = time.perf_counter() - started
+            row |= {"seconds": seconds, "structures_per_second": n / seconds}
+        self.epoch_metrics, self._epoch_start = {}, None
+        self._log_row(row)
+
+    def _log_row(self, row: Mapping[str, float]) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(dict(row), step=self.global_step)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with one of the schedules of ``OptimizerConfig``, by step."""
+        config = self.optimizer_config
+        groups = [
+            {"params": group["params"], "lr": config.lr * group["factor"]}
+            for group in self.parameter_groups()
+            if group["params"]
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, Schedule(config, self.total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning forgets."""
+        checkpoint["matgl_ssl"] = {
+            "random_state": get_random_state(),
+            "means": {"totals": self.train_means.totals, "count": self.train_means.count},
+            "epoch_metrics": self.epoch_metrics,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        state = checkpoint["matgl_ssl"]
+        self._random_state = state["random_state"]
+        self.train_means.totals, self.train_means.count = state["means"]["totals"], state["means"]["count"]
+        self.epoch_metrics = state["epoch_metrics"]
+
+
+class Schedule:
+    """Learning-rate factor of a step: linear warm-up, then constant or a cosine to zero; picklable.
+
+    Args:
+        config: The optimiser's configuration.
+        total_steps: Optimiser steps of the whole run.
+    """
+
+    def __init__(self, config: OptimizerConfig, total_steps: int) -> None:
+        self.warmup = max(1, round(config.warmup * total_steps))
+        self.total = max(total_steps, self.warmup + 1)
+        self.cosine = config.schedule == "cosine"
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        if not self.cosine:
+            return 1.0
+        progress = min(1.0, (step - self.warmup) / (self.total - self.warmup))
+        return 0.5 * (1.0 + float(np.cos(np.pi * progress)))
+
+
+def get_random_state() -> dict[str, Any]:
+    """States of the global generators as tensors and plain numbers, which a weights-only loader accepts."""
+    version, python, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the global state is what is saved
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "python": [version, list(python), gauss],
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Put back what ``get_random_state`` took."""
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    version, python, gauss = state["python"]
+    random.setstate((version, tuple(python), gauss))
+
+
+def initialise(build: Any, seed: int) -> nn.Module:
+    """Build a module with every random weight a function of the seed."""
+    L.seed_everything(seed, workers=True, verbose=False)
+    return build()

@@ -1,0 +1,53 @@
+"""How good predictions are, in numbers and in a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+
+def scores(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Mean absolute and root-mean-square error, R², and the error of predicting the mean; all in the label's unit.
+
+    Args:
+        labels: Shape ``(n,)``.
+        predictions: Shape ``(n,)``.
+    """
+    errors = predictions - labels
+    spread = float(((labels - labels.mean()) ** 2).sum())
+    return {
+        "mae": float(np.abs(errors).mean()),
+        "rmse": float(np.sqrt((errors**2).mean())),
+        "r2": 1.0 - float((errors**2).sum()) / spread if spread > 0 else float("nan"),
+        "mad": float(np.abs(labels - labels.mean()).mean()),
+        "n": len(labels),
+    }
+
+
+def parity_plot(path: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], label: str) -> None:
+    """Predictions against labels, each part in its colour.
+
+    Args:
+        path: Where the PNG goes.
+        parts: (labels, predictions) of each part.
+        label: Name and unit of the target.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    colours = {"train": "0.75", "val": "tab:orange", "test": "tab:blue"}
+    for name, (labels, predictions) in parts.items():
+        mae = np.abs(predictions - labels).mean()
+        axes.plot(labels, predictions, ".", ms=4, color=colours.get(name), label=f"{name}, MAE {mae:.3g}")
+    both = np.concatenate([np.concatenate(pair) for pair in parts.values()])
+    ends = [float(both.min()), float(both.max())]
+    axes.plot(ends, ends, "k-", lw=0.8)
+    axes.set(xlabel=f"{label}: label", ylabel="prediction", aspect="equal")
+    axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,188 @@
+"""Pretrain an encoder on crystals without labels."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from matgl_ssl.backends import CrystalBatch, Potential
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, is_extensive
+from matgl_ssl.errors import DataError, ModelError
+from matgl_ssl.hub import copy_model, load_model, new_model, save_model, without_dropout
+from matgl_ssl.pretexts import Mixture, build_pretext
+from matgl_ssl.pretexts.registry import get_pretext
+from matgl_ssl.recipes import load_recipe
+
+from .collapse import CollapseMonitor
+from .config import PretrainConfig, read_yaml
+from .data import checked_crystals, describe, fingerprint, random_split, read_source
+from .loader import SeededLoader, ViewDataset
+from .module import TrainingModule, initialise
+from .options import with_options
+from .rundir import RunDirectory
+from .trainer import fit
+
+logger = logging.getLogger(__name__)
+
+
+class PretrainingModule(TrainingModule):
+    """An encoder and the pretexts it answers.
+
+    Args:
+        encoder: The encoder.
+        mixture: The pretexts.
+        **kwargs: As for ``TrainingModule``.
+    """
+
+    def __init__(self, encoder: Encoder, mixture: Mixture, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.mixture = mixture
+        self.crystal_vectors: Tensor = torch.empty(0)
+
+    def score(self, batches: list[CrystalBatch]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mixture's loss, and each pretext's."""
+        batches = [batch.to(self.device) for batch in batches]
+        loss, outputs, features = self.mixture(self.encoder, batches)
+        metrics = {f"{name}/loss": output.loss for name, output in outputs.items()}
+        metrics |= {f"{name}/{k}": v for name, output in outputs.items() for k, v in output.metrics.items()}
+        if not self.training:
+            self.crystal_vectors = batches[0].mean_over_atoms(features.node[-1])
+        return loss, metrics
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What ``pretrain`` leaves behind.
+
+    Attributes:
+        out: The run directory.
+        encoder: Directory of the exported encoder, a plain MatGL model whose readout is untrained.
+        potential: Directory of the exported ``Potential``, when an M3GNet's energy was trained.
+    """
+
+    out: Path
+    encoder: Path
+    potential: Path | None
+
+
+@with_options(PretrainConfig)
+def pretrain(
+    *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
+) -> PretrainResult:
+    """Pretrain a MatGL encoder on crystals without labels.
+
+    Args:
+        data: Crystals: pymatgen structures, ASE atoms, a ``CrystalDataset``, or a path or name (see ``read_crystals``).
+        out: The run directory; must be empty or absent, unless ``resume``.
+        config: YAML file with any of the options below; options given here win over it, and it over the recipe.
+        resume: Go on with the run in ``out``, exactly.
+        **options: The fields of ``PretrainConfig``. ``model`` also takes a MatGL model, which is not changed.
+
+    Returns:
+        Where the exports are.
+
+    Raises:
+        MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
+    """
+    given = {**(read_yaml(config) if config else {}), **options}
+    model = given.get("model")
+    if isinstance(model, nn.Module):
+        given["model"] = type(model).__name__
+    run = RunDirectory(out)
+    stored = run.stored_config() if resume else {}
+    recipe = load_recipe(str(given.get("recipe") or stored.get("recipe") or "masked-atoms"))
+    settings = PretrainConfig.build(stored or recipe, given, {"data": describe(data)})
+    if not settings.pretexts:
+        raise DataError(f"Recipe {settings.recipe!r} names no pretexts.")
+    if resume:
+        checkpoint = run.resume(settings)
+    else:
+        run.refuse_if_used()
+        checkpoint = None
+    base = model if isinstance(model, nn.Module) else None
+    encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
+    crystals = _select(read_source(data, columns=[]), settings)
+    if not resume:
+        run.start(settings)
+    crystals = checked_crystals(crystals, encoder, settings, run)
+    if len(crystals) < 2:
+        raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
+    train_rows, val_rows = random_split(len(crystals), settings.val_fraction, settings.seed)
+    builder = encoder.graph_builder()
+    train = SeededLoader(
+        ViewDataset(crystals.select(train_rows), builder, mixture.views, settings.seed),
+        batch_size=settings.batch_size, seed=settings.seed, shuffle=True, num_workers=settings.num_workers,
+    )  # fmt: skip
+    val = SeededLoader(
+        ViewDataset(crystals.select(val_rows), builder, mixture.views, settings.seed),
+        batch_size=settings.batch_size, seed=settings.seed, shuffle=False, num_workers=settings.num_workers,
+    )  # fmt: skip
+    logger.info(
+        "Pretraining %s on %d crystals (%d held out) with %s.",
+        encoder.architecture.name, len(train_rows), len(val_rows), ", ".join(p.name for p in settings.pretexts),
+    )  # fmt: skip
+    module = PretrainingModule(
+        encoder, mixture, optimizer=settings, total_steps=settings.epochs * len(train), log_every=settings.log_every
+    )
+    facts = {"data": fingerprint(crystals)}
+    fit(module, train, val, config=settings, run=run, checkpoint=checkpoint, facts=facts, callbacks=[CollapseMonitor()])
+    return _export(encoder, mixture, settings, run, len(train_rows))
+
+
+def _build(config: PretrainConfig, model: nn.Module | None) -> Any:
+    """The encoder and its pretexts, in that order of random numbers."""
+    trains_output = any(get_pretext(p.name).trains_output for p in config.pretexts)
+    if model is None and config.model in ARCHITECTURES:
+        energy = (ARCHITECTURES[config.model].energy_arguments or {}) if trains_output else {}
+        model = new_model(config.model, {**energy, **config.model_args})
+    elif model is None:
+        model, _ = load_model(config.model, trained_with=config.trained_with, prefer=("encoder", "potential", "model"))
+    else:
+        model = copy_model(bare_model(model))
+    encoder = Encoder(model)
+    if trains_output and encoder.architecture.energy_arguments and not is_extensive(encoder.model):
+        raise ModelError(
+            f"This recipe trains an energy, a sum over atoms: {encoder.architecture.name} needs is_intensive=False, "
+            "but the model given was built with is_intensive=True. Start from the architecture's name."
+        )
+    names = [p.name for p in config.pretexts]
+    pretexts = {p.name: build_pretext(p.name, encoder, p.arguments) for p in config.pretexts}
+    if len(pretexts) < len(names):
+        raise ModelError(f"A recipe names each pretext once, not {', '.join(names)}.")
+    return encoder, Mixture(pretexts, {p.name: p.weight for p in config.pretexts})
+
+
+def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
+    """The subset the options ask for."""
+    if config.exclude_formulas_of:
+        crystals = crystals.exclude_formulas(read_source(config.exclude_formulas_of, columns=[]).formulas())
+    if config.max_atoms:
+        crystals = crystals.select([i for i, n in enumerate(crystals.sizes()) if n <= config.max_atoms])
+    if config.n_crystals and config.n_crystals < len(crystals):
+        _, rows = random_split(len(crystals), config.n_crystals / len(crystals), config.seed)
+        crystals = crystals.select(rows)
+    return crystals
+
+
+def _export(
+    encoder: Encoder, mixture: Mixture, config: PretrainConfig, run: RunDirectory, n_crystals: int
+) -> PretrainResult:
+    """Write plain MatGL models. An intensive readout was never trained; an M3GNet energy was, in its own unit."""
+    model = without_dropout(encoder.model.to("cpu"))
+    energy = mixture.trains_output and is_extensive(model)
+    facts = {"recipe": config.recipe, "pretexts": [p.name for p in config.pretexts], "n_crystals": n_crystals}
+    path = save_model(model, run.path / "encoder", kind="encoder", readout="untrained", **facts)
+    potential = None
+    if energy:
+        potential = save_model(
+            Potential(model), run.path / "potential", kind="potential", readout="denoising",
+            unit="arbitrary, not eV: trained to restore displaced atoms", **facts,
+        )  # fmt: skip
+    return PretrainResult(run.path, path, potential)

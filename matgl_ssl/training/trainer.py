@@ -1,0 +1,122 @@
+"""The Lightning trainer as both verbs use it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from matgl_ssl.errors import RunDirectoryError
+
+from .checkpointing import ResumableCheckpoint
+from .config import RunConfig
+from .guards import FiniteGuard
+from .loader import SeededLoader
+from .log import MetricsCSV
+from .module import TrainingModule
+from .rundir import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+
+class EpochLines(L.Callback):
+    """One log line an epoch, for terminals and files that cannot show a progress bar."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Say how the epoch went."""
+        shown = {k: f"{float(v):.4g}" for k, v in trainer.callback_metrics.items() if k.endswith(("loss", "/s"))}
+        line = "  ".join(f"{k} {v}" for k, v in shown.items())
+        logger.info("epoch %d/%s  %s", trainer.current_epoch + 1, trainer.max_epochs, line)
+
+
+def fit(
+    module: TrainingModule,
+    train: SeededLoader,
+    val: SeededLoader | None,
+    *,
+    config: RunConfig,
+    run: RunDirectory,
+    checkpoint: Any,
+    facts: dict[str, Any],
+    callbacks: Sequence[L.Callback] = (),
+) -> L.Trainer:
+    """Train, or go on training, until the configured epochs are done.
+
+    Args:
+        module: What to train.
+        train: Training batches.
+        val: Held-out batches, always the same.
+        config: The run's configuration.
+        run: Its directory.
+        checkpoint: Where to go on from; None starts anew.
+        facts: What must be the same when a run is resumed (a fingerprint of the data).
+        callbacks: Further callbacks.
+
+    Raises:
+        RunDirectoryError: If the run to be resumed saw other facts.
+        NonFiniteError: At the first loss or gradient that is not finite.
+        TrainingInterrupted: After a signal, with the state saved.
+    """
+    keep_steps = None
+    if checkpoint is not None:
+        keep_steps = _check_facts(run, facts)
+    else:
+        run.write_json("facts.json", facts)
+    interactive = sys.stderr.isatty()
+    module.resume_facts = facts
+    trainer = L.Trainer(
+        max_epochs=config.epochs,
+        accelerator=config.accelerator,
+        devices=config.devices,
+        default_root_dir=run.path,
+        logger=_loggers(run, keep_steps),
+        gradient_clip_val=config.clip,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if val is not None else 0,
+        enable_model_summary=False,
+        enable_progress_bar=interactive,
+        log_every_n_steps=1,
+        callbacks=[
+            FiniteGuard(run.incidents),
+            *callbacks,
+            TQDMProgressBar() if interactive else EpochLines(),
+            ResumableCheckpoint(run.checkpoint, minutes=config.checkpoint_minutes),
+        ],
+    )
+    with warnings.catch_warnings():
+        # Our loader builds its workers itself, from --num-workers.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        module.train()  # models come loaded in eval mode, and Lightning keeps the mode it finds
+        trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True)
+    return trainer
+
+
+def _check_facts(run: RunDirectory, facts: dict[str, Any]) -> int:
+    import json
+
+    import torch
+
+    stored = json.loads((run.path / "facts.json").read_text())
+    for key, value in facts.items():
+        if stored.get(key) != value:
+            raise RunDirectoryError(
+                f"--resume: the {key} of the run in {run.path} is not that of this one. The data changed since; "
+                f"start another run with --init-from {run.path}."
+            )
+    return int(torch.load(run.checkpoint, map_location="cpu", weights_only=True)["global_step"])
+
+
+def _loggers(run: RunDirectory, keep_steps: int | None) -> list[Logger]:
+    loggers: list[Logger] = [MetricsCSV(run.metrics, keep_steps)]
+    try:
+        loggers.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
+    except ModuleNotFoundError:
+        pass
+    return loggers

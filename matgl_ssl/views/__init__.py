@@ -1,0 +1,9 @@
+"""Views: what of a crystal a pretext shows the encoder, one a file."""
+
+from __future__ import annotations
+
+from .displace_atoms import NOISE, DisplaceAtoms
+from .mask_atoms import MaskAtoms
+from .view import View, sample_generator
+
+__all__ = ["NOISE", "DisplaceAtoms", "MaskAtoms", "View", "sample_generator"]

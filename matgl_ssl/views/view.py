@@ -1,0 +1,43 @@
+"""The view contract: a pure function of a crystal and a random generator."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from matgl_ssl.backends import Graph
+from matgl_ssl.crystals.records import Crystal
+
+
+@dataclass(frozen=True)
+class View:
+    """What a pretext shows the encoder of a crystal. This one shows it as it is.
+
+    Views are frozen dataclasses: two equal views are the same view, and a mixture of pretexts encodes it once.
+    Give ``draw`` different values to draw twice from the same distribution.
+
+    Attributes:
+        draw: Tells apart independent draws of otherwise equal views.
+    """
+
+    draw: int = 0
+
+    def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
+        """Change the crystal before its graph is built. Never change the one given."""
+        return crystal
+
+    def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
+        """Change or annotate the graph just built, in place."""
+        return graph
+
+    @property
+    def stream(self) -> int:
+        """Number of this view's random stream: a sample's randomness is f(seed, epoch, sample, stream) and no more."""
+        return zlib.crc32(repr(self).encode())
+
+
+def sample_generator(seed: int, epoch: int, sample: int, stream: int) -> np.random.Generator:
+    """The random generator of one view of one sample in one epoch, whatever the batch, worker, rank or resume point."""
+    return np.random.default_rng(np.random.SeedSequence([seed, epoch, sample, stream]))

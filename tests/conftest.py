@@ -1,0 +1,79 @@
+"""What every test shares: a quiet, offline environment, the lane, and the evaluation data where there is any."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Read when datasets, huggingface_hub, torch or matplotlib is first imported, so set before anything else is.
+_HF_HOME = tempfile.mkdtemp(prefix="matgl_ssl-hf-")
+os.environ["HF_HOME"] = _HF_HOME
+os.environ["HF_DATASETS_CACHE"] = str(Path(_HF_HOME) / "datasets")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "2")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from matgl_ssl import _lane  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+torch.set_num_threads(2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips, with the reason, what cannot run here: the other lane's tests, GPU tests, tests on absent data."""
+    for item in items:
+        for lane in ("pyg", "dgl"):
+            if item.get_closest_marker(lane) and lane != _lane.LANE:
+                item.add_marker(
+                    pytest.mark.skip(reason=f"for the {lane} lane; this is {_lane.LANE}, matgl {_lane.MATGL_VERSION}")
+                )
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        if item.get_closest_marker("data") and not os.environ.get("MATGL_SSL_DATA"):
+            item.add_marker(pytest.mark.skip(reason=_NO_DATA))
+
+
+_NO_DATA = "set MATGL_SSL_DATA to the directory that holds the evaluation data"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The evaluation data, which is not part of the repository."""
+    value = os.environ.get("MATGL_SSL_DATA")
+    if not value:
+        pytest.skip(_NO_DATA)
+    path = Path(value)
+    if not path.is_dir():
+        pytest.fail(f"MATGL_SSL_DATA is set, but {path} is not a directory")
+    return path
+
+
+@pytest.fixture(scope="session")
+def lane() -> str:
+    """The lane of the installed matgl, ``pyg`` or ``dgl``."""
+    return _lane.LANE
+
+
+@pytest.fixture(scope="session")
+def matgl_only_python() -> str:
+    """A Python that has this lane's matgl and not matgl_ssl (``make test-bare`` makes one)."""
+    value = os.environ.get("MATGL_ONLY_PYTHON")
+    if not value:
+        pytest.skip("set MATGL_ONLY_PYTHON to a Python with matgl and without matgl_ssl (make test-bare does)")
+    return value
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _throw_away_hf_home() -> Iterator[None]:
+    yield
+    shutil.rmtree(_HF_HOME, ignore_errors=True)
