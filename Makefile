@@ -24,7 +24,7 @@ help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
-demo: .venv/.installed ## Pretrain, fine-tune and predict on the embedded demo corpus; ends with a table and a figure
+demo: .venv/.installed ## Pretrain, fine-tune and predict on the built-in demo corpus; ends with a table and a figure
 	$(PY) -m matgl_ssl.demo
 
 .PHONY: test
@@ -38,12 +38,15 @@ test-dgl: .venv-dgl/.installed ## Run the same tests in the DGL lane
 # Exports must load where matgl_ssl is not installed; these tests find that environment in MATGL_ONLY_PYTHON.
 .PHONY: test-bare
 test-bare: .venv/.installed-dev bare ## Test that exports load with matgl alone
-	files=$$(grep -rlEi --include='test_*.py' matgl_only_python tests || true); \
+	@files=$$(grep -rlEi --include='test_*.py' matgl_only_python tests || true); \
 	if [ -n "$$files" ]; then MATGL_ONLY_PYTHON="$(CURDIR)/$(PY_BARE)" $(PY) -m pytest $(PYTEST_FLAGS) $$files; \
 	else echo "no test asks for MATGL_ONLY_PYTHON"; fi
 
 .PHONY: bare
 bare: .venv-matgl/.installed ## Make the environment with matgl alone
+
+.PHONY: environments
+environments: .venv/.installed-dev .venv-dgl/.installed ## Make the environments of both lanes
 
 .PHONY: lint
 lint: .venv/.installed-dev ## Check style, format and types
@@ -54,10 +57,10 @@ lint: .venv/.installed-dev ## Check style, format and types
 # The notebooks are copied first, so that what they write does not land in the checkout.
 .PHONY: notebooks
 notebooks: .venv/.installed-dev ## Execute the notebooks in a temporary folder
-	shopt -s nullglob; books=(notebooks/*.ipynb); \
+	@shopt -s nullglob; books=(notebooks/*.ipynb); \
 	if [ $${#books[@]} -eq 0 ]; then echo "no notebooks"; exit 0; fi; \
 	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; cp "$${books[@]}" "$$work"; \
-	PATH="$(CURDIR)/.venv/bin:$$PATH" JUPYTER_PREFER_ENV_PATH=1 $(PY) -m nbconvert --log-level=WARN --to notebook --execute \
+	PATH="$(CURDIR)/.venv/bin:$$PATH" JUPYTER_PREFER_ENV_PATH=1 $(PY) -m nbconvert --log-level=ERROR --to notebook --execute \
 		--ExecutePreprocessor.timeout=600 --output-dir="$$work/executed" "$$work"/*.ipynb; \
 	echo "executed: $${books[*]}"
 

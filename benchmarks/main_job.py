@@ -4,9 +4,10 @@
     MATGL_SSL_DATA=... python benchmarks/main_job.py run --encoder M3GNet
     python benchmarks/main_job.py report                                     # table and figure from the CSV
 
-``MATGL_SSL_DATA`` holds ``mp37k/train.parquet`` (Materials Project structures as used by CrysXPP, github.com/kdmsit/MEGNet)
-and ``tasks/matbench_phonons.parquet`` (Matbench v0.1 with its official folds). Every cell (encoder, arm, fold, seed) is one
-fine-tuning run; finished ones are rows of ``benchmarks/results/main_job.csv`` and are not run again, interrupted ones resume.
+``MATGL_SSL_DATA`` holds ``mp37k/train.parquet`` (Materials Project structures as used by CrysXPP,
+github.com/kdmsit/MEGNet) and ``tasks/matbench_phonons.parquet`` (Matbench v0.1 with its official folds). Every cell
+(encoder, arm, fold, seed) is one fine-tuning run; finished ones are rows of ``benchmarks/results/main_job.csv`` and are
+not run again, interrupted ones resume.
 """
 
 from __future__ import annotations
@@ -85,7 +86,15 @@ def run(encoder: str, runs: Path, seeds: tuple[int, ...], folds: list[int]) -> N
                     **({"init_from": str(pretrained)} if arm != "scratch" else {}), **FINETUNE[encoder],
                 )  # fmt: skip
                 minutes = round((time.perf_counter() - start) / 60, 2)
-                add(dict(zip(COLUMNS, (TASK, encoder, arm, "all", seed, fold, result.metrics["mae"], minutes), strict=True)))
+                add(
+                    dict(
+                        zip(
+                            COLUMNS,
+                            (TASK, encoder, arm, "all", seed, fold, result.metrics["mae"], minutes),
+                            strict=True,
+                        )
+                    )
+                )
                 logging.info("%s %s seed %d fold %d: MAE %.2f 1/cm", encoder, arm, seed, fold, result.metrics["mae"])
 
 

@@ -28,17 +28,24 @@ _EXPORTS = {
     "read_crystals": "crystals",
 }
 
-__all__ = ["__version__", *_EXPORTS]
-
 if TYPE_CHECKING:
-    from .crystals import CrystalDataset, check_structure, read_crystals
-    from .diagnose import doctor
-    from .encoders import Encoder
-    from .hub import load_model
-    from .inference import embed, predict
-    from .listing import list_encoders, list_pretexts, list_recipes
-    from .training.finetune import finetune
-    from .training.pretrain import pretrain
+    from .crystals import CrystalDataset as CrystalDataset
+    from .crystals import check_structure as check_structure
+    from .crystals import read_crystals as read_crystals
+    from .diagnose import doctor as doctor
+    from .encoders import Encoder as Encoder
+    from .hub import load_model as load_model
+    from .inference import embed as embed
+    from .inference import predict as predict
+    from .listing import list_encoders as list_encoders
+    from .listing import list_pretexts as list_pretexts
+    from .listing import list_recipes as list_recipes
+    from .training.finetune import finetune as finetune
+    from .training.pretrain import pretrain as pretrain
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Decides, before matgl is imported, which graph library this process works with.
 
-The installed matgl decides: matgl 4 from 4.1 on speaks PyTorch Geometric (the ``pyg`` lane), matgl 2 from 2.2 on speaks
-DGL (the ``dgl`` lane). MatGL 2 reads its backend from the environment once, when it is imported, so the ``dgl`` lane sets
-it here first.
+The installed matgl decides: from 4.1 on it speaks PyTorch Geometric (the ``pyg`` lane), from 2.2 and below 3 it speaks
+DGL (the ``dgl`` lane). MatGL 2 reads its backend from the environment once, when it is imported, so the ``dgl`` lane
+sets it here first.
 """
 
 from __future__ import annotations

@@ -66,7 +66,10 @@ def lane() -> str:
 
 @pytest.fixture(scope="session")
 def matgl_only_python() -> str:
-    """A Python that has this lane's matgl and not matgl_ssl (``make test-bare`` makes one)."""
+    """A Python with matgl and without matgl_ssl (``make test-bare`` makes one).
+
+    Run it with ``-I``, which keeps the checkout in the working directory from being imported after all.
+    """
     value = os.environ.get("MATGL_ONLY_PYTHON")
     if not value:
         pytest.skip("set MATGL_ONLY_PYTHON to a Python with matgl and without matgl_ssl (make test-bare does)")

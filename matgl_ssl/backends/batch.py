@@ -103,10 +103,10 @@ def collate(graphs: Sequence[Graph]) -> CrystalBatch:
         n_atoms=n_atoms,
         n_edges=n_edges,
         atom={k: torch.cat([g.atom[k] for g in graphs]) for k in graphs[0].atom},
-        labels={k: torch.tensor([_scalar(g.labels.get(k)) for g in graphs], dtype=torch.float64) for k in sorted(scalars)},
+        labels={k: _scalars([g.labels.get(k) for g in graphs]) for k in sorted(scalars)},
         ids=[g.id for g in graphs],
     )
 
 
-def _scalar(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+def _scalars(values: Sequence[Any]) -> Tensor:
+    return torch.tensor([float("nan") if value is None else float(value) for value in values], dtype=torch.float64)

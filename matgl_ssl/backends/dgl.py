@@ -25,9 +25,15 @@ def make_converter(element_types: tuple[str, ...], cutoff: float) -> Any:
 def to_graph(crystal: Crystal, converter: Any) -> Graph:
     """Build a crystal's graph with MatGL's converter."""
     g, lattice, _ = converter.get_graph(StructureLike(crystal))
-    edge_index = torch.stack(g.edges()).long()
-    node_type = g.ndata["node_type"].long()
-    return Graph(node_type, g.ndata["frac_coords"], lattice[0], edge_index, g.edata["pbc_offset"], crystal.id, {}, crystal.labels)
+    return Graph(
+        node_type=g.ndata["node_type"].long(),
+        frac_coords=g.ndata["frac_coords"],
+        lattice=lattice[0],
+        edge_index=torch.stack(g.edges()).long(),
+        pbc_offset=g.edata["pbc_offset"],
+        id=crystal.id,
+        labels=crystal.labels,
+    )
 
 
 def native(batch: CrystalBatch) -> dgl.DGLGraph:

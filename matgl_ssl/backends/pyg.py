@@ -27,7 +27,15 @@ def to_graph(crystal: Crystal, converter: Any) -> Graph:
     # The GPU neighbour list of nvalchemiops takes a true Structure apart in its own way.
     structure = crystal.to_structure() if matgl_pymatgen._alchmtk_available else StructureLike(crystal)
     g, lattice, _ = converter.get_graph(structure)
-    return Graph(g.node_type, g.frac_coords, lattice[0], g.edge_index.long(), g.pbc_offset, crystal.id, {}, crystal.labels)
+    return Graph(
+        node_type=g.node_type,
+        frac_coords=g.frac_coords,
+        lattice=lattice[0],
+        edge_index=g.edge_index.long(),
+        pbc_offset=g.pbc_offset,
+        id=crystal.id,
+        labels=crystal.labels,
+    )
 
 
 def native(batch: CrystalBatch) -> Batch:

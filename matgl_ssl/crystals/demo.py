@@ -29,8 +29,8 @@ POOLS = tuple(
     for pool in (
         "O S F Cl N Se Br P I Te C H As",
         "Si Al Ge Sn Ga Sb B In",
-        "Mg Ca Fe Ti Na K Li Cu Zn Mn Ni Co Ba Sr Cr V Zr La Y Mo Nb Ag Cd Pb Bi W Pd Pt Rb Au Hf Ta Tl Rh Ce Cs Sc "
-        "Ru Ir Hg Nd Sm Pr Gd Re Be Er Dy Yb Ho Tb Th U Lu Tm Os Eu",
+        """Mg Ca Fe Ti Na K Li Cu Zn Mn Ni Co Ba Sr Cr V Zr La Y Mo Nb Ag Cd Pb Bi W Pd Pt Rb Au Hf Ta Tl Rh Ce Cs Sc
+        Ru Ir Hg Nd Sm Pr Gd Re Be Er Dy Yb Ho Tb Th U Lu Tm Os Eu""",
     )
 )
 MAX_ATOMS = 20

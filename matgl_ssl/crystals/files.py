@@ -107,7 +107,8 @@ def atoms_labels(atoms: Atoms) -> dict[str, Any]:
     from ase.calculators.calculator import PropertyNotImplementedError
     from ase.stress import voigt_6_to_full_3x3_stress
 
-    labels = {k: v for k, v in atoms.info.items() if isinstance(v, (str, bool, int, float, np.generic))}
+    scalars = (str, bool, int, float, np.generic)
+    labels: dict[str, Any] = {k: v for k, v in atoms.info.items() if isinstance(v, scalars)}
     for name in ("energy", "forces", "stress") if atoms.calc is not None else ():
         try:
             value = atoms.calc.get_property(name, atoms, allow_calculation=False)
@@ -115,7 +116,7 @@ def atoms_labels(atoms: Atoms) -> dict[str, Any]:
             continue
         if value is not None:
             labels[name] = float(value) if name == "energy" else np.array(value, dtype=float)
-    if np.shape(labels.get("stress")) == (6,):
+    if np.shape(labels.get("stress", 0.0)) == (6,):
         labels["stress"] = voigt_6_to_full_3x3_stress(labels["stress"])
     return labels
 

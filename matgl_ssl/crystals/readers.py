@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import datasets
 import pyarrow.parquet as pq
@@ -24,8 +24,8 @@ from matgl_ssl.errors import BadStructureError, DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    One = Crystal | Structure | Atoms
-    Source = One | Iterable[One] | CrystalDataset | datasets.Dataset | str | Path
+    One: TypeAlias = Crystal | Structure | Atoms
+    Source: TypeAlias = One | Iterable[One] | CrystalDataset | datasets.Dataset | str | Path
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
 _READABLE = f"Readable are {', '.join((*PARSERS, *BUILDERS))} (the first ones also .gz), POSCAR and CONTCAR"
@@ -101,7 +101,7 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
         return _from_files([path], path.parent, source, columns, policy)
     if glob.has_magic(source) and (found := sorted(glob.glob(source, recursive=True))):  # noqa: PTH207 - may be absolute
         files = [Path(name) for name in found if Path(name).is_file() and _is_readable(Path(name))]
-        root = Path(*[part for part in Path(source).parts[: _first_magic(source)]])
+        root = Path(*Path(source).parts[: _first_magic(source)])
         return _from_files(files, root, source, columns, policy)
     hub = _HUB_NAME.fullmatch(source)
     if hub and not _is_readable(path) and not path.parent.is_dir():
@@ -199,7 +199,7 @@ def _collect(entries: Iterable[tuple[str, Entry]], source: str, policy: Policy) 
     return CrystalDataset.from_crystals(crystals, source=source, rejected=rejected)
 
 
-def _named(structure: One, id_: str, labels: dict) -> Crystal:
+def _named(structure: One, id_: str, labels: dict[str, Any]) -> Crystal:
     if isinstance(structure, Crystal):
         merged = {**structure.labels, **labels}
         return Crystal(structure.numbers, structure.frac_coords, structure.lattice, id=id_, labels=merged)

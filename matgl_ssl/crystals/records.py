@@ -96,8 +96,8 @@ class Crystal:
         if not all(atoms.pbc):
             raise BadStructureError(
                 f"{id or atoms.get_chemical_formula()}: periodic along {list(map(bool, atoms.pbc))} only. "
-                "matgl_ssl reads crystals; put a slab or molecule in a periodic cell with vacuum (atoms.center(vacuum=10); "
-                "atoms.pbc = True)."
+                "matgl_ssl reads crystals; put a slab or molecule in a periodic cell with vacuum "
+                "(atoms.center(vacuum=10); atoms.pbc = True)."
             )
         cell = np.array(atoms.cell[:], dtype=float)
         if abs(np.linalg.det(cell)) < 1e-12:

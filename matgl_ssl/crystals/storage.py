@@ -100,7 +100,7 @@ class CrystalDataset:
     def __repr__(self) -> str:
         return f"CrystalDataset({len(self)} crystals from {self.source}; labels {self.label_names})"
 
-    def rows(self, indices: Sequence[int]) -> list[Crystal]:
+    def rows(self, indices: Sequence[int] | np.ndarray) -> list[Crystal]:
         """Read several crystals at once, in the order of ``indices``.
 
         Null labels are ``None``; ``forces`` come back as ``(N, 3)`` and nine values of ``stress`` as ``(3, 3)``.
@@ -142,7 +142,7 @@ class CrystalDataset:
         values[:] = decode(chunks)
         return values
 
-    def select(self, indices: Sequence[int]) -> CrystalDataset:
+    def select(self, indices: Sequence[int] | np.ndarray) -> CrystalDataset:
         """The crystals at ``indices``, in that order; ``rejected`` stays behind with the whole."""
         return CrystalDataset(self.table.select([int(i) for i in indices]), source=self.source)
 
@@ -177,7 +177,7 @@ class CrystalDataset:
     def write_parquet(self, path: str | Path) -> Path:
         """Write the table to one Parquet file, atomically."""
         with atomic_path(path) as temporary:
-            self.table.to_parquet(str(temporary), compression="zstd")
+            self.table.to_parquet(str(temporary))
         return Path(path)
 
     def _chunks(self, name: str) -> pa.ChunkedArray:

@@ -52,8 +52,9 @@ def _m3gnet_taps(model: Any) -> list[Tap]:
 
 
 def _megnet_taps(model: Any) -> list[Tap]:
-    inputs = [(model.node_encoder, 0, ("node",)), (model.edge_encoder, 0, ("edge",)), (model.state_encoder, 0, ("state",))]
-    return [*inputs, *((block, k, ("edge", "node", "state")) for k, block in enumerate(model.blocks, start=1))]
+    encoders = {"node": model.node_encoder, "edge": model.edge_encoder, "state": model.state_encoder}
+    blocks = [(block, k, ("edge", "node", "state")) for k, block in enumerate(model.blocks, start=1)]
+    return [*((module, 0, (kind,)) for kind, module in encoders.items()), *blocks]
 
 
 M3GNET = Architecture(
@@ -68,7 +69,7 @@ M3GNET = Architecture(
     ),
     readout_modules=("readout", "final_layer"),
     readout_head=lambda model: model.final_layer if model.is_intensive else None,
-    last_linear=lambda model: model.final_layer.last_linear if model.is_intensive else model.final_layer.gated.layers[-1],
+    last_linear=lambda m: m.final_layer.last_linear if m.is_intensive else m.final_layer.gated.layers[-1],
     energy_arguments={"is_intensive": False},
 )
 

@@ -57,6 +57,7 @@ class GraphBuilder:
         self._converter = backend.make_converter(self.element_types, self.cutoff)
 
     def __call__(self, crystal: Crystal) -> Graph:
+        """Build a crystal's graph."""
         return backend.to_graph(crystal, self._converter)
 
 
@@ -133,6 +134,8 @@ class Encoder(nn.Module):
             if forces or stresses:
                 with torch.enable_grad(), _double_backward_safe(self.mask_token.device):
                     output, force, stress, *_ = backend.run_potential(self._potential(stresses), batch, state)
+                if not is_extensive(self.model):
+                    output = output.reshape(-1) / batch.n_atoms
             else:
                 output, force, stress = backend.run_model(self.model, batch, state), None, None
         return Features(

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from .copies import copy_model, without_dropout
 from .load import load_model, new_model
-from .output import model_output
+from .output import evaluating, model_output
 from .resolve import resolve
 from .save import save_model
 
-__all__ = ["copy_model", "load_model", "model_output", "new_model", "resolve", "save_model", "without_dropout"]
+__all__ = [
+    "copy_model",
+    "evaluating",
+    "load_model",
+    "model_output",
+    "new_model",
+    "resolve",
+    "save_model",
+    "without_dropout",
+]

@@ -29,5 +29,5 @@ def copy_model(model: Any, *, fresh: Sequence[str] = (), **changes: Any) -> Any:
 
 def without_dropout(model: Any) -> nn.Module:
     """A copy with dropout 0: MatGL loads in train mode, and its ``predict_structure`` never calls ``eval()``."""
-    changes = {"dropout": 0.0} if model._init_args.get("dropout") else {}
+    changes: dict[str, Any] = {"dropout": 0.0} if model._init_args.get("dropout") else {}
     return copy_model(model, **changes).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,19 +13,22 @@ from typing import Any
 import matgl
 import numpy as np
 import torch
+from matgl import models
 from matgl.data import transformer
 from numpy._core.multiarray import _reconstruct
 from torch import nn
 
 from matgl_ssl._lane import LANE
 from matgl_ssl.encoders import ARCHITECTURES
-from matgl_ssl.errors import ModelError
+from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.pretexts.registry import unknown
 
 from .resolve import resolve
 from .stamp import check_lane, check_references, stamp_of
 
-_TRUSTED = ("matgl.models", "matgl.apps.pes", "matgl.apps._pes", "matgl.data.transformer", "matgl.layers", "matgl_ssl.")
+_TRUSTED_MODULE = re.compile(r"matgl\.(models|apps)(\.\w+)?")
+_TRUSTED_CLASSES = {"Potential", *(name for name, cls in vars(models).items() if isinstance(cls, type))}
+"""MatGL builds whatever class a file names, with the arguments the file names: only its own models are let through."""
 
 
 def load_model(
@@ -36,7 +40,8 @@ def load_model(
     """Load a model in eval mode.
 
     Args:
-        source: A MatGL model (returned as it is), a model directory, a run directory, or a hub name.
+        source: A MatGL model (returned as it is), a model directory, a run directory, a hub name, or an architecture's
+            name (random weights, drawn from torch's global generator).
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         prefer: Which export of a run directory to take.
 
@@ -45,29 +50,31 @@ def load_model(
 
     Raises:
         ModelError: If there is none, or it cannot be read or trusted.
-        LaneError: If it belongs to the other graph library.
+        LaneError: If it belongs to the other graph library, or nobody can tell.
+        ConfigError: If ``trained_with`` is neither.
     """
+    if trained_with not in (None, "pyg", "dgl"):
+        raise unknown("graph library in trained_with:", str(trained_with), ("pyg", "dgl"))
     if isinstance(source, nn.Module):
         return source, {}
-    path = resolve(source, prefer=prefer)
+    if source in ARCHITECTURES and not Path(source).is_dir():
+        return new_model(str(source)).eval(), {"kind": "encoder", "readout": "untrained"}
+    path, name = resolve(source, prefer=prefer), str(source)
+    model_json = _read_json(path / "model.json")
+    _check_class(name, model_json)
+    check_lane(name, model_json, trained_with)
     try:
-        model_json = json.loads((path / "model.json").read_text())
-    except ValueError as err:
-        raise ModelError(f"{path / 'model.json'} is not JSON: {err}") from err
-    _check_class(str(source), model_json)
-    check_lane(str(source), model_json, trained_with)
-    try:
-        with _safe_globals():
-            _check_classes(str(source), torch.load(path / "model.pt", map_location="cpu", weights_only=True))
-            model: nn.Module = matgl.load_model(path)
+        model = _load_checked(name, path)
+        stamp = stamp_of(model_json)
+        check_references(name, model, stamp)
     except ModelError:
         raise
-    except Exception as err:
+    except Exception as err:  # truncated, foreign or tampered files break anywhere, as anything
         cause = err.__cause__ or err
-        raise ModelError(f"MatGL {matgl.__version__} cannot load {source}: {type(cause).__name__}: {cause}") from err
-    model.eval()
-    stamp = stamp_of(model_json)
-    check_references(str(source), model, stamp)
+        raise ModelError(
+            f"MatGL {matgl.__version__} cannot load {name}: {type(cause).__name__}: {cause} "
+            "The files are incomplete or were changed; fetch or export them again."
+        ) from err
     return model, stamp
 
 
@@ -75,7 +82,7 @@ def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modul
     """Build an architecture with random weights.
 
     Raises:
-        ConfigError: If the architecture or an argument is unknown.
+        ConfigError: If the architecture or an argument is unknown, or has a value MatGL does not take.
     """
     if name not in ARCHITECTURES:
         raise unknown("architecture", name, ARCHITECTURES)
@@ -84,7 +91,10 @@ def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modul
     for argument in arguments or {}:
         if argument not in valid:  # MatGL's **kwargs would swallow it
             raise unknown(f"argument of {name}:", argument, valid)
-    model = cls(**(arguments or {}))
+    try:
+        model: Any = cls(**(arguments or {}))
+    except Exception as err:  # MatGL checks its arguments nowhere in particular
+        raise ConfigError(f"{name} cannot be built with {dict(arguments or {})}: {type(err).__name__}: {err}") from err
     if LANE == "dgl" and name == "M3GNet":
         # MatGL 2.2 builds the blocks from a set, in the order of their addresses: draw their weights again, in order.
         for module in (*model.three_body_interactions.modules(), *model.graph_layers.modules()):
@@ -93,12 +103,35 @@ def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modul
     return model
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise ModelError(f"{path} is not JSON: {err}. Fetch or export the model again.") from err
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} does not describe a MatGL model. Fetch or export the model again.")
+    return content
+
+
+def _load_checked(name: str, path: Path) -> nn.Module:
+    """Load with MatGL what torch's restricted unpickler has read before: MatGL 2.2 itself unpickles without limits."""
+    with _safe_globals():
+        _check_classes(name, torch.load(path / "model.pt", map_location="cpu", weights_only=True))
+        weights = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        model: nn.Module = matgl.load_model(path).eval()
+    missing = sorted({key for key, _ in model.named_parameters()} - set(weights))
+    if missing:  # MatGL 2.2 leaves them random without a word
+        raise ModelError(f"{name}: state.pt lacks {len(missing)} of the model's weights, {missing[0]} for one.")
+    return model
+
+
 def _check_class(name: str, node: Mapping[str, Any]) -> None:
-    module = str(node.get("@module"))
-    if not module.startswith(_TRUSTED):
+    module, cls = str(node.get("@module")), str(node.get("@class"))
+    if not _TRUSTED_MODULE.fullmatch(module) or cls not in _TRUSTED_CLASSES:
         raise ModelError(
-            f"{name} asks for the class {module}.{node.get('@class')}, which is not MatGL's. It was not loaded: "
-            "a model file can name any class of any installed package and have it built."
+            f"{name} asks for the class {module}.{cls}, which is not a model of MatGL's. It was not loaded: "
+            "a model file can name any class of any installed package and have it built. If you trust it, build the "
+            "model in Python and pass the instance."
         )
 
 
@@ -116,5 +149,7 @@ def _check_classes(name: str, node: Any) -> None:
 def _safe_globals() -> AbstractContextManager[Any]:
     """What MatGL's files may hold besides tensors: numpy arrays, and MatGL's own target transformers."""
     scalars = [getattr(np.dtypes, f"{kind}DType") for kind in ("Float32", "Float64", "Int32", "Int64")]
-    transformers = [cls for _, cls in inspect.getmembers(transformer, inspect.isclass) if cls.__module__ == transformer.__name__]
+    transformers = [
+        cls for _, cls in inspect.getmembers(transformer, inspect.isclass) if cls.__module__ == transformer.__name__
+    ]
     return torch.serialization.safe_globals([np.ndarray, np.dtype, _reconstruct, *scalars, *transformers])

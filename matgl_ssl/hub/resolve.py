@@ -32,7 +32,8 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = ("model", "potential"
 
     Args:
         source: A model directory, a run directory, or a hub name (``owner/name``, or a bare name of MatGL's own),
-            looked up in MatGL's cache first, so that it works offline once downloaded.
+            looked up in MatGL's cache first, so that it works offline once downloaded (and stays what it was:
+            ``matgl.clear_cache()`` makes room for a newer one).
         prefer: Which export of a run directory to take, first one present.
 
     Raises:
@@ -49,15 +50,31 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = ("model", "potential"
             raise ModelError(f"The run in {path} has exported no model: it did not finish. Go on with --resume.")
         raise ModelError(f"{path} is neither a model directory ({', '.join(FILES)}) nor a run directory.")
     name = str(source)
-    if not _HUB_NAME.fullmatch(name):
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
-        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
-        raise ModelError(f"There is no model at {source}.{hint}")
+    if not _HUB_NAME.fullmatch(name) or (path.parent != Path() and path.parent.is_dir()):
+        raise ModelError(f"There is no model at {source}.{_near(path)}")
     repo = name if "/" in name else f"{MATGL_ORG}/{name}"
     try:
-        files = [Path(hf_hub_download(repo, file, cache_dir=str(MATGL_CACHE))) for file in FILES]
+        files = _from_hub(repo)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as err:
         raise ModelError(
-            f"{name!r} is not a local path, not an architecture, and the hub model {repo!r} cannot be had: {err}"
+            f"{name!r} is not a local path and not an architecture, and the hub model {repo!r} cannot be had: "
+            f"{err}{_near(path)}"
         ) from err
+    if len({file.parent for file in files}) > 1:
+        raise ModelError(f"The hub model {repo!r} changed while it was fetched. Try again.")
     return files[0].parent
+
+
+def _from_hub(repo: str) -> list[Path]:
+    cache = str(MATGL_CACHE)
+    try:
+        return [Path(hf_hub_download(repo, file, cache_dir=cache, local_files_only=True)) for file in FILES]
+    except LocalEntryNotFoundError:
+        return [Path(hf_hub_download(repo, file, cache_dir=cache)) for file in FILES]
+
+
+def _near(path: Path) -> str:
+    """What may have been meant instead of a path that does not exist."""
+    names = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" Did you mean {path.parent / near[0]}?" if near else ""

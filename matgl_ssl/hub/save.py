@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ def save_model(model: nn.Module, path: Path, **facts: Any) -> Path:
         shutil.rmtree(leftover, ignore_errors=True)
     model.save(partial, metadata=make_stamp(model, **facts))  # type: ignore[operator]
     if path.exists():
-        os.replace(path, old)
-    os.replace(partial, path)
+        path.replace(old)
+    partial.replace(path)
     shutil.rmtree(old, ignore_errors=True)
     return path

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from matgl_ssl import __version__
-from matgl_ssl._lane import LANE, MATGL_VERSION
+from matgl_ssl._lane import LANE, MATGL_VERSION, Lane
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.encoders import GraphBuilder, bare_model
 from matgl_ssl.errors import LaneError, ModelError
 
-from .output import model_output
+from .output import evaluating, model_output
 
 KEY = "matgl_ssl"
 """Where in ``model.json``'s metadata the stamp lies."""
@@ -49,12 +49,8 @@ def predict_references(model: nn.Module, crystals: list[Crystal]) -> list[float]
     bare = bare_model(model)
     build = GraphBuilder(tuple(bare.element_types), bare.cutoff)
     state = torch.zeros(len(crystals), dtype=torch.long) if getattr(bare.embedding, "ntypes_state", None) else None
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         return model_output(model, collate([build(c) for c in crystals]), state).tolist()
-    finally:
-        model.train(was_training)
 
 
 def make_stamp(model: nn.Module, **facts: Any) -> dict[str, Any]:
@@ -81,56 +77,84 @@ def make_stamp(model: nn.Module, **facts: Any) -> dict[str, Any]:
 
 
 def stamp_of(model_json: Mapping[str, Any]) -> dict[str, Any]:
-    """The stamp in a ``model.json``; empty for a foreign file."""
+    """The stamp in a ``model.json``; empty for a foreign file.
+
+    Raises:
+        ModelError: If there is a stamp that lacks what every stamp has.
+    """
     metadata = model_json.get("metadata")
     stamp = metadata.get(KEY) if isinstance(metadata, Mapping) else None
-    return dict(stamp) if isinstance(stamp, Mapping) else {}
+    if stamp is None:
+        return {}
+    try:
+        whole = stamp["graph_library"] in ("pyg", "dgl") and str(stamp["versions"]["matgl"]) and stamp["references"]
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise ModelError(
+            f"The matgl_ssl stamp in model.json (metadata/{KEY}) is damaged. Export the model again, or remove the "
+            "stamp and declare the graph library with --trained-with."
+        )
+    return dict(stamp)
 
 
 def check_lane(name: str, model_json: Mapping[str, Any], trained_with: str | None) -> None:
     """Refuse a model of the other lane before it is loaded.
 
-    A stamp decides. Without one, signs of an old writer do: MatGL writes ``compile_model`` into a ``Potential`` since
-    4.0, and dropped ``graph_transformations`` before it. Otherwise somebody who knows must say ``trained_with``.
+    A stamp decides. Without one, signs of the writer do: MatGL 3.0 dropped ``graph_transformations``, and since 4.0
+    ``compile_model`` is among the arguments of a ``Potential``. Otherwise somebody who knows must say ``trained_with``.
 
     Raises:
         LaneError: If the model belongs to the other graph library, or nobody can tell.
+        ModelError: If the stamp is damaged.
     """
     stamp = stamp_of(model_json)
-    if stamp:
-        _refuse_other(name, str(stamp.get("graph_library")), f"its stamp says MatGL {stamp['versions']['matgl']}")
-        return
-    signs = _writer_signs(model_json)
-    if signs:
-        library, sign = signs
+    said = (
+        (stamp["graph_library"], f"its stamp says MatGL {stamp['versions']['matgl']}") if stamp else _signs(model_json)
+    )
+    if said:
+        library, sign = said
         _refuse_other(name, library, sign)
         if trained_with not in (None, library):
             raise LaneError(f"{name} was declared as trained with {trained_with}, but {sign}: it is a {library} model.")
         return
+    if LANE == "pyg" and _is_old_potential(model_json):
+        raise LaneError(
+            f"{name} is a Potential written before MatGL 4.0 (its arguments lack compile_model), most likely on DGL, "
+            f"and MatGL {MATGL_VERSION} would load it silently and mispredict. Use it in an environment with "
+            "pip install 'matgl_ssl[dgl]' (MatGL 2.2, Python <= 3.11) and --trained-with dgl."
+        )
     if trained_with is None:
         raise LaneError(
-            f"{name} carries no matgl_ssl stamp, and MatGL's files cannot tell which graph library a bare M3GNet or "
-            "MEGNet was trained with: MatGL 2.2 (DGL) and 4.1 (PyG) write the same model.json and the same keys, yet "
-            "3.0 reversed the messages, so the wrong one loads silently and mispredicts. Say which it was: "
-            "--trained-with pyg (MatGL >= 3 on PyG) or --trained-with dgl (before 3.0, or the DGL backend)."
+            f"{name} carries no matgl_ssl stamp, and MatGL's files cannot tell which graph library a model was trained "
+            "with: MatGL 2.2 (DGL) and 4.1 (PyG) write the same model.json and the same keys for a bare M3GNet or "
+            "MEGNet, yet 3.0 reversed the messages, so the wrong one loads silently and mispredicts. Say which it was: "
+            "--trained-with pyg (MatGL >= 3 on PyG) or --trained-with dgl (before 3.0)."
         )
     _refuse_other(name, trained_with, "it was declared so")
 
 
-def _writer_signs(model_json: Mapping[str, Any]) -> tuple[str, str] | None:
-    module, arguments = str(model_json.get("@module", "")), model_json.get("kwargs")
+def _signs(model_json: Mapping[str, Any]) -> tuple[Lane, str] | None:
+    """The graph library that a foreign file gives away, and by what."""
+    arguments = model_json.get("kwargs")
     arguments = arguments if isinstance(arguments, Mapping) else {}
     nested = arguments.get("model")
-    inner = nested.get("init_args") if isinstance(nested, Mapping) else None
-    if "dgl" in module or (isinstance(nested, Mapping) and "dgl" in str(nested.get("@module"))):
-        return "dgl", f"its module is {module}"
+    nested = nested if isinstance(nested, Mapping) else {}
+    for module in (str(model_json.get("@module")), str(nested.get("@module"))):
+        if "dgl" in module:
+            return "dgl", f"its module is {module}"
+    inner = nested.get("init_args")
     if any(isinstance(a, Mapping) and "graph_transformations" in a for a in (arguments, inner)):
-        return "dgl", "its arguments hold graph_transformations, which MatGL dropped before 3.0"
-    if model_json.get("@class") == "Potential":
-        if "compile_model" in arguments:
-            return "pyg", "its arguments hold compile_model, which MatGL writes since 4.0"
-        return "dgl", "its arguments lack compile_model, which MatGL writes since 4.0: an older MatGL wrote it"
+        return "dgl", "its arguments hold graph_transformations, which MatGL dropped in 3.0"
+    if model_json.get("@class") == "Potential" and "compile_model" in arguments:
+        return "pyg", "its arguments hold compile_model, which MatGL writes since 4.0"
     return None
+
+
+def _is_old_potential(model_json: Mapping[str, Any]) -> bool:
+    # MatGL 3.0 (PyG) left no sign either, so in the DGL lane this admits nothing: there it must be declared.
+    arguments = model_json.get("kwargs")
+    return model_json.get("@class") == "Potential" and "compile_model" not in (arguments or {})
 
 
 def _refuse_other(name: str, library: str, reason: str) -> None:
@@ -149,13 +173,13 @@ def check_references(name: str, model: nn.Module, stamp: Mapping[str, Any]) -> N
     Raises:
         ModelError: If a reference prediction differs by more than float32 noise.
     """
-    references = stamp.get("references", [])
+    if not stamp:
+        return
+    references = stamp["references"]
     crystals = [
         Crystal(np.array(r["numbers"]), np.array(r["frac_coords"]), np.array(r["lattice"]), id=r["id"])
         for r in references
     ]
-    if not crystals:
-        return
     expected = np.array([r["prediction"] for r in references])
     got = np.array(predict_references(model, crystals))
     scale = max(float(np.abs(expected).max()), 1e-3)

@@ -35,7 +35,8 @@ class DerivativeDenoising(Pretext):
         sign: ``"restoring"``, towards the crystal at rest, or ``"published"``.
         scale: Divide the target by nothing, by sigma or by sigma² (the Gaussian score).
         remove_com: Take the mean displacement of each crystal out of the target.
-        topology: Build the graph after displacing (``"rebuild"``, as published) or keep the edges at rest (``"clean"``).
+        topology: Build the graph after displacing (``"rebuild"``, as published) or keep the edges at rest
+            (``"clean"``).
     """
 
     summary: ClassVar[str] = "an energy whose forces point displaced atoms back (-dE/dx against the noise)"

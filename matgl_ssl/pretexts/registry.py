@@ -7,7 +7,9 @@ import inspect
 import warnings
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError
@@ -53,11 +55,20 @@ def build_pretext(name: str, encoder: Encoder, arguments: Mapping[str, Any]) -> 
     """Build a pretext for an encoder.
 
     Raises:
-        ConfigError: If the name or one of the arguments is unknown.
+        ConfigError: If the name or one of the arguments is unknown, or an argument does not fit its annotation.
     """
     cls = get_pretext(name)
     valid = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for argument in arguments:
         if argument not in valid:
             raise unknown(f"argument of pretext {name!r}:", argument, valid)
-    return cls(encoder, **arguments)
+    hints = get_type_hints(cls.__init__)
+    return cls(encoder, **{k: _fitting(f"{name}: {k}", v, hints.get(k, Any)) for k, v in arguments.items()})
+
+
+def _fitting(what: str, value: Any, kind: Any) -> Any:
+    """The value as the annotation wants it: YAML reads 1e-1 as text."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as err:
+        raise ConfigError(f"{what}: {err.errors()[0]['msg']} (got {value!r}).") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -18,8 +19,8 @@ from matgl_ssl.errors import TrainingInterrupted
 class ResumableCheckpoint(Checkpoint):
     """Keep ``last.ckpt`` fresh: at each epoch's end, every few minutes, and when SIGINT or SIGTERM arrives.
 
-    A signal lets the step under way finish, saves, and raises ``TrainingInterrupted``. The file is replaced in one
-    move: a crash while writing leaves the previous state.
+    A signal lets the step under way finish, saves, and raises ``TrainingInterrupted``; a second one, a second later or
+    more, does not wait. The file is replaced in one move: a crash while writing leaves the previous state.
 
     Args:
         path: The checkpoint file.
@@ -30,21 +31,22 @@ class ResumableCheckpoint(Checkpoint):
         self.path = path
         self.seconds = 60 * minutes
         self._signum: int | None = None
-        self._handlers: dict[int, Any] = {}
         self._saved = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Listen to signals, in place of Lightning's own handlers."""
+        """Listen to signals. Lightning puts back every handler it found, these two included, when training ends."""
+        first = 0.0
 
         def remember(signum: int, frame: FrameType | None) -> None:
-            if self._signum is not None:  # asked twice: the user does not want to wait for the step
+            nonlocal first
+            if self._signum is None:
+                self._signum, first = signum, time.monotonic()
+            elif time.monotonic() - first > 1:  # `timeout` and terminals send the same one twice at once
                 raise KeyboardInterrupt
-            self._signum = signum
 
-        try:
-            self._handlers = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: then nobody sends us signals either
-            self._handlers = {}
+        if threading.current_thread() is threading.main_thread():  # nobody else may listen
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signum, remember)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Save if it is time to; an epoch's last batch waits for the epoch's end, when its metrics are complete."""
@@ -58,10 +60,9 @@ class ResumableCheckpoint(Checkpoint):
         self._save(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Give the signals back."""
-        for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
-        self._handlers = {}
+        """Pass on a signal that came after the last checkpoint."""
+        if self._signum is not None:
+            signal.raise_signal(self._signum)
 
     def _save(self, trainer: L.Trainer) -> None:
         for logger in trainer.loggers:

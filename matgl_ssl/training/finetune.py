@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import csv
+import io
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,9 @@ from torch.nn import functional
 
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.encoders import Encoder, bare_model, depth_of_parameter, is_extensive
-from matgl_ssl.errors import ConfigError, DataError, ModelError
-from matgl_ssl.hub import copy_model, load_model, model_output, new_model, save_model, without_dropout
+from matgl_ssl.encoders import Encoder, depth_of_parameter
+from matgl_ssl.errors import ConfigError, DataError
+from matgl_ssl.hub import model_output, save_model, without_dropout
 from matgl_ssl.views import View
 
 from .config import FinetuneConfig, read_yaml
@@ -30,7 +32,8 @@ from .module import TrainingModule, initialise
 from .options import with_options
 from .parity import parity_plot, scores
 from .rundir import RunDirectory
-from .splits import Splits, split
+from .splits import split
+from .start import Start, start
 from .target import UNITS, Standardisation, transformed
 from .trainer import fit
 
@@ -97,6 +100,14 @@ class FinetuningModule(TrainingModule):
         return loss(errors, torch.zeros_like(errors)), {"mae": mae}
 
 
+class Patience(EarlyStopping):
+    """Early stopping that also holds in a run that is resumed after it was over."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Do not begin another epoch."""
+        trainer.should_stop = self.wait_count >= self.patience
+
+
 def summed_references(references: Tensor | None, batch: CrystalBatch) -> Tensor | float:
     """Sum of the elements' offsets over each crystal, ``(B,)``."""
     if references is None:
@@ -127,26 +138,37 @@ def finetune(
         MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
     """
     given = {**(read_yaml(config) if config else {}), **options}
-    sources = {k: given.get(k) for k in ("init_from", "val_data", "test_data")}
-    named = {k: describe(v) for k, v in sources.items() if v is not None}
     run = RunDirectory(out)
     stored = run.stored_config() if resume else {}
+    sources = {k: given.get(k, stored.get(k)) for k in ("init_from", "val_data", "test_data")}
+    named = {k: describe(v) for k, v in sources.items() if v is not None}
     settings = FinetuneConfig.build(stored, given, named, {"data": describe(data)})
     if not resume:
         run.refuse_if_used()
     if (settings.patience or settings.selection == "best") and not (settings.val_fraction or settings.val_data):
         raise ConfigError("--patience and --selection best need validation crystals: set --val-fraction or --val-data.")
     checkpoint = run.resume(settings) if resume else None
-    model, references, keep = initialise(lambda: _start(settings, sources["init_from"]), settings.seed)
-    encoder = Encoder(model)
+    begin = initialise(lambda: start(settings, sources["init_from"]), settings.seed)
+    encoder = Encoder(begin.model)
     columns = [settings.target, *([settings.split_column] if settings.split_column else [])]
     crystals = _labelled(read_source(data, columns=columns), settings)
+    others = {
+        name: _labelled(read_source(sources[f"{name}_data"], columns=[settings.target]), settings)
+        for name in ("val", "test")
+        if sources[f"{name}_data"] is not None
+    }
+    split(crystals, settings, **others)  # what is wrong with the split is said before the directory is made
     if not resume:
         run.start(settings)
-    splits = _split(crystals, encoder, settings, run, sources)
-    standardisation = _standardise(splits.train, encoder, settings, references, keep)
-    if keep:
-        standardisation.unfold_from(encoder.model)
+    crystals = checked_crystals(crystals, encoder, settings, run)
+    others = {
+        name: checked_crystals(part, encoder, settings, run, name=f"skipped-{name}_data.json")
+        for name, part in others.items()
+    }
+    splits = split(crystals, settings, **others)
+    standardisation = _standardise(splits.train, begin, settings)
+    if begin.keep:
+        standardisation.unfold_from(begin.model)
     loaders = {
         name: SeededLoader(
             GraphDataset(part, encoder.graph_builder(), [View()], settings.seed, target=settings.target,
@@ -162,47 +184,15 @@ def finetune(
         encoder.architecture.name, len(splits.train), settings.target, len(splits.val), len(splits.test),
         f"from {settings.init_from}" if settings.init_from else "from scratch",
     )  # fmt: skip
-    module = FinetuningModule(
-        encoder, standardisation, settings, total_steps=settings.epochs * len(loaders["train"])
-    )
+    module = FinetuningModule(encoder, standardisation, settings, total_steps=settings.epochs * len(loaders["train"]))
     facts = {"data": fingerprint(splits.train), "validation data": fingerprint(splits.val)}
     fit(module, loaders["train"], loaders.get("val"), config=settings, run=run, checkpoint=checkpoint, facts=facts,
         callbacks=_callbacks(settings, run))  # fmt: skip
     return _export(module, settings, run, loaders)
 
 
-def _start(config: FinetuneConfig, init_from: Any) -> tuple[Any, Tensor | None, bool]:
-    """The model to train, the element references it came with, and whether its readout is kept."""
-    if init_from is None:
-        fresh = new_model(config.model, _readout_arguments(config.model, config) | config.model_args)
-        return fresh, None, False
-    loaded, stamp = load_model(init_from, trained_with=config.trained_with, prefer=("encoder", "model", "potential"))
-    model = bare_model(loaded)
-    trained = stamp.get("readout", "trained") == "trained"
-    keep = config.readout == "keep" or (config.readout == "auto" and trained)
-    if config.readout == "auto" and is_extensive(model) != config.extensive:
-        keep = False
-    if keep and stamp.get("readout") == "untrained":
-        raise ModelError(f"The readout of {config.init_from} is untrained; there is nothing to keep (--readout fresh).")
-    if keep:
-        refs = getattr(loaded, "element_refs", None)
-        return copy_model(model), None if refs is None else refs.property_offset.double(), True
-    encoder = Encoder(model)
-    arguments = _readout_arguments(encoder.architecture.name, config)
-    return copy_model(model, fresh=encoder.architecture.readout_modules, **arguments), None, False
-
-
-def _readout_arguments(architecture: str, config: FinetuneConfig) -> dict[str, Any]:
-    """Constructor arguments that make a readout of the target's kind."""
-    if architecture == "M3GNet":
-        return {"is_intensive": not config.extensive}
-    if config.extensive:
-        raise ModelError(f"{architecture}'s output is intensive: it cannot predict {config.target} as a sum over atoms.")
-    return {}
-
-
 def _labelled(crystals: CrystalDataset, config: FinetuneConfig) -> CrystalDataset:
-    """The crystals that have the target."""
+    """The crystals that have the target, and can be trained on it."""
     labels = crystals.column(config.target)
     if labels.dtype.kind not in "fiub":
         raise DataError(f"The target {config.target!r} is not a number for each crystal.")
@@ -212,41 +202,32 @@ def _labelled(crystals: CrystalDataset, config: FinetuneConfig) -> CrystalDatase
     if not has.all():
         logger.warning("%d of %d crystals have no %s and are left out.", (~has).sum(), len(has), config.target)
         crystals = crystals.select(np.flatnonzero(has))
+    _transformed_labels(crystals, config)
     return crystals
 
 
-def _split(
-    crystals: CrystalDataset, encoder: Encoder, config: FinetuneConfig, run: RunDirectory, sources: dict[str, Any]
-) -> Splits:
-    crystals = checked_crystals(crystals, encoder, config, run)
-    others = {}
-    for name in ("val_data", "test_data"):
-        if sources[name] is not None:
-            labelled = _labelled(read_source(sources[name], columns=[config.target]), config)
-            others[name] = checked_crystals(labelled, encoder, config, run, name=f"skipped-{name}.json")
-    return split(crystals, config, others.get("val_data"), others.get("test_data"))
+def _transformed_labels(crystals: CrystalDataset, config: FinetuneConfig) -> np.ndarray:
+    return transformed(crystals.column(config.target).astype(float), config.transform, crystals.ids)
 
 
-def _standardise(
-    train: CrystalDataset, encoder: Encoder, config: FinetuneConfig, references: Tensor | None, keep: bool
-) -> Standardisation:
-    labels = transformed(train.column(config.target).astype(float), config.transform, train.ids)
-    if keep:
-        return Standardisation.keep(labels, references, per_atom=config.extensive)
+def _standardise(train: CrystalDataset, begin: Start, config: FinetuneConfig) -> Standardisation:
+    labels = _transformed_labels(train, config)
     if not config.extensive:
-        return Standardisation.fit(labels)
-    index = {symbol: i for i, symbol in enumerate(encoder.element_types)}
+        return Standardisation.keep(labels) if begin.keep else Standardisation.fit(labels)
+    index = {symbol: i for i, symbol in enumerate(begin.model.element_types)}
     compositions = np.zeros((len(train), len(index)))
     for row, crystal in enumerate(train):
         for symbol in crystal.symbols:
             compositions[row, index[symbol]] += 1
+    if begin.keep:
+        return Standardisation.keep_extensive(labels, compositions, begin.references)
     return Standardisation.fit_extensive(labels, compositions)
 
 
 def _callbacks(config: FinetuneConfig, run: RunDirectory) -> list[L.Callback]:
     callbacks: list[L.Callback] = []
     if config.patience:
-        callbacks.append(EarlyStopping("val_loss", patience=config.patience))
+        callbacks.append(Patience("val_loss", patience=config.patience))
     if config.selection == "best":
         callbacks.append(
             ModelCheckpoint(
@@ -267,9 +248,7 @@ def _export(
     module.standardisation.fold_into(model)
     references = module.standardisation.references
     if config.extensive:
-        n = len(module.encoder.element_types)
-        offsets = torch.zeros(n) if references is None else references
-        model = Potential(model, element_refs=offsets.float().numpy())
+        model = Potential(model, element_refs=None if references is None else references.float().numpy())
     unit = config.unit or UNITS.get(config.target, "")
     target = {
         "name": config.target, "unit": unit, "transform": config.transform, "extensive": config.extensive,
@@ -279,7 +258,8 @@ def _export(
     table = _predictions(model, config, loaders)
     run.write_text("predictions.csv", _csv(table))
     metrics = {name: scores(*_columns(table, name)) for name in loaders}
-    run.write_json("metrics.json", metrics)
+    finite = {name: {k: v if math.isfinite(v) else None for k, v in part.items()} for name, part in metrics.items()}
+    run.write_json("metrics.json", finite)  # JSON has no NaN
     shown = "test" if "test" in metrics else "val" if "val" in metrics else "train"
     parity_plot(run.figures / "parity.png", {n: _columns(table, n) for n in loaders}, f"{config.target} ({unit})")
     return FinetuneResult(run.path, path, metrics[shown])
@@ -306,6 +286,8 @@ def _columns(table: list[tuple[str, str, float, float]], part: str) -> tuple[np.
 
 
 def _csv(table: list[tuple[str, str, float, float]]) -> str:
-    lines = ["id,split,target,prediction"]
-    lines += [f"{json.dumps(i) if ',' in i else i},{part},{y:.9g},{v:.9g}" for i, part, y, v in table]
-    return "\n".join(lines) + "\n"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "split", "target", "prediction"])
+    writer.writerows([i, part, f"{y:.9g}", f"{v:.9g}"] for i, part, y, v in table)
+    return text.getvalue()

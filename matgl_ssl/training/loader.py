@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -88,6 +89,12 @@ def collate_views(samples: Sequence[list[Graph]]) -> list[CrystalBatch]:
     return [collate(graphs) for graphs in zip(*samples, strict=True)]
 
 
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C and job schedulers signal the whole process group: workers go on, so that the step can finish."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 class SeededLoader:
     """A resumable stream of batches; Lightning saves and restores it through ``state_dict``.
 
@@ -138,6 +145,7 @@ class SeededLoader:
             batch_sampler=self.batches_of_epoch(self.epoch if self.shuffle else 0)[self.batch :],
             num_workers=self.num_workers,
             collate_fn=collate_views,
+            worker_init_fn=_leave_signals_to_the_trainer,
             generator=torch.Generator(),  # DataLoader draws a seed for its workers: not from the global state
         )
         for batch in loader:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.encoders import Encoder
 
 from .config import OptimizerConfig
 
@@ -52,6 +53,7 @@ class TrainingModule(L.LightningModule):
 
     def __init__(self, optimizer: OptimizerConfig, *, total_steps: int, log_every: int = 10) -> None:
         super().__init__()
+        self.encoder: Encoder  # set by subclasses
         self.optimizer_config = optimizer
         self.total_steps = total_steps
         self.log_every = log_every
@@ -61,6 +63,7 @@ class TrainingModule(L.LightningModule):
         self._random_state: dict[str, Any] | None = None
         self._epoch_start: tuple[float, int] | None = None
         self._last_metrics: dict[str, Tensor] = {}
+        self._lr = 0.0
 
     def score(self, batches: list[CrystalBatch]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of the views of a batch."""
@@ -73,6 +76,7 @@ class TrainingModule(L.LightningModule):
     def training_step(self, batches: list[CrystalBatch], batch_idx: int) -> Tensor:
         """One step of Lightning's loop."""
         self.ids = batches[0].ids
+        self._lr = self.trainer.optimizers[0].param_groups[-1]["lr"]
         if self._epoch_start is None:
             self._epoch_start = (time.perf_counter(), 0)
         loss, metrics = self.score(batches)
@@ -91,11 +95,10 @@ class TrainingModule(L.LightningModule):
             set_random_state(self._random_state)
             self._random_state = None
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def log_step(self) -> None:
         """Log a row every ``log_every`` steps."""
         if self.global_step % self.log_every == 0:
-            row = {k: float(v) for k, v in self._last_metrics.items()}
-            self._log_row({**row, "lr": self.trainer.optimizers[0].param_groups[-1]["lr"]})
+            self._log_row({**{k: float(v) for k, v in self._last_metrics.items()}, "lr": self._lr})
 
     def validation_step(self, batches: list[CrystalBatch], batch_idx: int) -> None:
         """Score a held-out batch."""
@@ -139,6 +142,7 @@ class TrainingModule(L.LightningModule):
             "random_state": get_random_state(),
             "means": {"totals": self.train_means.totals, "count": self.train_means.count},
             "epoch_metrics": self.epoch_metrics,
+            "loader": self.trainer.train_dataloader.state_dict(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

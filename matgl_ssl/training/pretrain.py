@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, is_extensive
-from matgl_ssl.errors import DataError, ModelError
+from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model, save_model, without_dropout
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.registry import get_pretext
@@ -94,7 +94,7 @@ def pretrain(
     given = {**(read_yaml(config) if config else {}), **options}
     model = given.get("model")
     if isinstance(model, nn.Module):
-        given["model"] = type(model).__name__
+        given["model"] = describe(model)
     run = RunDirectory(out)
     stored = run.stored_config() if resume else {}
     recipe = load_recipe(str(given.get("recipe") or stored.get("recipe") or "masked-atoms"))
@@ -142,6 +142,10 @@ def _build(config: PretrainConfig, model: nn.Module | None) -> Any:
     if model is None and config.model in ARCHITECTURES:
         energy = (ARCHITECTURES[config.model].energy_arguments or {}) if trains_output else {}
         model = new_model(config.model, {**energy, **config.model_args})
+    elif model is None and config.model.startswith("in memory"):
+        raise ConfigError(
+            f"This run was started from a model {config.model}: resume it in Python, with the same model."
+        )
     elif model is None:
         model, _ = load_model(config.model, trained_with=config.trained_with, prefer=("encoder", "potential", "model"))
     else:

@@ -65,10 +65,16 @@ class Standardisation:
         return cls(scale=_nonzero(float(np.std(rest))), references=torch.tensor(references), per_atom=True)
 
     @classmethod
-    def keep(cls, labels: np.ndarray, references: Tensor | None, per_atom: bool) -> Standardisation:
+    def keep(cls, labels: np.ndarray) -> Standardisation:
         """For a readout that speaks physical units already: a power of two, so that folding is exact both ways."""
-        spread = _nonzero(float(np.std(labels)))
-        return cls(scale=2.0 ** round(float(np.log2(spread))), references=references, per_atom=per_atom)
+        return cls(scale=_power_of_two(float(np.std(labels))))
+
+    @classmethod
+    def keep_extensive(cls, labels: np.ndarray, compositions: np.ndarray, references: Tensor | None) -> Standardisation:
+        """The same for an extensive readout and the element references it came with."""
+        offsets = 0.0 if references is None else compositions @ references.cpu().numpy()
+        spread = float(np.std((labels - offsets) / compositions.sum(1)))
+        return cls(scale=_power_of_two(spread), references=references, per_atom=True)
 
     def to_model(self, labels: Tensor, offsets: Tensor | float = 0.0) -> Tensor:
         """Labels in the model's unit; ``offsets`` are the summed references of each crystal."""
@@ -109,3 +115,7 @@ def transformed(labels: np.ndarray, transform: str | None, ids: list[str]) -> np
 
 def _nonzero(value: float) -> float:
     return value if value > 0 else 1.0
+
+
+def _power_of_two(value: float) -> float:
+    return 2.0 ** round(float(np.log2(_nonzero(value))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import warnings
@@ -9,16 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from matgl_ssl.encoders.acceleration import accelerate
 from matgl_ssl.errors import RunDirectoryError
 
 from .checkpointing import ResumableCheckpoint
 from .config import RunConfig
 from .guards import FiniteGuard
 from .loader import SeededLoader
-from .log import MetricsCSV
+from .log import LogSteps, MetricsCSV
 from .module import TrainingModule
 from .rundir import RunDirectory
 
@@ -65,7 +68,7 @@ def fit(
     """
     keep_steps = None
     if checkpoint is not None:
-        keep_steps = _check_facts(run, facts)
+        keep_steps = _restore_position(run, facts, train)
     else:
         run.write_json("facts.json", facts)
     interactive = sys.stderr.isatty()
@@ -84,6 +87,7 @@ def fit(
         log_every_n_steps=1,
         callbacks=[
             FiniteGuard(run.incidents),
+            LogSteps(),
             *callbacks,
             TQDMProgressBar() if interactive else EpochLines(),
             ResumableCheckpoint(run.checkpoint, minutes=config.checkpoint_minutes),
@@ -93,16 +97,14 @@ def fit(
         # Our loader builds its workers itself, from --num-workers.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        accelerate(module.encoder.model)
         module.train()  # models come loaded in eval mode, and Lightning keeps the mode it finds
         trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True)
     return trainer
 
 
-def _check_facts(run: RunDirectory, facts: dict[str, Any]) -> int:
-    import json
-
-    import torch
-
+def _restore_position(run: RunDirectory, facts: dict[str, Any], train: SeededLoader) -> int:
+    """Check that the data are the run's, put the loader where it stood, and return the step."""
     stored = json.loads((run.path / "facts.json").read_text())
     for key, value in facts.items():
         if stored.get(key) != value:
@@ -110,7 +112,9 @@ def _check_facts(run: RunDirectory, facts: dict[str, Any]) -> int:
                 f"--resume: the {key} of the run in {run.path} is not that of this one. The data changed since; "
                 f"start another run with --init-from {run.path}."
             )
-    return int(torch.load(run.checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    checkpoint = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    train.load_state_dict(checkpoint["matgl_ssl"]["loader"])  # Lightning forgets it at an epoch's end
+    return int(checkpoint["global_step"])
 
 
 def _loggers(run: RunDirectory, keep_steps: int | None) -> list[Logger]:

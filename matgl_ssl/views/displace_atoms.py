@@ -33,8 +33,8 @@ class DisplaceAtoms(View):
     topology: Literal["rebuild", "clean"] = "rebuild"
 
     def __post_init__(self) -> None:
-        if self.sigma <= 0:
-            raise ConfigError(f"sigma must be positive (Å), not {self.sigma}.")
+        if not (isinstance(self.sigma, int | float) and self.sigma > 0):
+            raise ConfigError(f"sigma must be positive (Å), not {self.sigma!r}.")
         if self.topology not in ("rebuild", "clean"):
             raise ConfigError(f"topology must be 'rebuild' or 'clean', not {self.topology!r}.")
 

@@ -28,8 +28,8 @@ class MaskAtoms(View):
     fraction: float = 0.15
 
     def __post_init__(self) -> None:
-        if not 0 < self.fraction < 1:
-            raise ConfigError(f"The fraction of masked atoms must lie between 0 and 1, not {self.fraction}.")
+        if not (isinstance(self.fraction, int | float) and 0 < self.fraction < 1):
+            raise ConfigError(f"The fraction of masked atoms must lie between 0 and 1, not {self.fraction!r}.")
 
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """Write the mask into ``graph.atom["mask"]``, ``(N,)`` bool."""

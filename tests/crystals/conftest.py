@@ -1,22 +1,12 @@
-"""Crystals and folders that the tests share."""
+"""Crystals that the tests share."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
-from matgl_ssl.crystals import Crystal
 from pymatgen.core import Lattice, Structure
 
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    """No test may reach for the network, nor wait for it."""
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+from matgl_ssl.crystals import Crystal
 
 
 @pytest.fixture
@@ -51,15 +41,6 @@ def crystals(nacl, quartz) -> list[Crystal]:
         }
         made.append(Crystal.from_structure(structure, id=f"c-{index}", labels=labels))
     return made
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real tables, when this machine has one."""
-    folder = os.environ.get("MATGL_SSL_DATA")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("needs real data: set MATGL_SSL_DATA to a folder holding mp37k/val.parquet and mlearn/*.extxyz.gz")
-    return Path(folder)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ase.build import molecule
+from pymatgen.core import Lattice, Structure
+
 from matgl_ssl.crystals import (
     CheckReport,
     Crystal,
@@ -21,13 +23,12 @@ from matgl_ssl.crystals import (
 )
 from matgl_ssl.crystals.report import ADVICE
 from matgl_ssl.errors import BadStructureError, DataError
-from pymatgen.core import Lattice, Structure
 
 
 def crystal(lattice, frac_coords=((0, 0, 0),), numbers=None, id="bad") -> Crystal:
     frac_coords = np.array(frac_coords, dtype=float).reshape(-1, 3)
     numbers = np.full(len(frac_coords), 29) if numbers is None else np.array(numbers)
-    lattice = np.eye(3) * lattice if np.isscalar(lattice) else np.array(lattice, dtype=float)
+    lattice = np.diag([lattice] * 3) if np.isscalar(lattice) else np.array(lattice, dtype=float)
     return Crystal(numbers, frac_coords, lattice, id=id)
 
 
@@ -123,7 +124,7 @@ def test_dataset_keeps_the_good_ones(mixed):
 def test_dataset_limits_are_passed_on(mixed):
     _, report = check_dataset(mixed, min_distance=0.1)
     assert "too-close" not in report.counts()
-    with pytest.raises(DataError, match="nothing left of 5 crystals: .*3 too-many-edges"):
+    with pytest.raises(DataError, match=r"nothing left of 5 crystals: .*3 too-many-edges"):
         check_dataset(mixed, max_edges=1)
 
 
@@ -180,8 +181,8 @@ def _seconds(structure) -> float:
     return time.perf_counter() - started
 
 
-def test_real_table(real_data):
-    dataset = read_crystals(real_data / "mp37k" / "val.parquet", columns=[]).select(range(400))
+def test_real_table(data_dir):
+    dataset = read_crystals(data_dir / "mp37k" / "val.parquet", columns=[]).select(range(400))
     kept, report = check_dataset(dataset, cutoff=5.0)
     assert len(kept) >= 399
     assert set(report.counts()) <= {"no-edges"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 from ase.units import GPa
+
 from matgl_ssl.crystals import check_dataset, demo_corpus, demo_task, read_crystals, write_demo
 from matgl_ssl.crystals.demo import MAX_ATOMS, bulk_modulus
 from matgl_ssl.errors import DataError

@@ -13,11 +13,12 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io import read, write
-from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
-from matgl_ssl.errors import BadStructureError, DataError
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
+
+from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
+from matgl_ssl.errors import BadStructureError, DataError
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_a_broken_frame_ends_its_file(tmp_path):
     path = tmp_path / "run.extxyz"
     write(path, frames())
     lines = path.read_text().splitlines()
-    path.write_text("\n".join(lines[:-1] + ["Cu 0.1 not a number"]) + "\n")
+    path.write_text("\n".join([*lines[:-1], "Cu 0.1 not a number"]) + "\n")
     dataset = read_crystals(path)
     assert dataset.ids == ["run-0", "run-1"]
     assert [(f.id, f.code) for f in dataset.rejected] == [("run", "unreadable")]
@@ -223,9 +224,9 @@ def test_raise_policy(folder, name, error):
 
 
 def test_nothing_read_is_an_error(folder):
-    with pytest.raises(DataError, match="no crystal could be read: 1 unreadable; .*the file is empty"):
+    with pytest.raises(DataError, match=r"no crystal could be read: 1 unreadable; .*the file is empty"):
         read_crystals(folder / "empty.cif")
-    with pytest.raises(DataError, match="1 not-periodic; .*vacuum"):
+    with pytest.raises(DataError, match=r"1 not-periodic; .*vacuum"):
         read_crystals(molecule("H2O"))
     with pytest.raises(DataError, match="nothing was given"):
         read_crystals([])
@@ -286,7 +287,7 @@ def test_hub_names_go_to_load_dataset(crystals, monkeypatch, tmp_path):
 def test_an_unreachable_hub_name_says_so(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        DataError, match="no such path here, and no Hugging Face dataset .* split 'train' can be reached"
+        DataError, match=r"no such path here, and no Hugging Face dataset .* split 'train' can be reached"
     ):
         read_crystals("owner/name")
 
@@ -299,8 +300,8 @@ def test_a_local_path_wins_over_the_hub(folder, monkeypatch, tmp_path):
         read_crystals("cifs/deepp")
 
 
-def test_real_frames(real_data):
-    path = real_data / "mlearn" / "Si_test.extxyz.gz"
+def test_real_frames(data_dir):
+    path = data_dir / "mlearn" / "Si_test.extxyz.gz"
     dataset = read_crystals(path)
     atoms = read(path, index=-1)
     crystal = dataset[len(dataset) - 1]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from pymatgen.core import Lattice, Structure
+
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.errors import BadStructureError
-from pymatgen.core import Lattice, Structure
 
 
 def test_structure_and_back_is_exact(quartz):

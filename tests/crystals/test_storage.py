@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
 from matgl_ssl.errors import DataError
 
@@ -41,7 +42,7 @@ def test_table_on_disk_equals_table_in_memory(crystals, mapped, assert_same):
 
 def test_tables_are_memory_mapped(mapped):
     assert mapped.table.cache_files
-    assert isinstance(mapped.table.data.blocks[0][0], datasets.table.MemoryMappedTable)
+    assert isinstance(mapped.table.data, datasets.table.MemoryMappedTable)
 
 
 @pytest.mark.parametrize("order", [[3, 0, 3, 1], range(1, 4), np.array([4, 2]), []])
@@ -173,8 +174,8 @@ def test_writing_is_atomic(dataset, tmp_path, monkeypatch):
     assert [file.name for file in path.parent.iterdir()] == ["t.parquet"]
 
 
-def test_real_table(real_data):
-    path = real_data / "mp37k" / "val.parquet"
+def test_real_table(data_dir):
+    path = data_dir / "mp37k" / "val.parquet"
     dataset = read_crystals(path, columns=["band_gap", "formula"])
     rows = pq.read_table(path).slice(100, 20).to_pylist()
     assert len(dataset) == pq.read_metadata(path).num_rows

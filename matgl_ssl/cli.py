@@ -1,0 +1,252 @@
+"""The command line, ``mgl-ssl``: pretrain and fine-tune MatGL's encoders, and use what came out.
+
+A thin layer: each verb calls the Python function of its name. What is heavy is imported by the verb that needs it, so
+that ``mgl-ssl --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from matgl_ssl.errors import DataError, MatGLSSLError
+from matgl_ssl.flags import add_fields, number_or_text, refuse_unknown
+
+Parser = argparse.ArgumentParser
+
+EXAMPLES = """\
+examples:
+  mgl-ssl pretrain --model M3GNet --recipe masked-atoms --data crystals.parquet --out runs/pre
+  mgl-ssl finetune --init-from runs/pre --data labelled.parquet --target band_gap --out runs/gap
+  mgl-ssl predict  -m runs/gap -i POSCAR
+  mgl-ssl embed    -m runs/pre --data crystals.parquet --level atom -o embeddings.parquet
+"""
+MODEL = "model directory, run directory or hub name"
+DATA = "crystals: a file, a folder, a table, or a Hugging Face data set"
+STATE = "for a model that was trained with state labels (fidelities, for example), the label"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0, or that of the error (``matgl_ssl.errors``).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, verbs = _parsers(wanted=arguments[0] if arguments else "")
+    if arguments and arguments[0] in verbs:
+        refuse_unknown(verbs[arguments[0]], arguments[1:])
+    options = vars(parser.parse_args(arguments))
+    verb, verbose = VERBS[options.pop("verb")], options.pop("verbose")
+    configure_logging(logging.DEBUG if verbose else logging.INFO)
+    try:
+        verb.run(options)
+    except MatGLSSLError as err:
+        if verbose:
+            traceback.print_exc()
+        print(f"mgl-ssl: error: {err}", file=sys.stderr)
+        return err.exit_code
+    return 0
+
+
+def _parsers(wanted: str) -> tuple[Parser, dict[str, Parser]]:
+    """The parser; only the verb that is wanted gets its options, as knowing them takes seconds of imports."""
+    from matgl_ssl import __version__
+
+    about = "Self-supervised pretraining of MatGL's crystal graph networks."
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = Parser("mgl-ssl", description=about, epilog=EXAMPLES, formatter_class=shape)
+    parser.add_argument("--version", action="version", version=f"mgl-ssl {__version__}")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = {}
+    for name, verb in VERBS.items():
+        verbs[name] = subparsers.add_parser(
+            name, help=verb.summary, description=f"{verb.summary[0].upper()}{verb.summary[1:]}.", allow_abbrev=False
+        )
+        if name == wanted:
+            verb.add_options(verbs[name])
+            text = "more messages, and the traceback of an error"
+            verbs[name].add_argument("-v", "--verbose", action="store_true", help=text)
+    return parser, verbs
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Show this package's messages on stderr, of Lightning's only the warnings, and no progress bars of datasets."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    handlers = [logging.StreamHandler() for _ in range(2)]
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    ours, root = logging.getLogger("matgl_ssl"), logging.getLogger()
+    ours.handlers[:], ours.propagate = handlers[:1], False
+    ours.setLevel(level)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    if not root.handlers:  # what Lightning logs through when it is imported later, and sets that level back
+        handlers[1].setLevel(logging.WARNING)
+        root.addHandler(handlers[1])
+
+
+def _run_options(config: str) -> Callable[[Parser], None]:
+    def add(parser: Parser) -> None:
+        from matgl_ssl.training import config as configs
+
+        parser.add_argument("--out", required=True, metavar="DIR", help="run directory: new or empty, unless --resume")
+        parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options of the run")
+        parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly")
+        add_fields(parser, getattr(configs, config))
+
+    return add
+
+
+def _data_of(options: dict[str, Any]) -> str:
+    """The data, from the flag, the file, or the run that is resumed."""
+    from matgl_ssl.training.config import read_yaml
+    from matgl_ssl.training.rundir import RunDirectory
+
+    data = options.pop("data", None)
+    if not data and options["config"]:
+        data = read_yaml(options["config"]).get("data")
+    if not data and options["resume"]:
+        data = RunDirectory(options["out"]).stored_config().get("data")
+        if str(data).startswith("in memory"):
+            raise DataError("This run was started from Python on structures in memory: resume it there, with data=.")
+    if not data:
+        raise DataError("No data: give --data a file, a folder, a table or a Hugging Face data set.")
+    return str(data)
+
+
+def _pretrain(options: dict[str, Any]) -> None:
+    from matgl_ssl.training.pretrain import pretrain
+
+    result = pretrain(data=_data_of(options), **options)
+    print(f"encoder    {result.encoder}")
+    if result.potential:
+        print(f"potential  {result.potential}")
+    print(f"fine-tune  mgl-ssl finetune --init-from {result.out} --data LABELLED --target COLUMN --out DIR")
+
+
+def _finetune(options: dict[str, Any]) -> None:
+    from matgl_ssl.training.finetune import finetune
+
+    result = finetune(data=_data_of(options), **options)
+    target = json.loads((result.model / "model.json").read_text(encoding="utf-8"))["metadata"]["matgl_ssl"]["target"]
+    parts = json.loads((result.out / "metrics.json").read_text(encoding="utf-8"))
+    part = next(name for name in ("test", "val", "train") if name in parts)
+    print(f"model     {result.model}")
+    print(f"{f'{part} MAE':<8}  {result.metrics['mae']:.4g}  {target['unit'] or '(no unit given)'}")
+    print(f"predict   mgl-ssl predict -m {result.model} -i POSCAR")
+
+
+def _add_trained_with(parser: Parser) -> None:
+    parser.add_argument("--trained-with", choices=("pyg", "dgl"), help="graph library of a model without our stamp")
+
+
+def _add_inference(parser: Parser) -> None:
+    _add_trained_with(parser)
+    parser.add_argument("--batch-size", type=int, default=64, metavar="INT", help="crystals in a batch (default: 64)")
+
+
+def _predict_options(parser: Parser) -> None:
+    parser.add_argument("-m", "--model", required=True, help=MODEL)
+    parser.add_argument("-i", "--infile", required=True, nargs="+", metavar="FILE", help="structure files or tables")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    text = f"{STATE} of all structures, or of each"
+    parser.add_argument("--state-attr", type=int, nargs="+", metavar="INT", help=text)
+    _add_inference(parser)
+
+
+def _predict(options: dict[str, Any]) -> None:
+    from dataclasses import asdict, replace
+
+    from matgl_ssl.crystals import Crystal, read_crystals
+    from matgl_ssl.inference import predict
+
+    crystals: list[Crystal] = []
+    for file in options.pop("infile"):
+        found = list(read_crystals(file, columns=[], policy="raise"))
+        crystals += [replace(c, id=file if len(found) == 1 else f"{file}:{c.id}") for c in found]
+    as_json = options.pop("json")
+    predictions = predict(structures=crystals, **options)
+    if as_json:
+        print(json.dumps([asdict(p) for p in predictions], indent=1, ensure_ascii=False))
+    else:
+        print(*predictions, sep="\n")
+
+
+def _embed_options(parser: Parser) -> None:
+    parser.add_argument("-m", "--model", required=True, help=f"{MODEL}, or architecture (random weights)")
+    parser.add_argument("--data", required=True, help=DATA)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="Parquet file to be written")
+    parser.add_argument("--level", choices=("crystal", "atom"), default="crystal", help="(default: crystal)")
+    text = "depths (0 is the embedding), or readout; several are concatenated (default: the last depth)"
+    parser.add_argument("--layer", type=number_or_text, nargs="+", metavar="INT|readout", help=text)
+    parser.add_argument("--state-attr", type=int, metavar="INT", help=f"{STATE} of all crystals")
+    _add_inference(parser)
+
+
+def _embed(options: dict[str, Any]) -> None:
+    from matgl_ssl.inference import embed
+
+    result = embed(**options)
+    print(f"{result.n_vectors} vectors of {result.dim} numbers in {result.output}")
+    if left_out := result.skipped.n_total - result.skipped.n_kept:
+        print(f"{left_out} crystals left out: see {result.output}.skipped.json")
+
+
+def _list_options(parser: Parser) -> None:
+    parser.add_argument("what", choices=("pretexts", "recipes", "encoders"))
+
+
+def _list(options: dict[str, Any]) -> None:
+    from matgl_ssl import listing
+
+    described: dict[str, str] = getattr(listing, f"list_{options['what']}")()
+    width = max(map(len, described), default=0)
+    for name, text in described.items():
+        print(f"{name:<{width}}  {text}")
+
+
+def _doctor_options(parser: Parser) -> None:
+    parser.add_argument("--data", required=True, help=DATA)
+    text = f"whose elements and cutoff count: architecture, {MODEL} (default: M3GNet)"
+    parser.add_argument("-m", "--model", default="M3GNet", help=text)
+    parser.add_argument("--cutoff", type=float, metavar="FLOAT", help="another cutoff than the model's (Å)")
+    text = "smallest distance of two atoms (Å) (default: 0.5)"
+    parser.add_argument("--min-distance", type=float, default=0.5, metavar="FLOAT", help=text)
+    _add_trained_with(parser)
+
+
+def _doctor(options: dict[str, Any]) -> None:
+    from matgl_ssl.diagnose import doctor
+
+    print(doctor(**options).table())
+
+
+class Verb(NamedTuple):
+    """A verb: its line of help, what adds its options, and what runs it."""
+
+    summary: str
+    add_options: Callable[[Parser], None]
+    run: Callable[[dict[str, Any]], None]
+
+
+VERBS = {
+    "pretrain": Verb("pretrain an encoder on crystals without labels", _run_options("PretrainConfig"), _pretrain),
+    "finetune": Verb("fine-tune an encoder on few labels", _run_options("FinetuneConfig"), _finetune),
+    "predict": Verb("predict a property of crystals", _predict_options, _predict),
+    "embed": Verb("write vectors of crystals or atoms", _embed_options, _embed),
+    "list": Verb("list pretexts, recipes or encoders", _list_options, _list),
+    "doctor": Verb("say which crystals cannot be trained on, and why", _doctor_options, _doctor),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

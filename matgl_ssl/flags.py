@@ -1,0 +1,66 @@
+"""Command-line options out of the configuration: each field is written once, in ``training/config.py``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+if TYPE_CHECKING:
+    from matgl_ssl.training.config import RunConfig
+
+
+def number_or_text(value: str) -> int | str:
+    """What may be either."""
+    return int(value) if value.lstrip("-").isdigit() else value
+
+
+def _yaml(value: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as err:
+        raise argparse.ArgumentTypeError(f"not YAML or JSON: {err}") from err
+
+
+def add_fields(parser: argparse.ArgumentParser, config: type[RunConfig]) -> None:
+    """An option for each field; those not given stay out of the result, so that recipe and file can set them."""
+    group = parser.add_argument_group(
+        "options of the run (defaults hold where neither a recipe nor --config says more)"
+    )
+    for name, field in config.model_fields.items():
+        flags = [f"--{name.replace('_', '-')}", *(["-m"] if name == "model" else [])]
+        required = field.is_required() or name == "data"
+        default = "required" if required else f"default: {field.get_default(call_default_factory=True)}"
+        text = f"{field.description} ({default})".replace("%", "%%")
+        kind = _argument_kind(field.annotation)
+        group.add_argument(*flags, dest=name, default=argparse.SUPPRESS, help=text, **kind)
+
+
+def _argument_kind(annotation: Any) -> dict[str, Any]:
+    """What argparse calls a type."""
+    if get_origin(annotation) is Literal:
+        return {"choices": get_args(annotation)}
+    if get_origin(annotation) in (dict, list):
+        return {"type": _yaml, "metavar": "YAML"}
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    if len(kinds) == 1:
+        return _argument_kind(kinds[0])
+    if kinds:
+        return {"type": number_or_text, "metavar": "|".join(kind.__name__.upper() for kind in kinds)}
+    if annotation is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    return {"type": annotation, "metavar": annotation.__name__.upper()}
+
+
+def refuse_unknown(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Stop at an unknown option, with the nearest one: argparse names it after what is missing, without suggestions."""
+    known = [option for option in parser._option_string_actions if option.startswith("--")]
+    for word in words:
+        option = word.partition("=")[0]
+        if option.startswith("--") and option != "--" and option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            parser.error(f"unknown option {option}" + (f"; did you mean {near[0]}?" if near else ""))

@@ -1,0 +1,223 @@
+"""Embeddings: vectors of crystals or atoms out of any depth of an encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from matgl_ssl.backends import collate
+from matgl_ssl.crystals import CheckReport, Crystal, CrystalDataset, check_dataset, read_crystals
+from matgl_ssl.crystals.arrow import atomic_path
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.errors import ConfigError, ModelError
+from matgl_ssl.hub import evaluating, load_model
+
+from .predict import check_batch_size, state_labels
+
+Layer = int | Literal["readout"]
+
+_ROWS_PER_GROUP = 16384
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Vectors, or where they were written.
+
+    Attributes:
+        layers: The layers they come from, concatenated in this order.
+        skipped: Which crystals were left out, and why.
+        n_vectors: How many vectors there are.
+        dim: Their length.
+        ids: Names of the crystals; None if written to a file.
+        vectors: ``(n_crystals, dim)`` or ``(n_atoms, dim)``, float32; None if written to a file.
+        crystal_index: At atom level, the crystal (in ``ids``) of each vector, ``(n_atoms,)``.
+        atom_index: At atom level, the atom of the crystal, ``(n_atoms,)``.
+        numbers: At atom level, its atomic number, ``(n_atoms,)``.
+        output: The file, if there is one.
+    """
+
+    layers: tuple[Layer, ...]
+    skipped: CheckReport
+    n_vectors: int
+    dim: int
+    ids: tuple[str, ...] | None = None
+    vectors: np.ndarray | None = None
+    crystal_index: np.ndarray | None = None
+    atom_index: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+    output: Path | None = None
+
+
+def embed(
+    *,
+    model: str | Path | nn.Module,
+    data: Any,
+    level: Literal["crystal", "atom"] = "crystal",
+    layer: Layer | Sequence[Layer] | None = None,
+    output: str | Path | None = None,
+    trained_with: str | None = None,
+    batch_size: int = 64,
+    state_attr: int | None = None,
+) -> Embeddings:
+    """Embed crystals.
+
+    Depth 0 is the embedding before any message passing. In M3GNet depth k sees k cutoffs; in MEGNet the state mixes the
+    whole cell from depth 2 on. A crystal's vector at a depth is the mean over its atoms.
+
+    Args:
+        model: A MatGL model (not changed), a model or run directory, a hub name, or an architecture's name (random
+            weights).
+        data: Crystals: pymatgen structures, ASE atoms, a path (see ``read_crystals``). Bad ones are left out.
+        level: A vector a crystal, or one an atom.
+        layer: Depth 0 to the number of blocks (default: the last), ``"readout"`` for the vector that the model's
+            readout makes of a crystal, or several of them, which are concatenated.
+        output: Parquet file to be written (``material_id``; at atom level ``atom`` and ``number``; ``embedding``),
+            with what was left out beside it in ``<output>.skipped.json``. The vectors are then not returned: memory
+            does not grow with the data.
+        trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
+        batch_size: Crystals in a batch.
+        state_attr: The state label of all crystals, for models that take one.
+
+    Raises:
+        ConfigError: If an option has a wrong value, or the output exists.
+        ModelError: If the model cannot be loaded, or its readout makes no crystal vector.
+        LaneError: If it belongs to the other graph library.
+        DataError: If nothing is left of the data.
+    """
+    check_batch_size(batch_size)
+    if level not in ("crystal", "atom"):
+        raise ConfigError(f"--level (level=) is crystal or atom, not {level!r}.")
+    target = None if output is None else _unused(Path(output))
+    loaded, _ = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
+    encoder = Encoder(loaded)
+    layers = _layers(encoder, layer, level)
+    state = state_labels(encoder.model, state_attr, 1)
+    crystals, skipped = check_dataset(
+        read_crystals(data, columns=[]), element_types=encoder.element_types, cutoff=encoder.cutoff
+    )
+    with evaluating(encoder):
+        parts = _encode(encoder, crystals, layers, level, state, batch_size)
+        if target is None:
+            return _gather(parts, level, Embeddings(layers, skipped, 0, 0))
+        about = json.dumps({"model": str(model), "level": level, "layers": layers})
+        n_vectors, dim = _write(target, (_table(*part, level=level, about=about) for part in parts))
+    skipped.write(_report_of(target))
+    return Embeddings(layers, skipped, n_vectors, dim, output=target)
+
+
+def _unused(output: Path) -> Path:
+    for path in (output, _report_of(output)):
+        if path.exists():
+            raise ConfigError(f"{path} exists and is not written over. Remove it, or give another --output (output=).")
+    return output
+
+
+def _report_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.skipped.json")
+
+
+def _layers(encoder: Encoder, layer: Layer | Sequence[Layer] | None, level: str) -> tuple[Layer, ...]:
+    if layer is None:
+        return (encoder.n_depths,)
+    layers: tuple[Layer, ...] = (layer,) if isinstance(layer, int | str) else tuple(layer)
+    depths = range(encoder.n_depths + 1)
+    for wanted in layers or ("nothing",):
+        if wanted != "readout" and wanted not in depths:
+            raise ConfigError(f"No layer {wanted!r}: --layer (layer=) takes {', '.join(map(str, depths))} or readout.")
+    if "readout" in layers:
+        if level == "atom":
+            raise ConfigError("The readout makes a vector of a crystal, not of an atom: use --level crystal with it.")
+        if encoder.architecture.readout_head(encoder.model) is None:
+            raise ModelError(
+                "This model's output is a sum over atoms: its readout makes no vector of a crystal. "
+                f"Use --layer {encoder.n_depths}, the mean over atoms."
+            )
+    return layers
+
+
+def _encode(
+    encoder: Encoder, crystals: CrystalDataset, layers: Sequence[Layer], level: str, state: Tensor | None, size: int
+) -> Iterator[tuple[list[Crystal], np.ndarray]]:
+    build = encoder.graph_builder()
+    for start in range(0, len(crystals), size):
+        rows = crystals.rows(range(start, min(start + size, len(crystals))))
+        yield rows, _vectors(encoder, [build(crystal) for crystal in rows], layers, level, state)
+
+
+@torch.no_grad()
+def _vectors(
+    encoder: Encoder, graphs: list[Any], layers: Sequence[Layer], level: str, state: Tensor | None
+) -> np.ndarray:
+    batch = collate(graphs).to(encoder.mask_token.device)
+    features = encoder(batch, state=None if state is None else state.expand(len(batch)))
+
+    def of(layer: Layer) -> Tensor:
+        if isinstance(layer, int):
+            return features.node[layer] if level == "atom" else batch.mean_over_atoms(features.node[layer])
+        assert features.readout is not None  # noqa: S101 - _layers saw to it
+        return features.readout
+
+    return torch.cat([of(layer) for layer in layers], dim=1).float().cpu().numpy()
+
+
+def _atoms(rows: list[Crystal]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crystal, position in it, and atomic number of each atom."""
+    sizes = [len(crystal) for crystal in rows]
+    which = np.repeat(np.arange(len(rows)), sizes)
+    position = np.concatenate([np.arange(size) for size in sizes])
+    return which, position, np.concatenate([crystal.numbers for crystal in rows])
+
+
+def _gather(parts: Iterator[tuple[list[Crystal], np.ndarray]], level: str, empty: Embeddings) -> Embeddings:
+    rows: list[Crystal] = []
+    blocks: list[np.ndarray] = []
+    for crystals, vectors in parts:
+        rows += crystals
+        blocks.append(vectors)
+    joined = np.concatenate(blocks)
+    result = replace(
+        empty, ids=tuple(crystal.id for crystal in rows), vectors=joined, n_vectors=len(joined), dim=joined.shape[1]
+    )
+    if level == "crystal":
+        return result
+    which, position, numbers = _atoms(rows)
+    return replace(result, crystal_index=which, atom_index=position, numbers=numbers)
+
+
+def _table(rows: list[Crystal], vectors: np.ndarray, *, level: str, about: str) -> pa.Table:
+    ids = np.array([crystal.id for crystal in rows], dtype=object)
+    columns: dict[str, pa.Array] = {}
+    if level == "atom":
+        which, position, numbers = _atoms(rows)
+        ids = ids[which]
+        columns = {"atom": pa.array(position, pa.int32()), "number": pa.array(numbers, pa.int16())}
+    flat = pa.array(np.ascontiguousarray(vectors).ravel(), pa.float32())
+    embedding = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    table = pa.table({"material_id": pa.array(ids, pa.string()), **columns, "embedding": embedding})
+    return table.replace_schema_metadata({"matgl_ssl": about})
+
+
+def _write(path: Path, tables: Iterator[pa.Table]) -> tuple[int, int]:
+    """Write tables as they come, in row groups of a reasonable size. Returns the number of vectors and their length."""
+    first = next(tables)
+    n_vectors = 0
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+        pending = [first]
+        for table in tables:
+            if sum(map(len, pending)) >= _ROWS_PER_GROUP:
+                writer.write_table(pa.concat_tables(pending))
+                n_vectors += sum(map(len, pending))
+                pending = []
+            pending.append(table)
+        writer.write_table(pa.concat_tables(pending))
+        n_vectors += sum(map(len, pending))
+    return n_vectors, first.schema.field("embedding").type.list_size

@@ -1,0 +1,120 @@
+"""Where fine-tuning starts: which weights, and whether the readout that came with them stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from matgl_ssl.encoders import architecture_of, bare_model, is_extensive
+from matgl_ssl.errors import ConfigError, ModelError
+from matgl_ssl.hub import copy_model, load_model, new_model
+
+from .config import FinetuneConfig
+from .target import Standardisation
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A model about to be fine-tuned.
+
+    Attributes:
+        model: A bare MatGL model, nobody else's.
+        keep: Whether its readout speaks the target's unit already.
+        references: Offset of each element that it came with, shape ``(n_elements,)``.
+    """
+
+    model: Any
+    keep: bool = False
+    references: Tensor | None = None
+
+
+def start(config: FinetuneConfig, init_from: Any = None) -> Start:
+    """Build or load the model.
+
+    ``readout="auto"`` keeps a readout that was trained for this target (by its stamp; a foreign model's is taken to be)
+    and starts a fresh one otherwise.
+
+    Args:
+        config: The configuration.
+        init_from: What to load: anything ``load_model`` takes; None for random weights.
+
+    Raises:
+        ModelError: If the model cannot predict such a target, or its readout cannot be kept.
+        ConfigError: If ``model_args`` contradict the target, or a resumed run lacks what it was started from.
+    """
+    if init_from is None:
+        arguments = _readout_arguments(config.model, config)
+        for name in arguments.keys() & config.model_args.keys():
+            if config.model_args[name] != arguments[name]:
+                raise ConfigError(
+                    f"model_args: {name} must be {arguments[name]!r} for this target, not {config.model_args[name]!r}. "
+                    "Leave it out; --extensive says whether the target is a sum over atoms."
+                )
+        return Start(new_model(config.model, {**arguments, **config.model_args}))
+    if isinstance(init_from, str) and init_from.startswith("in memory"):
+        raise ConfigError(
+            f"This run was started from a model {init_from}: resume it in Python, with the same init_from."
+        )
+    loaded, stamp = load_model(init_from, trained_with=config.trained_with, prefer=("encoder", "model", "potential"))
+    model = bare_model(loaded)
+    obstacle = _obstacle(model, stamp, config)
+    if config.readout == "keep" and obstacle:
+        raise ModelError(f"--readout keep: {obstacle}. Use --readout fresh.")
+    if config.readout == "keep" or (config.readout == "auto" and not obstacle):
+        return _kept(loaded)
+    architecture = architecture_of(model)
+    arguments = _readout_arguments(architecture.name, config)
+    return Start(copy_model(model, fresh=architecture.readout_modules, **arguments))
+
+
+def _obstacle(model: nn.Module, stamp: dict[str, Any], config: FinetuneConfig) -> str | None:
+    """Why the readout should not be kept; None if it can."""
+    if stamp.get("readout", "trained") != "trained":
+        return f"the readout of {config.init_from} is {stamp['readout']}, not trained on labels"
+    if config.extensive != is_extensive(model):
+        kinds = ("intensive", "a sum over atoms")
+        output, wanted = kinds[is_extensive(model)], kinds[config.extensive]
+        return f"the output of {config.init_from} is {output}, and the target is {wanted}"
+    if _classifies(model) or architecture_of(model).last_linear(model).out_features != 1:
+        return f"the readout of {config.init_from} does not put out one number"
+    target = stamp.get("target")
+    if target and (target["name"], target["transform"]) != (config.target, config.transform):
+        trained = f"{target['transform']} of {target['name']}" if target["transform"] else target["name"]
+        return f"the readout of {config.init_from} was trained on {trained}"
+    return None
+
+
+def _classifies(model: Any) -> bool:
+    return getattr(model, "task_type", "") == "classification" or getattr(model, "is_classification", False)
+
+
+def _kept(loaded: Any) -> Start:
+    """A copy that puts out itself what the loaded model puts out with its wrapper, but for element references."""
+    model = copy_model(bare_model(loaded))
+    transformer = getattr(loaded, "transformer", None)
+    if transformer is not None:
+        if not hasattr(transformer, "std"):
+            raise ModelError(f"The target transformer {transformer} cannot be kept. Use --readout fresh.")
+        Standardisation(float(transformer.std), float(transformer.mean)).fold_into(model)
+    if getattr(loaded, "calc_repuls", False):
+        raise ModelError("A Potential with a repulsion of its own cannot be kept. Use --readout fresh.")
+    if hasattr(loaded, "data_std"):
+        if float(loaded.data_mean) != 0:
+            raise ModelError("A Potential with a mean of its own cannot be kept. Use --readout fresh.")
+        Standardisation(float(loaded.data_std)).fold_into(model)
+    references = getattr(loaded, "element_refs", None)
+    return Start(model, True, None if references is None else references.property_offset.detach().double())
+
+
+def _readout_arguments(architecture: str, config: FinetuneConfig) -> dict[str, Any]:
+    """Constructor arguments that make a readout of the target's kind."""
+    if architecture == "M3GNet":
+        return {"is_intensive": not config.extensive, "task_type": "regression", "ntargets": 1}
+    if config.extensive:
+        raise ModelError(
+            f"{architecture}'s output is intensive and cannot be a sum over atoms: use --model M3GNet for an extensive "
+            f"{config.target}, or train on {config.target} per atom."
+        )
+    return {"is_classification": False}

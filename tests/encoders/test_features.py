@@ -1,0 +1,250 @@
+"""Features: sizes, and independence of batch, cell, order, place and orientation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_systems import (
+    ELEMENTS,
+    cscl,
+    iron,
+    make_batch,
+    nacl,
+    skewed,
+    small_encoder,
+    small_model,
+    some_crystals,
+    supercell,
+)
+
+from matgl_ssl.crystals import Crystal
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.errors import ModelError
+
+MODELS = {
+    "MEGNet": ("MEGNet", {}),
+    "M3GNet set2set": ("M3GNet", {"readout_type": "set2set"}),
+    "M3GNet weighted_atom": ("M3GNet", {"readout_type": "weighted_atom"}),
+    "M3GNet reduce_atom": ("M3GNet", {"readout_type": "reduce_atom"}),
+    "M3GNet sum over atoms": ("M3GNet", {"is_intensive": False}),
+}
+
+
+@pytest.fixture(params=MODELS)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    name, arguments = MODELS[request.param]
+    return small_encoder(name, **arguments)
+
+
+def encode(encoder: Encoder, crystals):
+    with torch.no_grad():
+        return encoder(make_batch(encoder, crystals))
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:
+    """Relative to the size of the vectors, as the weights set it."""
+    assert found.shape == expected.shape
+    scale = float(expected.abs().max())
+    assert float((found - expected).abs().max()) <= tolerance * max(scale, 1e-3)
+
+
+def crystal_vectors(encoder: Encoder, batch, features) -> list[torch.Tensor]:
+    """Everything that is one vector a crystal, at every depth."""
+    vectors = [batch.mean_over_atoms(node) for node in features.node]
+    edges = torch.repeat_interleave(torch.arange(len(batch)), batch.n_edges)
+    for edge in features.edge:
+        total = edge.new_zeros(len(batch), edge.shape[1]).index_add_(0, edges, edge)
+        vectors.append(total / batch.n_edges[:, None])
+    vectors += [state for state in features.state if state is not None]
+    if features.readout is not None:
+        vectors += [features.readout, features.output[:, None]]
+    else:
+        vectors.append((features.output / batch.n_atoms)[:, None])
+    return vectors
+
+
+def vectors_of(encoder: Encoder, crystals) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Vectors of the atoms at every depth, and of the crystals."""
+    batch = make_batch(encoder, crystals)
+    with torch.no_grad():
+        features = encoder(batch)
+    return features.node, crystal_vectors(encoder, batch, features)
+
+
+def test_every_depth_has_a_vector_for_each_atom_edge_and_crystal(encoder):
+    batch = make_batch(encoder, some_crystals())
+    features = encoder(batch)
+    n_depths = 3 if encoder.architecture.name == "MEGNet" else 2
+    assert encoder.n_depths == n_depths
+    assert len(features.node) == len(features.edge) == len(features.state) == n_depths + 1
+    assert all(node.ndim == 2 and len(node) == 17 for node in features.node)
+    assert all(edge.ndim == 2 and len(edge) == int(batch.n_edges.sum()) for edge in features.edge)
+    assert features.node[-1].shape[1] == encoder.node_dim
+    assert features.edge[-1].shape[1] == encoder.edge_dim
+    assert features.output.shape == (4,)
+    if encoder.architecture.name == "MEGNet":
+        assert all(state.shape[0] == 4 for state in features.state)
+    else:
+        assert features.state == [None] * (n_depths + 1)
+    for first, second in zip(features.node[:-1], features.node[1:], strict=True):
+        assert not torch.allclose(first, second)
+
+
+def test_the_readout_vector_is_what_the_model_makes_its_output_of(encoder):
+    features = encode(encoder, some_crystals())
+    head = encoder.architecture.readout_head(encoder.model)
+    if features.readout is None:
+        assert head is None
+        assert not encoder.model.is_intensive
+    else:
+        with torch.no_grad():
+            torch.testing.assert_close(head(features.readout).reshape(-1), features.output)
+
+
+def test_depth_zero_knows_the_element_and_nothing_else(encoder):
+    features = encode(encoder, [nacl(), nacl(), cscl()])
+    node = features.node[0]
+    numbers = np.concatenate([c.numbers for c in (nacl(), nacl(), cscl())])
+    chlorine = np.flatnonzero(numbers == 17).tolist()
+    assert_close(node[chlorine], node[chlorine[:1]].expand(len(chlorine), -1))
+    assert not torch.allclose(node[0], node[chlorine[0]])
+
+
+def test_features_do_not_depend_on_order_or_company_in_the_batch(encoder):
+    crystals = [cscl(), iron(), skewed(), nacl()]
+    sizes = [len(c) for c in crystals]
+    together = vectors_of(encoder, crystals)
+    backwards = vectors_of(encoder, crystals[::-1])
+    alone = [vectors_of(encoder, [c]) for c in crystals]
+    for depth, nodes in enumerate(together[0]):
+        parts = zip(nodes.split(sizes), backwards[0][depth].split(sizes[::-1])[::-1], alone, strict=True)
+        for part, mirrored, (own, _) in parts:
+            assert_close(mirrored, part)
+            assert_close(own[depth], part)
+    for kind, vectors in enumerate(together[1]):
+        assert_close(backwards[1][kind].flip(0), vectors)
+        assert_close(torch.cat([own[kind] for _, own in alone]), vectors)
+
+
+@pytest.mark.parametrize(
+    ("crystal", "repeats"),
+    [(skewed(), (2, 1, 1)), (cscl(), (2, 2, 2)), (iron(), (2, 2, 2)), (iron(), (3, 1, 1))],
+    ids=lambda x: getattr(x, "id", str(x)),
+)
+def test_features_are_those_of_any_supercell(encoder, crystal, repeats):
+    large = supercell(crystal, repeats)
+    one, crystal_one = vectors_of(encoder, [crystal])
+    many, crystal_many = vectors_of(encoder, [large])
+    for depth in range(encoder.n_depths + 1):
+        assert_close(many[depth], one[depth].repeat(len(large) // len(crystal), 1))
+    for found, expected in zip(crystal_many, crystal_one, strict=True):
+        assert_close(found, expected)
+
+
+def test_features_do_not_depend_on_the_order_of_atoms(encoder):
+    crystal = skewed()
+    order = np.array([3, 0, 5, 1, 4, 2])
+    shuffled = Crystal(crystal.numbers[order], crystal.frac_coords[order], crystal.lattice)
+    first, second = encode(encoder, [crystal]), encode(encoder, [shuffled])
+    for depth in range(encoder.n_depths + 1):
+        assert_close(second.node[depth], first.node[depth][torch.from_numpy(order)])
+    assert_close(second.output, first.output)
+
+
+def test_features_do_not_depend_on_place_orientation_or_choice_of_images(encoder):
+    crystal = skewed()
+    rng = np.random.default_rng(5)
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    moved = crystal.frac_coords + rng.normal(size=3) + rng.integers(-2, 3, size=crystal.frac_coords.shape)
+    other = Crystal(crystal.numbers, moved, crystal.lattice @ rotation)
+    first, second = encode(encoder, [crystal]), encode(encoder, [other])
+    for depth in range(encoder.n_depths + 1):
+        assert_close(second.node[depth], first.node[depth], 1e-4)  # the rotation rounds coordinates anew
+    assert_close(second.output, first.output, 1e-4)
+
+
+def test_another_element_or_distance_gives_other_features(encoder):
+    crystal = nacl()
+    numbers = crystal.numbers.copy()
+    numbers[0] = 12
+    other = Crystal(numbers, crystal.frac_coords, crystal.lattice)
+    wider = Crystal(crystal.numbers, crystal.frac_coords, 1.05 * crystal.lattice)
+    base, substituted, strained = (encode(encoder, [c]).node[-1] for c in (crystal, other, wider))
+    assert not torch.allclose(base[1:], substituted[1:], atol=1e-5)
+    assert not torch.allclose(base, strained, atol=1e-5)
+
+
+def chain(substitute: bool = False, shift: float = 0.0) -> Crystal:
+    """Twenty atoms along 48 Å; the middle one substituted or moved."""
+    n, spacing = 20, 2.4
+    numbers = np.tile([11, 17, 12, 8], 5)
+    frac = np.zeros((n, 3))
+    frac[:, 2] = np.arange(n) / n
+    if substitute:
+        numbers[n // 2] = 26
+    frac[n // 2, 2] += shift / (n * spacing)
+    return Crystal(numbers, frac, np.diag([3.5, 3.5, n * spacing]))
+
+
+def distance_to_change(shift: float) -> torch.Tensor:
+    z = 2.4 * np.arange(20)
+    reach = []
+    for place in (24.0, 24.0 + shift):
+        d = np.abs(z - place)
+        reach.append(np.minimum(d, 48.0 - d))
+    return torch.from_numpy(np.min(reach, axis=0))
+
+
+@pytest.mark.parametrize("change", [{"substitute": True}, {"shift": 0.7}], ids=["substituted", "moved"])
+@pytest.mark.parametrize("name", [n for n in MODELS if n.startswith("M3GNet")])
+def test_m3gnet_sees_one_cutoff_a_depth_and_no_farther(name, change):
+    encoder = small_encoder("M3GNet", **MODELS[name][1])
+    before, after = encode(encoder, [chain()]), encode(encoder, [chain(**change)])
+    distance = distance_to_change(change.get("shift", 0.0))
+    for depth in range(encoder.n_depths + 1):
+        difference = (after.node[depth] - before.node[depth]).abs().amax(1)
+        beyond = distance > depth * encoder.cutoff
+        assert int(beyond.sum()) >= 8
+        assert float(difference[beyond].max()) <= 1e-6
+        if depth:
+            assert float(difference[(distance > 0.8) & ~beyond].max()) > 1e-4
+
+
+def test_megnet_is_local_at_depth_one_and_mixes_the_whole_cell_from_depth_two_on():
+    encoder = small_encoder("MEGNet")
+    before, after = encode(encoder, [chain()]), encode(encoder, [chain(substitute=True)])
+    far = distance_to_change(0.0) > 3 * encoder.cutoff
+    one, two, three = ((after.node[k] - before.node[k])[far].abs().max() for k in (1, 2, 3))
+    assert float(one) <= 1e-6
+    assert float(two) > 1e-5
+    assert float(three) > 1e-5
+
+
+@pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
+def test_sizes_elements_and_cutoff_come_from_the_model(name):
+    encoder = small_encoder(name, cutoff=4.5)
+    assert encoder.element_types == ELEMENTS
+    assert encoder.cutoff == 4.5
+    assert encoder.graph_builder().cutoff == 4.5
+    assert encoder.node_dim == {"M3GNet": 16, "MEGNet": 8}[name]
+    assert encoder.edge_dim == {"M3GNet": 16, "MEGNet": 8}[name]
+
+
+def test_a_model_with_state_labels_asks_for_the_state():
+    model = small_model("MEGNet", ntypes_state=4, dim_state_embedding=6, include_state=True)
+    encoder = Encoder(model).eval()
+    batch = make_batch(encoder, [nacl(), cscl()])
+    with pytest.raises(ModelError, match="state_attr"):
+        encoder(batch)
+    with torch.no_grad():
+        first = encoder(batch, state=torch.tensor([0, 0])).output
+        second = encoder(batch, state=torch.tensor([0, 3])).output
+    assert first[0] == pytest.approx(float(second[0]), rel=1e-5)
+    assert first[1] != pytest.approx(float(second[1]), rel=1e-5)
+    assert encoder.node_dim == 8
+
+
+def test_another_architecture_is_refused_with_the_names_of_those_known():
+    with pytest.raises(ModelError, match="Linear is not an encoder matgl_ssl knows: M3GNet, MEGNet"):
+        Encoder(torch.nn.Linear(2, 2))

@@ -1,0 +1,120 @@
+"""What is saved is what is loaded, and nothing but MatGL's triple."""
+
+from __future__ import annotations
+
+import json
+
+import matgl
+import numpy as np
+import pytest
+import torch
+from small_systems import ELEMENTS, make_batch, small_model, some_crystals
+
+from matgl_ssl.backends import Potential
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.hub import copy_model, evaluating, load_model, model_output, save_model, without_dropout
+from matgl_ssl.hub.resolve import FILES
+
+
+def predictions(model):
+    with evaluating(model):
+        return model_output(model, make_batch(Encoder(model), some_crystals()))
+
+
+def assert_same_weights(first, second):
+    ours, theirs = first.state_dict(), second.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_weights_come_back_bitwise_and_predictions_with_them(name, stamped):
+    original = small_model(name)
+    loaded, stamp = load_model(stamped)
+    assert_same_weights(original, loaded)
+    assert torch.equal(predictions(original), predictions(loaded))
+    assert stamp["kind"] == "model"
+    assert not loaded.training
+
+
+def test_matgl_alone_loads_it(name, stamped):
+    assert {path.name for path in stamped.iterdir()} == set(FILES)
+    plain = matgl.load_model(stamped)
+    assert type(plain).__name__ == name
+    assert_same_weights(small_model(name), plain)
+
+
+def test_a_potential_comes_back_with_its_references(tmp_path):
+    references = np.linspace(-3, 0, len(ELEMENTS))
+    potential = Potential(small_model("M3GNet", is_intensive=False), element_refs=references).eval()
+    path = save_model(potential, tmp_path / "potential", kind="potential", readout="denoising", unit="arbitrary")
+    loaded, stamp = load_model(path)
+    assert_same_weights(potential, loaded)
+    assert torch.equal(predictions(potential), predictions(loaded))
+    assert stamp["unit"] == "arbitrary"
+    without = predictions(Potential(small_model("M3GNet", is_intensive=False)).eval())
+    assert not torch.allclose(predictions(potential), without)
+
+
+def test_a_float64_model_is_saved_and_loaded(tmp_path, name):
+    path = save_model(small_model(name).double(), tmp_path / "double")
+    assert load_model(path)[1]["references"]
+
+
+def test_a_model_with_a_cutoff_too_short_for_the_reference_crystals_is_saved(tmp_path, name):
+    path = save_model(small_model(name, cutoff=2.5), tmp_path / "short")
+    loaded, stamp = load_model(path)
+    assert np.isfinite([reference["prediction"] for reference in stamp["references"]]).all()
+    assert loaded.cutoff == 2.5
+
+
+def test_saving_again_replaces_the_old_model_and_leaves_nothing_beside_it(tmp_path):
+    path = save_model(small_model("MEGNet", seed=0), tmp_path / "model")
+    save_model(small_model("MEGNet", seed=1), path)
+    assert_same_weights(load_model(path)[0], small_model("MEGNet", seed=1))
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_model_that_cannot_be_saved_leaves_the_old_one(tmp_path, monkeypatch):
+    path = save_model(small_model("MEGNet", seed=0), tmp_path / "model")
+    other = small_model("MEGNet", seed=1)
+
+    def fail(folder, **_):
+        folder.mkdir()
+        raise OSError("disk full")
+
+    monkeypatch.setattr(other, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_model(other, path)
+    assert_same_weights(load_model(path)[0], small_model("MEGNet", seed=0))
+
+
+def test_saving_leaves_the_model_as_it_was(name, tmp_path):
+    model = small_model(name).train()
+    next(model.children()).eval()
+    modes = [module.training for module in model.modules()]
+    save_model(model, tmp_path / "model")
+    assert [module.training for module in model.modules()] == modes
+    assert_same_weights(model, small_model(name))
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_exports_have_no_dropout(tmp_path):
+    model = small_model("MEGNet", dropout=0.3)
+    path = save_model(without_dropout(model), tmp_path / "model")
+    assert json.loads((path / "model.json").read_text())["kwargs"]["dropout"] == 0.0
+    assert model._init_args["dropout"] == 0.3
+
+
+def test_a_copy_shares_nothing_and_can_take_new_parts(name):
+    model = small_model(name)
+    same = copy_model(model)
+    assert_same_weights(model, same)
+    fresh = {"M3GNet": "final_layer", "MEGNet": "output_proj"}[name]
+    torch.manual_seed(7)
+    renewed = copy_model(model, fresh=(fresh,))
+    changed = {key for key, value in renewed.state_dict().items() if not torch.equal(value, model.state_dict()[key])}
+    assert changed
+    assert all(key.startswith(f"{fresh}.") for key in changed)
+    with torch.no_grad():
+        next(same.parameters()).add_(1.0)
+    assert_same_weights(model, small_model(name))

@@ -1,0 +1,45 @@
+"""The sizes and the docstrings that the project promises, checked on its own source."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import matgl_ssl
+
+FILES = sorted(Path(matgl_ssl.__file__).parent.rglob("*.py"))
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_one_concept_a_file(path):
+    source = path.read_text()
+    assert len(source.splitlines()) <= 400
+    tree = ast.parse(source)
+    assert ast.get_docstring(tree), "no module docstring"
+    long = [f"{f.name}: {f.end_lineno - f.lineno}" for f in functions(tree) if f.end_lineno - f.lineno > 80]
+    assert not long, f"functions over 80 lines: {long}"
+
+
+def test_only_backends_know_the_graph_libraries():
+    for path in FILES:
+        imported = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and node.level == 0
+                else []
+            )
+        }
+        if path.parent.name != "backends":
+            assert not imported & {"dgl", "torch_geometric"}, path
+        if path.parent.name in ("pretexts", "views", "encoders", "crystals", "backends", "hub", "recipes"):
+            assert "lightning" not in imported, path
