@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from .diagnose import doctor as doctor
     from .encoders import Encoder as Encoder
     from .hub import load_model as load_model
-    from .inference import embed as embed
-    from .inference import predict as predict
+    from .inference.embed import embed as embed
+    from .inference.predict import predict as predict
     from .listing import list_encoders as list_encoders
     from .listing import list_pretexts as list_pretexts
     from .listing import list_recipes as list_recipes

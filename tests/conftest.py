@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "2")
+    os.environ.setdefault(_name, "1")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -26,7 +26,7 @@ from matgl_ssl import _lane  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

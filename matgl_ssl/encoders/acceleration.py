@@ -1,8 +1,8 @@
 """The same function with the same parameters, computed with less work.
 
 A convolution's first layer acts on ``[v_i | v_j | e_ij]``. Its node part is a matrix product per edge in MatGL; the
-same product per atom, gathered afterwards, gives the same sum. MatGL's layers and gates share their input, so their first
-products are one. Gathers are ``index_select``, whose backward is the fast ``index_add``.
+same product per atom, gathered afterwards, gives the same sum. MatGL's layers and gates share their input, so their
+first products are one. Gathers are ``index_select``, whose backward is the fast ``index_add``.
 """
 
 from __future__ import annotations

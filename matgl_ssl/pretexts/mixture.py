@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch
@@ -47,11 +49,12 @@ class Mixture(nn.Module):
         """
         batch = dict(zip(self.views, batches, strict=True))
         features = {view: encoder(batch[view], forces=view in self._forces) for view in self.views}
-        outputs = {
+        pretexts = cast("Mapping[str, Pretext]", self.pretexts)
+        outputs: dict[str, PretextOutput] = {
             name: pretext(
                 {k: features[v] for k, v in pretext.views.items()}, {k: batch[v] for k, v in pretext.views.items()}
             )
-            for name, pretext in self.pretexts.items()
+            for name, pretext in pretexts.items()
         }
-        loss = sum(self.weights[name] * output.loss for name, output in outputs.items())
+        loss = torch.stack([self.weights[name] * output.loss for name, output in outputs.items()]).sum()
         return loss, outputs, features[self.views[0]]

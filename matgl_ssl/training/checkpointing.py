@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -70,7 +69,7 @@ class ResumableCheckpoint(Checkpoint):
         partial = self.path.with_suffix(".partial")
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
-            os.replace(partial, self.path)
+            partial.replace(self.path)
         self._saved = time.monotonic()
         if self._signum is not None:
             name = signal.Signals(self._signum).name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ class FiniteGuard(L.Callback):
         path = self.folder / f"step-{module.global_step}.json"
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(incident, indent=1))
-        os.replace(partial, path)
+        partial.replace(path)
         raise NonFiniteError(
             f"Step {module.global_step}: {what}. The batch's crystals are listed in {path}; the weights were not "
             "updated and the last checkpoint is intact. Look at those crystals with `mgl-ssl doctor`, or lower --lr."

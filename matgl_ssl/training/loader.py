@@ -16,7 +16,7 @@ from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.views import View, sample_generator
 
 
-class ViewDataset(Dataset):
+class ViewDataset(Dataset[list[Graph]]):
     """The views of each crystal as graphs.
 
     Args:

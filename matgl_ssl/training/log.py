@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ class MetricsCSV(Logger):
             writer = csv.DictWriter(f, columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(partial, self.path)
+        partial.replace(self.path)
 
     def finalize(self, status: str) -> None:
         """Write what is left."""

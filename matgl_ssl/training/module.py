@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder
 
 from .config import OptimizerConfig
+
+T = TypeVar("T")
 
 
 class Means:
@@ -167,6 +169,7 @@ class Schedule:
         self.cosine = config.schedule == "cosine"
 
     def __call__(self, step: int) -> float:
+        """The factor of a step."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         if not self.cosine:
@@ -178,7 +181,8 @@ class Schedule:
 def get_random_state() -> dict[str, Any]:
     """States of the global generators as tensors and plain numbers, which a weights-only loader accepts."""
     version, python, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the global state is what is saved
+    state: Any = np.random.get_state()  # noqa: NPY002 - the global state is what is saved
+    name, keys, position, has_gauss, cached = state
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -198,7 +202,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     random.setstate((version, tuple(python), gauss))
 
 
-def initialise(build: Any, seed: int) -> nn.Module:
+def initialise(build: Callable[[], T], seed: int) -> T:
     """Build a module with every random weight a function of the seed."""
     L.seed_everything(seed, workers=True, verbose=False)
     return build()

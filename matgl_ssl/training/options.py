@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from .config import Config
 
-F = TypeVar("F", bound=Callable)
+F = TypeVar("F", bound=Callable[..., object])
 
 
 def with_options(config: type[Config]) -> Callable[[F], F]:

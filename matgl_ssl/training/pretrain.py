@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, is_extensive
+from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model, save_model, without_dropout
 from matgl_ssl.pretexts import Mixture, build_pretext
@@ -136,26 +136,24 @@ def pretrain(
     return _export(encoder, mixture, settings, run, len(train_rows))
 
 
-def _build(config: PretrainConfig, model: nn.Module | None) -> Any:
+def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
     """The encoder and its pretexts, in that order of random numbers."""
     trains_output = any(get_pretext(p.name).trains_output for p in config.pretexts)
     if model is None and config.model in ARCHITECTURES:
-        energy = (ARCHITECTURES[config.model].energy_arguments or {}) if trains_output else {}
-        model = new_model(config.model, {**energy, **config.model_args})
+        model = new_model(config.model, config.model_args)
     elif model is None and config.model.startswith("in memory"):
         raise ConfigError(
             f"This run was started from a model {config.model}: resume it in Python, with the same model."
         )
     elif model is None:
-        model, _ = load_model(config.model, trained_with=config.trained_with, prefer=("encoder", "potential", "model"))
+        loaded, _ = load_model(config.model, trained_with=config.trained_with, prefer=("encoder", "potential", "model"))
+        model = bare_model(loaded)
     else:
         model = copy_model(bare_model(model))
+    if trains_output and (energy := architecture_of(model).energy_arguments) and not is_extensive(model):
+        # The readout is for intensive targets: the encoder gets a fresh one that sums over atoms.
+        model = copy_model(model, fresh=architecture_of(model).readout_modules, **energy)
     encoder = Encoder(model)
-    if trains_output and encoder.architecture.energy_arguments and not is_extensive(encoder.model):
-        raise ModelError(
-            f"This recipe trains an energy, a sum over atoms: {encoder.architecture.name} needs is_intensive=False, "
-            "but the model given was built with is_intensive=True. Start from the architecture's name."
-        )
     names = [p.name for p in config.pretexts]
     pretexts = {p.name: build_pretext(p.name, encoder, p.arguments) for p in config.pretexts}
     if len(pretexts) < len(names):

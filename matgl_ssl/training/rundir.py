@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +18,18 @@ from .config import Config
 _FREE_ON_RESUME = {"num_workers", "checkpoint_minutes", "accelerator", "devices"}
 """Options that change how a run is computed, not what it computes."""
 
-_PACKAGES = ("matgl_ssl", "matgl", "torch", "lightning", "torch-geometric", "dgl", "pymatgen", "ase", "datasets", "numpy")
+_PACKAGES = [
+    "matgl_ssl",
+    "matgl",
+    "torch",
+    "lightning",
+    "torch-geometric",
+    "dgl",
+    "pymatgen",
+    "ase",
+    "datasets",
+    "numpy",
+]
 
 
 class RunDirectory:
@@ -66,9 +76,7 @@ class RunDirectory:
         """
         stored = self.stored_config()
         asked = yaml.safe_load(config.to_yaml())
-        differing = sorted(
-            k for k in {*stored, *asked} - _FREE_ON_RESUME if stored.get(k) != asked.get(k)
-        )
+        differing = sorted(k for k in {*stored, *asked} - _FREE_ON_RESUME if stored.get(k) != asked.get(k))
         if differing:
             k = differing[0]
             raise RunDirectoryError(
@@ -93,7 +101,7 @@ class RunDirectory:
         path = self.path / name
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file in one move."""

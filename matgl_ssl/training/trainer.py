@@ -6,7 +6,8 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import lightning as L
@@ -93,7 +94,7 @@ def fit(
             ResumableCheckpoint(run.checkpoint, minutes=config.checkpoint_minutes),
         ],
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _deterministic_on_cpu(trainer):
         # Our loader builds its workers itself, from --num-workers.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
@@ -101,6 +102,21 @@ def fit(
         module.train()  # models come loaded in eval mode, and Lightning keeps the mode it finds
         trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True)
     return trainer
+
+
+@contextmanager
+def _deterministic_on_cpu(trainer: L.Trainer) -> Iterator[None]:
+    """Equal runs have equal bits: with several threads, the backward of MatGL's gathers adds in any order otherwise."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    options: Any = torch.utils.deterministic
+    fill, options.fill_uninitialized_memory = options.fill_uninitialized_memory, False  # a pass over all memory
+    if trainer.strategy.root_device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        options.fill_uninitialized_memory = fill
 
 
 def _restore_position(run: RunDirectory, facts: dict[str, Any], train: SeededLoader) -> int:
@@ -119,8 +135,6 @@ def _restore_position(run: RunDirectory, facts: dict[str, Any], train: SeededLoa
 
 def _loggers(run: RunDirectory, keep_steps: int | None) -> list[Logger]:
     loggers: list[Logger] = [MetricsCSV(run.metrics, keep_steps)]
-    try:
+    with suppress(ModuleNotFoundError):
         loggers.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
-    except ModuleNotFoundError:
-        pass
     return loggers

@@ -55,7 +55,9 @@ def test_a_potential_comes_back_with_its_references(tmp_path):
     assert not torch.allclose(predictions(potential), without)
 
 
-def test_a_float64_model_is_saved_and_loaded(tmp_path, name):
+def test_a_float64_model_is_saved_and_loaded(tmp_path, name, lane):
+    if (name, lane) == ("M3GNet", "dgl"):
+        pytest.skip("MatGL 2.2's M3GNet computes in its global precision only")
     path = save_model(small_model(name).double(), tmp_path / "double")
     assert load_model(path)[1]["references"]
 

@@ -76,7 +76,9 @@ def test_a_stamp_of_this_lane_needs_no_declaration_and_bears_no_contradiction(st
         load_model(stamped, trained_with=OTHER[lane])
 
 
-@pytest.mark.parametrize("damage", [{"versions": None}, {"references": []}, {"graph_library": "jax"}, {"references": [{}]}])
+@pytest.mark.parametrize(
+    "damage", [{"versions": None}, {"references": []}, {"graph_library": "jax"}, {"references": [{}]}]
+)
 def test_a_damaged_stamp_is_one_error(stamped, edit_json, damage):
     edit_json(stamped, lambda content: content["metadata"][KEY].update(damage))
     with pytest.raises(ModelError):

@@ -1,0 +1,352 @@
+"""The command line: what it takes, what it prints, and what it returns."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from bad_crystals import BAD, write_bad, write_mixed
+from small_systems import SMALL, small_model
+
+from matgl_ssl import __version__
+from matgl_ssl.cli import main
+from matgl_ssl.crystals import Crystal, CrystalDataset
+from matgl_ssl.hub import save_model
+
+ARGUMENTS = json.dumps({**SMALL["MEGNet"], "nblocks": 1})
+SMALL_RUN = ["--accelerator", "cpu", "--epochs", "1", "--batch-size", "8"]
+TARGET = {"name": "band_gap", "unit": "eV", "transform": None, "extensive": False}
+
+
+def call(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``mgl-ssl`` as users do."""
+    script = Path(sys.executable).with_name("mgl-ssl")
+    command = [str(script)] if script.exists() else [sys.executable, "-m", "matgl_ssl.cli"]
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(
+        [*command, *map(str, words)], capture_output=True, text=True, timeout=600, cwd=cwd, env=environment, check=False
+    )
+
+
+@pytest.fixture(autouse=True)
+def _same_logging_afterwards() -> Iterator[None]:
+    ours, root = logging.getLogger("matgl_ssl"), logging.getLogger()
+    before = ours.handlers[:], ours.propagate, ours.level, root.handlers[:]
+    yield
+    ours.handlers[:], ours.propagate, root.handlers[:] = before[0], before[1], before[3]
+    ours.setLevel(before[2])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty CsCl cells with a label."""
+    rng = np.random.default_rng(0)
+    crystals = []
+    for i in range(30):
+        a = rng.uniform(3.0, 3.8)
+        frac = np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]) + rng.normal(0, 0.02, (2, 3))
+        labels = {"band_gap": a - 3.0, "text": "x"}
+        crystals.append(Crystal(rng.choice([11, 12, 17, 8], 2), frac, a * np.eye(3), id=f"c{i}", labels=labels))
+    return CrystalDataset.from_crystals(crystals).write_parquet(tmp_path_factory.mktemp("table") / "table.parquet")
+
+
+@pytest.fixture(scope="module")
+def poscar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("poscar") / "POSCAR"
+    crystal = Crystal(np.array([11, 17]), np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]), 3.4 * np.eye(3))
+    crystal.to_structure().to(filename=str(path), fmt="poscar")
+    return path
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    save_model(small_model("MEGNet"), folder / "encoder", kind="encoder", readout="untrained")
+    save_model(small_model("MEGNet"), folder / "gap", kind="model", readout="trained", target=TARGET)
+    states = small_model("MEGNet", ntypes_state=4, dim_state_embedding=6, include_state=True)
+    save_model(states, folder / "states", kind="model", readout="trained", target=TARGET)
+    small_model("MEGNet").save(folder / "bare")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
+    """A pretraining run."""
+    out = tmp_path_factory.mktemp("runs") / "pre"
+    done = call("pretrain", "--model", "MEGNet", "--model-args", ARGUMENTS, "--recipe", "masked-atoms", "--data", table,
+                "--out", out, *SMALL_RUN)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"encoder    {out / 'encoder'}"
+    assert "Pretraining MEGNet on 28 crystals" in done.stderr
+    assert "GPU available" not in done.stderr
+    assert "Tip" not in done.stderr
+    return out
+
+
+class TestMainRoad:
+    """Each verb once, as a process of its own."""
+
+    def test_pretrain_writes_what_it_was_told(self, pretrained, table):
+        config = yaml.safe_load((pretrained / "config.yaml").read_text())
+        assert (config["data"], config["epochs"], config["batch_size"]) == (str(table), 1, 8)
+        assert config["model_args"]["nblocks"] == 1
+        assert config["pretexts"][0]["name"] == "masked-atoms"
+
+    def test_finetune_then_predict(self, pretrained, table, poscar, tmp_path):
+        out = tmp_path / "gap"
+        done = call("finetune", "--init-from", pretrained, "--data", table, "--target", "band_gap", "--test-fraction",
+                    "0.2", "--out", out, *SMALL_RUN)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0].split() == ["model", str(out / "model")]
+        assert lines[1].startswith("test MAE  ")
+        assert lines[1].endswith("  eV")
+        assert "mgl-ssl predict -m" in lines[2]
+        for model in (out, out / "model"):
+            done = call("predict", "-m", model, "-i", poscar.name, cwd=poscar.parent)
+            assert done.returncode == 0, done.stderr
+            words = done.stdout.split()
+            assert words[:3] == ["POSCAR", "band_gap", "="]
+            assert np.isfinite(float(words[3]))
+            assert words[4:] == ["eV"]
+
+    def test_embed(self, pretrained, table, tmp_path):
+        output = tmp_path / "embeddings.parquet"
+        done = call(
+            "embed", "-m", pretrained / "encoder", "--data", table, "--level", "atom", "--layer", 0, 1, "-o", output
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"60 vectors of 16 numbers in {output}\n"
+        assert pq.read_metadata(output).num_rows == 60
+
+    def test_list(self):
+        done = call("list", "recipes")
+        assert done.returncode == 0, done.stderr
+        assert {line.split()[0] for line in done.stdout.splitlines()} >= {"masked-atoms", "derivative-denoising"}
+        assert done.stderr == ""
+
+    def test_doctor(self, tmp_path):
+        done = call("doctor", "--data", write_mixed(tmp_path), "--model", "MEGNet")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("4 of 6 crystals are usable")
+        assert "non-finite" in done.stdout
+
+    def test_errors_have_a_code_and_no_traceback(self, saved, tmp_path):
+        done = call("predict", "-m", saved / "gap", "-i", tmp_path / "none.cif")
+        assert done.returncode == 3
+        assert done.stdout == ""
+        assert done.stderr.startswith("mgl-ssl: error: ")
+        assert done.stderr.count("\n") == 1
+
+    def test_help_is_quick(self):
+        call("--help")
+        start = time.perf_counter()
+        done = call("--help")
+        assert done.returncode == 0
+        assert all(verb in done.stdout for verb in ("pretrain", "finetune", "predict", "embed", "list", "doctor"))
+        assert time.perf_counter() - start < 2.0  # 0.2 s on an idle machine; with torch it is 5 s
+
+
+class TestRuns:
+    def test_resume_takes_the_data_from_the_run(self, pretrained, capsys):
+        assert main(["pretrain", "--resume", "--out", str(pretrained)]) == 0
+        assert capsys.readouterr().out.startswith("encoder")
+
+    def test_a_used_directory_is_not_written_over(self, pretrained, table, capsys):
+        before = sorted(p.stat().st_mtime_ns for p in pretrained.rglob("*"))
+        assert main(["pretrain", "--out", str(pretrained), "--data", str(table), "--model", "MEGNet"]) == 6
+        assert "is not empty" in capsys.readouterr().err
+        assert sorted(p.stat().st_mtime_ns for p in pretrained.rglob("*")) == before
+
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (["pretrain"], 3, "No data"),
+            (["finetune", "--target", "band_gap"], 3, "No data"),
+            (["pretrain", "--resume"], 6, "no run to resume"),
+            (["pretrain", "--config", "none.yaml"], 2, "No configuration file"),
+            (["finetune", "--data", "TABLE"], 2, "target"),
+            (["finetune", "--data", "TABLE", "--target", "band_gab"], 3, "did you mean 'band_gap'"),
+            (["finetune", "--data", "TABLE", "--target", "text"], 3, "text"),
+            (["pretrain", "--data", "TABLE", "--recipe", "masked-atom"], 2, "Did you mean 'masked-atoms'"),
+            (["pretrain", "--data", "TABLE", "--model", "MEGNett"], 5, "not an architecture"),
+            (["pretrain", "--data", "TABLE", "--model-args", "{cutof: 4}", "--model", "MEGNet"], 2, "'cutoff'"),
+            (["pretrain", "--data", "TABLE", "--epochs", "-3"], 2, "epochs"),
+            (["pretrain", "--data", "TABLE", "--val-fraction", "2"], 2, "val_fraction"),
+        ],
+    )
+    def test_what_is_wrong_is_one_error_and_makes_no_directory(self, words, code, said, table, tmp_path, capsys):
+        words = [str(table) if word == "TABLE" else word for word in words]
+        assert main([*words, "--out", str(tmp_path / "out")]) == code
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("mgl-ssl: error: ")
+        assert said in error
+        assert not (tmp_path / "out").exists()
+
+    def test_only_what_is_given_reaches_the_function(self, monkeypatch, tmp_path, capsys):
+        import matgl_ssl.training.finetune as module
+
+        given = {}
+
+        def record(**options):
+            given.update(options)
+            raise module.DataError("stop here")
+
+        monkeypatch.setattr(module, "finetune", record)
+        file = tmp_path / "c.yaml"
+        file.write_text("data: from-the-file.parquet\nlr: 0.5\n")
+        words = ["--out", "o", "--config", str(file), "--lr", "1e-4", "--devices", "2", "--extensive", "-m", "M3GNet",
+                 "--model-args", "{nblocks: 2}", "--patience", "7", "--loss", "l2"]  # fmt: skip
+        assert main(["finetune", *words]) == 3
+        assert given == {
+            "out": "o", "config": str(file), "resume": False, "data": "from-the-file.parquet", "lr": 1e-4, "devices": 2,
+            "extensive": True, "model": "M3GNet", "model_args": {"nblocks": 2}, "patience": 7, "loss": "l2",
+        }  # fmt: skip
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["pretrain", "--epocs", "3"], "unknown option --epocs; did you mean --epochs?"),
+            (["finetune", "--int-from=x"], "unknown option --int-from; did you mean --init-from?"),
+            (["embed", "--modle", "x"], "unknown option --modle; did you mean --model?"),
+            (["predict", "--qqqqqq"], "unknown option --qqqqqq\n"),
+            (["predict", "-i", "POSCAR"], "required: -m/--model"),
+            (["pretrain", "--epo", "3"], "unknown option --epo"),
+            (["pretrain", "--out", "o", "--epochs", "three"], "invalid int value: 'three'"),
+            (["pretrain", "--out", "o", "--schedule", "linear"], "choose from"),
+            (["pretrain", "--out", "o", "--pretexts", "[{"], "not YAML or JSON"),
+            (["pretrian"], "choose from"),
+            (["list", "recipe"], "choose from"),
+            (["list"], "required: what"),
+            ([], "required: VERB"),
+        ],
+    )
+    def test_bad_usage_is_code_2_with_a_hint(self, words, said, capsys):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2
+        assert said in capsys.readouterr().err
+
+    @pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+    def test_help_shows_every_field_with_default_choices_and_unit(self, verb, capsys, monkeypatch):
+        from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
+
+        monkeypatch.setenv("COLUMNS", "300")
+        with pytest.raises(SystemExit) as caught:
+            main([verb, "--help"])
+        assert caught.value.code == 0
+        shown = capsys.readouterr().out
+        for name in (PretrainConfig if verb == "pretrain" else FinetuneConfig).model_fields:
+            assert f"--{name.replace('_', '-')} " in shown.replace(",", " ")
+        assert "(default: 0.001)" in shown
+        assert "{cosine,constant}" in shown
+        assert "(Å) (default: 0.5)" in shown
+
+    @pytest.mark.parametrize("verb", ["predict", "embed", "list", "doctor"])
+    def test_the_other_verbs_have_help(self, verb, capsys):
+        with pytest.raises(SystemExit) as caught:
+            main([verb, "--help"])
+        assert caught.value.code == 0
+        assert "--verbose" in capsys.readouterr().out
+
+    def test_the_version_is_told(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["--version"])
+        assert capsys.readouterr().out == f"mgl-ssl {__version__}\n"
+
+
+class TestPredict:
+    def test_one_line_a_file_unit_last(self, saved, poscar, table, capsys):
+        assert main(["predict", "-m", str(saved / "gap"), "-i", str(poscar), str(table)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 31
+        assert lines[0].startswith(f"{poscar}  band_gap = ")
+        assert lines[1].startswith(f"{table}:c0  band_gap = ")
+        assert all(line.endswith("  eV") for line in lines)
+
+    def test_json(self, saved, poscar, capsys):
+        assert main(["predict", "-m", str(saved / "gap"), "-i", str(poscar), "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)
+        assert found.keys() == {"id", "name", "value", "unit"}
+        assert (found["id"], found["name"], found["unit"]) == (str(poscar), "band_gap", "eV")
+
+    def test_state_labels(self, saved, poscar, capsys):
+        command = ["predict", "-m", str(saved / "states"), "-i", str(poscar), str(poscar)]
+        assert main([*command, "--state-attr", "2"]) == 0
+        assert main([*command, "--state-attr", "2", "0"]) == 0
+        values = [line.split()[3] for line in capsys.readouterr().out.splitlines()]
+        assert values[0] == values[1] == values[2] != values[3]
+        assert main(command) == 5
+        assert main([*command, "--state-attr", "4"]) == 5
+        assert capsys.readouterr().err.count("takes one of 0 to 3") == 2
+
+    def test_lanes_are_declared(self, saved, poscar, lane, capsys):
+        command = ["predict", "-m", str(saved / "bare"), "-i", str(poscar)]
+        assert main(command) == 4
+        assert "--trained-with" in capsys.readouterr().err
+        assert main([*command, "--trained-with", lane]) == 0
+        assert capsys.readouterr().out.endswith("(no unit given)\n")
+        assert main([*command, "--trained-with", "dgl" if lane == "pyg" else "pyg"]) == 4
+
+    def test_encoders_are_refused(self, saved, poscar, capsys):
+        assert main(["predict", "-m", str(saved / "encoder"), "-i", str(poscar)]) == 5
+        assert "untrained" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("kind", BAD)
+    def test_a_bad_crystal_is_one_error(self, saved, tmp_path, kind, capsys):
+        assert main(["predict", "-m", str(saved / "gap"), "-i", str(write_bad(kind, tmp_path))]) == 3
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("mgl-ssl: error: ") == 1
+        assert "Traceback" not in captured.err
+
+    def test_verbose_shows_the_traceback(self, saved, capsys):
+        assert main(["predict", "-v", "-m", str(saved / "gap"), "-i", "none.cif"]) == 3
+        assert "Traceback" in capsys.readouterr().err
+
+    def test_what_is_not_ours_propagates(self, monkeypatch, saved, poscar):
+        import matgl_ssl.inference as module
+
+        monkeypatch.setattr(module, "predict", lambda **_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(["predict", "-m", str(saved / "gap"), "-i", str(poscar)])
+
+
+class TestEmbed:
+    def test_what_is_left_out_is_told(self, saved, tmp_path, capsys):
+        output = tmp_path / "out.parquet"
+        command = ["embed", "-m", str(saved / "encoder"), "--data", str(write_mixed(tmp_path)), "-o", str(output)]
+        assert main([*command, "--layer", "readout"]) == 0
+        assert "3 crystals left out" in capsys.readouterr().out
+        content = output.read_bytes()
+        assert main(command) == 2
+        assert "not written over" in capsys.readouterr().err
+        assert output.read_bytes() == content
+
+    def test_layers_are_checked(self, saved, poscar, tmp_path, capsys):
+        command = ["embed", "-m", str(saved / "gap"), "--data", str(poscar), "-o", str(tmp_path / "out.parquet")]
+        assert main([*command, "--layer", "9"]) == 2
+        assert "takes 0, 1, 2, 3 or readout" in capsys.readouterr().err
+
+
+class TestDoctorAndList:
+    def test_nothing_left_is_an_error(self, tmp_path, capsys):
+        assert main(["doctor", "--data", str(write_bad("nan", tmp_path))]) == 3
+        assert "nothing left of 1 crystals" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(("what", "name"), [("pretexts", "masked-atoms"), ("encoders", "MEGNet")])
+    def test_list(self, what, name, capsys):
+        assert main(["list", what]) == 0
+        assert any(line.startswith(f"{name}  ") for line in capsys.readouterr().out.splitlines())
