@@ -1,7 +1,6 @@
 """The command line, ``mgl-ssl``: pretrain and fine-tune MatGL's encoders, and use what came out.
 
-A thin layer: each verb calls the Python function of its name. What is heavy is imported by the verb that needs it, so
-that ``mgl-ssl --help`` is quick.
+Each verb calls the Python function of its name, and imports it itself, so that ``mgl-ssl --help`` is quick.
 """
 
 from __future__ import annotations
@@ -83,16 +82,18 @@ def configure_logging(level: int = logging.INFO) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    handlers = [logging.StreamHandler() for _ in range(2)]
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    ours, root = logging.getLogger("matgl_ssl"), logging.getLogger()
-    ours.handlers[:], ours.propagate = handlers[:1], False
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours = logging.getLogger("matgl_ssl")
+    ours.handlers[:], ours.propagate = [handler], False
     ours.setLevel(level)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    if not root.handlers:  # what Lightning logs through when it is imported later, and sets that level back
-        handlers[1].setLevel(logging.WARNING)
-        root.addHandler(handlers[1])
+    _quiet_lightning()
+
+
+def _quiet_lightning() -> None:
+    """To be called again after Lightning was imported, which sets its levels."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _run_options(config: str) -> Callable[[Parser], None]:
@@ -112,9 +113,7 @@ def _data_of(options: dict[str, Any]) -> str:
     from matgl_ssl.training.config import read_yaml
     from matgl_ssl.training.rundir import RunDirectory
 
-    data = options.pop("data", None)
-    if not data and options["config"]:
-        data = read_yaml(options["config"]).get("data")
+    data = options.pop("data", None) or (read_yaml(options["config"]).get("data") if options["config"] else None)
     if not data and options["resume"]:
         data = RunDirectory(options["out"]).stored_config().get("data")
         if str(data).startswith("in memory"):
@@ -127,20 +126,20 @@ def _data_of(options: dict[str, Any]) -> str:
 def _pretrain(options: dict[str, Any]) -> None:
     from matgl_ssl.training.pretrain import pretrain
 
+    _quiet_lightning()
     result = pretrain(data=_data_of(options), **options)
-    print(f"encoder    {result.encoder}")
-    if result.potential:
-        print(f"potential  {result.potential}")
+    print(f"encoder    {result.encoder}", *([f"potential  {result.potential}"] if result.potential else []), sep="\n")
     print(f"fine-tune  mgl-ssl finetune --init-from {result.out} --data LABELLED --target COLUMN --out DIR")
 
 
 def _finetune(options: dict[str, Any]) -> None:
     from matgl_ssl.training.finetune import finetune
 
+    _quiet_lightning()
     result = finetune(data=_data_of(options), **options)
     target = json.loads((result.model / "model.json").read_text(encoding="utf-8"))["metadata"]["matgl_ssl"]["target"]
-    parts = json.loads((result.out / "metrics.json").read_text(encoding="utf-8"))
-    part = next(name for name in ("test", "val", "train") if name in parts)
+    metrics = (result.out / "metrics.json").read_text(encoding="utf-8")
+    part = next(name for name in ("test", "val", "train") if name in json.loads(metrics))
     print(f"model     {result.model}")
     print(f"{f'{part} MAE':<8}  {result.metrics['mae']:.4g}  {target['unit'] or '(no unit given)'}")
     print(f"predict   mgl-ssl predict -m {result.model} -i POSCAR")
@@ -187,7 +186,7 @@ def _embed_options(parser: Parser) -> None:
     parser.add_argument("--data", required=True, help=DATA)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="Parquet file to be written")
     parser.add_argument("--level", choices=("crystal", "atom"), default="crystal", help="(default: crystal)")
-    text = "depths (0 is the embedding), or readout; several are concatenated (default: the last depth)"
+    text = "depths (0: the embedding), or readout; several are concatenated (default: the last)"
     parser.add_argument("--layer", type=number_or_text, nargs="+", metavar="INT|readout", help=text)
     parser.add_argument("--state-attr", type=int, metavar="INT", help=f"{STATE} of all crystals")
     _add_inference(parser)
@@ -211,8 +210,7 @@ def _list(options: dict[str, Any]) -> None:
 
     described: dict[str, str] = getattr(listing, f"list_{options['what']}")()
     width = max(map(len, described), default=0)
-    for name, text in described.items():
-        print(f"{name:<{width}}  {text}")
+    print(*(f"{name:<{width}}  {text}" for name, text in described.items()), sep="\n")
 
 
 def _doctor_options(parser: Parser) -> None:

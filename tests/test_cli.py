@@ -286,8 +286,9 @@ class TestPredict:
         command = ["predict", "-m", str(saved / "states"), "-i", str(poscar), str(poscar)]
         assert main([*command, "--state-attr", "2"]) == 0
         assert main([*command, "--state-attr", "2", "0"]) == 0
-        values = [line.split()[3] for line in capsys.readouterr().out.splitlines()]
-        assert values[0] == values[1] == values[2] != values[3]
+        values = [float(line.split()[3]) for line in capsys.readouterr().out.splitlines()]
+        assert values[:3] == pytest.approx([values[0]] * 3, rel=1e-5)  # printed to six digits
+        assert values[3] != pytest.approx(values[0], rel=1e-4)
         assert main(command) == 5
         assert main([*command, "--state-attr", "4"]) == 5
         assert capsys.readouterr().err.count("takes one of 0 to 3") == 2

@@ -1,0 +1,112 @@
+"""What a run writes down: metrics.csv, running means, the learning rate."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from matgl_ssl.training.config import OptimizerConfig
+from matgl_ssl.training.log import MetricsCSV
+from matgl_ssl.training.module import Means, Schedule, get_random_state, set_random_state
+
+
+def read(path) -> list[dict[str, str]]:
+    with path.open(newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def test_metrics_of_one_step_share_a_row_and_columns_come_as_they_turn_up(tmp_path):
+    log = MetricsCSV(tmp_path / "metrics.csv")
+    log.log_metrics({"loss": 0.1 + 0.2}, step=1)
+    log.log_metrics({"loss": 0.25}, step=2)
+    log.log_metrics({"val_loss": 1.5, "epoch": 0}, step=2)
+    log.save()
+    assert read(tmp_path / "metrics.csv") == [
+        {"step": "1", "loss": repr(0.1 + 0.2), "val_loss": "", "epoch": ""},
+        {"step": "2", "loss": "0.25", "val_loss": "1.5", "epoch": "0"},
+    ]
+
+
+def test_a_resumed_log_keeps_the_rows_up_to_its_checkpoint_and_drops_later_ones(tmp_path):
+    path = tmp_path / "metrics.csv"
+    first = MetricsCSV(path)
+    for step in range(1, 6):
+        first.log_metrics({"loss": float(step)}, step=step)
+    first.save()
+    resumed = MetricsCSV(path, keep_steps=3)
+    resumed.log_metrics({"loss": 40.0}, step=4)
+    resumed.finalize("success")
+    assert [(row["step"], row["loss"]) for row in read(path)] == [
+        ("1", "1.0"), ("2", "2.0"), ("3", "3.0"), ("4", "40.0"),
+    ]  # fmt: skip
+
+
+def test_a_new_log_does_not_take_over_an_old_file(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,loss\n1,0.5\n")
+    log = MetricsCSV(path)
+    log.log_metrics({"loss": 2.0}, step=7)
+    log.save()
+    assert [row["step"] for row in read(path)] == ["7"]
+
+
+def test_saving_again_gives_the_same_file_and_leaves_no_partial_one(tmp_path):
+    path = tmp_path / "metrics.csv"
+    log = MetricsCSV(path)
+    log.log_metrics({"loss": 1 / 3}, step=1)
+    log.save()
+    content = path.read_text()
+    MetricsCSV(path, keep_steps=10).save()
+    assert path.read_text() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_means_are_weighted_by_the_crystals_of_a_batch():
+    means = Means()
+    means.add({"loss": torch.tensor(1.0), "b": torch.tensor(2.0)}, 3)
+    means.add({"loss": torch.tensor(5.0), "b": torch.tensor(2.0)}, 1)
+    assert means.take("val_") == {"val_loss": 2.0, "val_b": 2.0}
+    assert means.take("val_") == {}
+    means.add({"loss": torch.tensor(7.0, requires_grad=True)}, 2)
+    assert means.take("") == {"loss": 7.0}
+
+
+def factors(total: int, **options) -> np.ndarray:
+    schedule = Schedule(OptimizerConfig(**options), total)
+    return np.array([schedule(step) for step in range(total)])
+
+
+def test_the_rate_warms_up_linearly_and_falls_on_a_cosine_to_zero():
+    rates = factors(100, warmup=0.1)
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10)
+    np.testing.assert_allclose(rates[10:], 0.5 * (1 + np.cos(np.pi * np.arange(90) / 90)))
+    assert Schedule(OptimizerConfig(warmup=0.1), 100)(100) == pytest.approx(0.0)
+
+
+def test_a_constant_rate_stays_at_its_peak():
+    rates = factors(50, schedule="constant", warmup=0.2)
+    np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10)
+    assert (rates[10:] == 1).all()
+
+
+@pytest.mark.parametrize("total", [0, 1, 2])
+def test_a_run_of_hardly_any_steps_has_a_rate(total):
+    schedule = Schedule(OptimizerConfig(), total)
+    assert all(0 <= schedule(step) <= 1 for step in range(total + 2))
+    assert schedule(0) == 1
+
+
+def test_random_states_come_back_and_pass_a_weights_only_loader(tmp_path):
+    import random
+
+    def draw() -> tuple[float, float, float]:
+        return random.gauss(0, 1), float(np.random.normal()), float(torch.randn(()))  # noqa: NPY002
+
+    draw()  # leaves a second Gaussian waiting in two of the three
+    torch.save(get_random_state(), tmp_path / "state")
+    expected = [draw(), draw()]
+    set_random_state(torch.load(tmp_path / "state", weights_only=True))
+    assert [draw(), draw()] == expected
