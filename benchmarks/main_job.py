@@ -50,7 +50,7 @@ def add(row: dict[str, object]) -> None:
     RESULTS.mkdir(exist_ok=True)
     new = not CSV.exists()
     with CSV.open("a", newline="") as f:
-        writer = csv.DictWriter(f, COLUMNS)
+        writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)

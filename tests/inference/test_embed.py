@@ -65,6 +65,8 @@ def test_a_crystals_vectors_do_not_depend_on_the_batch(case):
 @pytest.mark.parametrize("case", CASES)
 def test_a_crystals_vectors_do_not_depend_on_the_cell(case):
     model, layers = model_of(case, **one_cell_for_all(case)), CASES[case][2]
+    if (LANE, case) == ("dgl", "M3GNet weighted_atom"):
+        layers = layers[:-1]  # MatGL 2.2 sums there instead of averaging
     cells = [(1, 2, 1), (2, 2, 1), (3, 2, 1), (2, 1, 1)]
     larger = [supercell(crystal, cell) for crystal, cell in zip(some_crystals(), cells, strict=True)]
     expected = embed(model=model, data=some_crystals(), layer=layers)
