@@ -306,7 +306,8 @@ class TestTargets:
         np.testing.assert_allclose(potential.element_refs.property_offset.numpy(), fitted, rtol=1e-5)
         cells = crystals[:5]
         doubled = [supercell(c, (1, 1, 2)) for c in cells]
-        torch.testing.assert_close(output(potential, doubled), 2 * output(potential, cells), rtol=1e-5, atol=1e-5)
+        # The sums cancel to a fraction of an eV out of terms of several: float32 leaves 1e-4.
+        torch.testing.assert_close(output(potential, doubled), 2 * output(potential, cells), rtol=1e-5, atol=1e-4)
 
     def test_crystals_without_the_label_are_left_out(self, task, tmp_path, caplog):
         some = CrystalDataset.from_crystals(
