@@ -9,9 +9,9 @@ from importlib import import_module
 
 from matgl_ssl._lane import LANE
 
-from .batch import CrystalBatch, Graph, collate
+from .batch import EDGE_VECTOR, CrystalBatch, Graph, collate
 
 backend = import_module(f".{LANE}", __name__)
 Potential = backend.Potential
 
-__all__ = ["CrystalBatch", "Graph", "Potential", "backend", "collate"]
+__all__ = ["EDGE_VECTOR", "CrystalBatch", "Graph", "Potential", "backend", "collate"]

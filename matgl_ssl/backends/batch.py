@@ -7,8 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+NUMERIC = (int, float, np.number, np.ndarray)
+
+EDGE_VECTOR = "vector"
+"""Key of ``CrystalBatch.edge`` for vectors in Å, ``(E, 3)``, that the encoder sees instead of those of the crystal."""
+
+ATOM_LABELS = ("forces",)
+"""Labels that belong to atoms; so do all whose name begins with ``atom:``."""
+
+
+def is_atom_label(name: str) -> bool:
+    """Whether a label has one row an atom."""
+    return name in ATOM_LABELS or name.startswith("atom:")
 
 
 @dataclass(eq=False)
@@ -23,6 +37,7 @@ class Graph:
         pbc_offset: Lattice translation of each edge's destination, shape ``(E, 3)``.
         id: Name of the crystal.
         atom: What views wrote down about atoms, each of shape ``(N, ...)`` (masks, noise).
+        edge: What views wrote down about edges, each of shape ``(E, ...)``.
         labels: Labels of the crystal.
     """
 
@@ -33,6 +48,7 @@ class Graph:
     pbc_offset: Tensor
     id: str = ""
     atom: dict[str, Tensor] = field(default_factory=dict)
+    edge: dict[str, Tensor] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -49,8 +65,9 @@ class CrystalBatch:
         batch: Crystal of each atom, shape ``(N,)``, int64.
         n_atoms: Atoms of each crystal, shape ``(B,)``, int64.
         n_edges: Edges of each crystal, shape ``(B,)``, int64.
-        atom: Per-atom notes of the views, each ``(N, ...)``.
-        labels: Scalar labels, each ``(B,)`` float; NaN where a crystal has none.
+        atom: Per-atom notes of the views and labels of the atoms, each ``(N, ...)``.
+        edge: Per-edge notes of the views, each ``(E, ...)``.
+        labels: Labels of the crystals, ``(B,)`` or ``(B, ...)`` float; NaN where a crystal has none.
         ids: Names of the crystals.
     """
 
@@ -63,6 +80,7 @@ class CrystalBatch:
     n_atoms: Tensor
     n_edges: Tensor
     atom: dict[str, Tensor]
+    edge: dict[str, Tensor]
     labels: dict[str, Tensor]
     ids: list[str]
 
@@ -81,6 +99,25 @@ class CrystalBatch:
 
         return CrystalBatch(**{f.name: move(getattr(self, f.name)) for f in dataclasses.fields(self)})
 
+    def positions(self) -> Tensor:
+        """Cartesian coordinates in Å, ``(N, 3)``."""
+        return torch.einsum("ni,nij->nj", self.frac_coords, self.lattice[self.batch])
+
+    def edge_vectors(self) -> Tensor:
+        """From source to destination of each edge in Å, ``(E, 3)``; what a view put in its place, if one did."""
+        if EDGE_VECTOR in self.edge:
+            return self.edge[EDGE_VECTOR]
+        positions, (source, destination) = self.positions(), self.edge_index
+        shift = torch.einsum("ei,eij->ej", self.pbc_offset, self.lattice[self.batch[source]])
+        return positions[destination] + shift - positions[source]
+
+    def edge_shifts(self, positions: Tensor) -> Tensor:
+        """Cartesian translation of each edge's destination in Å, ``(E, 3)``, as MatGL's models take it."""
+        source, destination = self.edge_index
+        if EDGE_VECTOR in self.edge:
+            return self.edge[EDGE_VECTOR] - (positions[destination] - positions[source])
+        return torch.einsum("ei,eij->ej", self.pbc_offset, self.lattice[self.batch[source]])
+
     def mean_over_atoms(self, values: Tensor) -> Tensor:
         """Average per-atom values ``(N, d)`` over each crystal: ``(B, d)``."""
         total = values.new_zeros(len(self), values.shape[-1]).index_add_(0, self.batch, values)
@@ -92,7 +129,7 @@ def collate(graphs: Sequence[Graph]) -> CrystalBatch:
     n_atoms = torch.tensor([len(g.node_type) for g in graphs])
     n_edges = torch.tensor([g.edge_index.shape[1] for g in graphs])
     first_atom = torch.repeat_interleave(n_atoms.cumsum(0) - n_atoms, n_edges)
-    scalars = {k for g in graphs for k, v in g.labels.items() if v is None or isinstance(v, int | float)}
+    names = sorted({k for g in graphs for k, v in g.labels.items() if v is None or isinstance(v, NUMERIC)})
     return CrystalBatch(
         node_type=torch.cat([g.node_type for g in graphs]),
         frac_coords=torch.cat([g.frac_coords for g in graphs]),
@@ -102,11 +139,28 @@ def collate(graphs: Sequence[Graph]) -> CrystalBatch:
         batch=torch.repeat_interleave(torch.arange(len(graphs)), n_atoms),
         n_atoms=n_atoms,
         n_edges=n_edges,
-        atom={k: torch.cat([g.atom[k] for g in graphs]) for k in graphs[0].atom},
-        labels={k: _scalars([g.labels.get(k) for g in graphs]) for k in sorted(scalars)},
+        atom={
+            **{k: _atom_label([g.labels.get(k) for g in graphs], n_atoms) for k in names if is_atom_label(k)},
+            **{k: torch.cat([g.atom[k] for g in graphs]) for k in graphs[0].atom},
+        },
+        edge={k: torch.cat([g.edge[k] for g in graphs]) for k in graphs[0].edge},
+        labels={k: _label([g.labels.get(k) for g in graphs]) for k in names if not is_atom_label(k)},
         ids=[g.id for g in graphs],
     )
 
 
-def _scalars(values: Sequence[Any]) -> Tensor:
-    return torch.tensor([float("nan") if value is None else float(value) for value in values], dtype=torch.float64)
+def _label(values: Sequence[Any]) -> Tensor:
+    """One row a crystal; NaN for None and for arrays that do not have the first one's shape."""
+    shape = next((np.shape(v) for v in values if v is not None), ())
+    rows = np.full((len(values), *shape), np.nan)
+    for i, value in enumerate(values):
+        if value is not None and np.shape(value) == shape:
+            rows[i] = value
+    return torch.from_numpy(rows)
+
+
+def _atom_label(values: Sequence[Any], n_atoms: Tensor) -> Tensor:
+    """One row an atom; NaN for the atoms of crystals that have none."""
+    shape = next((np.shape(v)[1:] for v in values if v is not None), ())
+    rows = [np.full((n, *shape), np.nan) if v is None else v for n, v in zip(n_atoms.tolist(), values, strict=True)]
+    return torch.from_numpy(np.concatenate(rows).astype(np.float64, copy=False))

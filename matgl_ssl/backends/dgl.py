@@ -56,9 +56,8 @@ def native(batch: CrystalBatch) -> dgl.DGLGraph:
 def run_model(model: nn.Module, batch: CrystalBatch, state: Tensor | None) -> Tensor:
     """One forward pass of a MatGL model. Returns its output as it comes."""
     g = native(batch)
-    g.ndata["pos"] = torch.einsum("ni,nij->nj", batch.frac_coords, batch.lattice[batch.batch])
-    edge_lattice = batch.lattice[batch.batch[batch.edge_index[0]]]
-    g.edata["pbc_offshift"] = torch.einsum("ei,eij->ej", batch.pbc_offset, edge_lattice)
+    g.ndata["pos"] = batch.positions()
+    g.edata["pbc_offshift"] = batch.edge_shifts(g.ndata["pos"])
     with crystal_by_crystal(model), _default_dtype(batch.frac_coords.dtype):
         return model(g=g, state_attr=state)
 

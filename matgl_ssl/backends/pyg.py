@@ -56,9 +56,8 @@ def native(batch: CrystalBatch) -> Batch:
 def run_model(model: nn.Module, batch: CrystalBatch, state: Tensor | None) -> Tensor:
     """One forward pass of a MatGL model. Returns its output as it comes."""
     g = native(batch)
-    g.pos = torch.einsum("ni,nij->nj", batch.frac_coords, batch.lattice[batch.batch])
-    edge_lattice = batch.lattice[batch.batch[batch.edge_index[0]]]
-    g.pbc_offshift = torch.einsum("ei,eij->ej", batch.pbc_offset, edge_lattice)
+    g.pos = batch.positions()
+    g.pbc_offshift = batch.edge_shifts(g.pos)
     return model(g=g, state_attr=state)
 
 

@@ -103,7 +103,8 @@ class CrystalDataset:
     def rows(self, indices: Sequence[int] | np.ndarray) -> list[Crystal]:
         """Read several crystals at once, in the order of ``indices``.
 
-        Null labels are ``None``; ``forces`` come back as ``(N, 3)`` and nine values of ``stress`` as ``(3, 3)``.
+        Null labels are ``None``; ``forces`` come back as ``(N, 3)``, nine values of ``stress`` as ``(3, 3)``, and what
+        begins with ``atom:`` as ``(N, k)``.
 
         Raises:
             DataError: If a row's lists do not fit each other.
@@ -223,6 +224,8 @@ def _shaped(name: str, value: Any, n_atoms: int) -> Any:
         return value
     if (name, value.size) in (("forces", 3 * n_atoms), ("stress", 9)):
         return value.reshape(-1, 3).copy()
+    if name.startswith("atom:") and value.size % n_atoms == 0:
+        return value.reshape(n_atoms, -1).copy()
     return value.copy()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from matgl_ssl.backends import CrystalBatch, Graph, Potential, backend
+from matgl_ssl.backends import EDGE_VECTOR, CrystalBatch, Graph, Potential, backend
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.errors import ModelError
 
@@ -18,6 +19,9 @@ from .architectures import Architecture, architecture_of, bare_model, is_extensi
 
 MASK = "mask"
 """Key of ``CrystalBatch.atom`` under which a view marks the atoms whose element is hidden, ``(N,)`` bool."""
+
+HIDDEN = "hidden"
+"""Key of ``CrystalBatch.edge`` under which a view marks the edges whose length and direction are hidden, ``(E,)``."""
 
 
 @dataclass(eq=False)
@@ -120,7 +124,8 @@ class Encoder(nn.Module):
         """Encode a batch.
 
         Args:
-            batch: Crystals. Where ``batch.atom["mask"]`` is true an atom's embedding is replaced by the mask token.
+            batch: Crystals. Where ``batch.atom["mask"]`` is true an atom's embedding is replaced by the mask token;
+                where ``batch.edge["hidden"]`` is true an edge's vector is replaced by one that all hidden edges share.
             state: State attribute of each crystal, for models that take one (default: zeros).
             forces: Also differentiate the output (times the number of atoms if it is intensive) by positions.
             stresses: Also differentiate it by strain; implies ``forces``.
@@ -128,7 +133,9 @@ class Encoder(nn.Module):
         Returns:
             Features at depths 0 to ``n_depths``.
         """
-        batch = batch.to(self.mask_token.device, self.dtype)
+        batch = self._hidden(batch.to(self.mask_token.device, self.dtype))
+        if EDGE_VECTOR in batch.edge and (forces or stresses):
+            raise ModelError("Forces need the crystal's own edges: a view that hides or replaces some has none.")
         state = self._default_state(len(batch)) if state is None else state.to(self.mask_token.device)
         with self._masked(batch), self._tapped() as taken:
             if forces or stresses:
@@ -160,6 +167,15 @@ class Encoder(nn.Module):
                 "say which with --state-attr (state_attr=)."
             )
         return self.mask_token.new_zeros(n, 2)
+
+    def _hidden(self, batch: CrystalBatch) -> CrystalBatch:
+        if HIDDEN not in batch.edge:
+            return batch
+        # Longer than M3GNet's three-body terms reach, so that no angle with a hidden edge is formed.
+        reach = min(getattr(self.model, "threebody_cutoff", 0.0), 0.9 * self.cutoff)
+        vector = torch.tensor([(reach + self.cutoff) / 2, 0.0, 0.0], device=batch.lattice.device, dtype=self.dtype)
+        vectors = torch.where(batch.edge[HIDDEN][:, None], vector, batch.edge_vectors())
+        return dataclasses.replace(batch, edge={**batch.edge, EDGE_VECTOR: vectors})
 
     @contextmanager
     def _masked(self, batch: CrystalBatch) -> Iterator[None]:
@@ -211,7 +227,7 @@ class Encoder(nn.Module):
             offsets = torch.cat([torch.eye(3), -torch.eye(3)])
             batch = CrystalBatch(
                 numbers, torch.zeros(1, 3), side * torch.eye(3)[None], torch.zeros(2, 6, dtype=torch.long), offsets,
-                numbers, torch.ones(1, dtype=torch.long), torch.full((1,), 6), {}, {}, [""],
+                numbers, torch.ones(1, dtype=torch.long), torch.full((1,), 6), {}, {}, {}, [""],
             )  # fmt: skip
             state = None
             if n_states := getattr(self.model.embedding, "ntypes_state", None):

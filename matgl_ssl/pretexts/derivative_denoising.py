@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
+import torch
+from torch import Tensor
 from torch.nn import functional
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
+from matgl_ssl.losses import global_mean
 from matgl_ssl.views import NOISE, DisplaceAtoms
 
 from .pretext import Pretext, PretextOutput
 
-LOSSES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
+LOSSES: dict[str, Callable[..., Tensor]] = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 SCALES = {"none": 0, "sigma": 1, "sigma2": 2}
 
 
@@ -75,5 +78,5 @@ class DerivativeDenoising(Pretext):
         if self.remove_com:
             noise = noise - crystals.mean_over_atoms(noise)[crystals.batch]
         target = self.factor * noise
-        loss = self.loss(forces, target)
-        return PretextOutput(loss, {"baseline": self.loss(target.new_zeros(()).expand_as(target), target)})
+        loss = global_mean(self.loss(forces, target, reduction="none"))
+        return PretextOutput(loss, {"baseline": self.loss(torch.zeros_like(target), target)})

@@ -13,6 +13,7 @@ from torch.nn import functional
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import MASK, Encoder, Features
 from matgl_ssl.errors import ConfigError
+from matgl_ssl.losses import global_mean
 from matgl_ssl.views import MaskAtoms
 
 from .pretext import Pretext, PretextOutput
@@ -68,6 +69,6 @@ class MaskedAtoms(Pretext):
         metrics = {}
         for (name, head), target in zip(self.heads.items(), classes.unbind(1), strict=True):
             logits = head(vectors)
-            loss = loss + functional.cross_entropy(logits, target)
+            loss = loss + global_mean(functional.cross_entropy(logits, target, reduction="none"))
             metrics[f"{name}_accuracy"] = (logits.detach().argmax(1) == target).to(loss.dtype).mean()
         return PretextOutput(loss, metrics)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.views import View
 
@@ -29,6 +30,14 @@ class Mixture(nn.Module):
         self.weights = dict(weights)
         self.views: tuple[View, ...] = tuple(dict.fromkeys(v for p in pretexts.values() for v in p.views.values()))
         self._forces = {v for p in pretexts.values() for name, v in p.views.items() if name in p.forces}
+        self._stresses = {v for p in pretexts.values() for name, v in p.views.items() if name in p.stresses}
+        self.targets = tuple(dict.fromkeys(t for p in pretexts.values() for t in p.targets))
+        self.labels = tuple(dict.fromkeys(label for p in pretexts.values() for label in p.labels))
+
+    def prepare(self, crystals: CrystalDataset) -> None:
+        """Let each pretext look at the training crystals."""
+        for pretext in self.pretexts.values():
+            cast("Pretext", pretext).prepare(crystals)
 
     @property
     def trains_output(self) -> bool:
@@ -48,7 +57,10 @@ class Mixture(nn.Module):
             The weighted loss, each pretext's output, and the features of the first view.
         """
         batch = dict(zip(self.views, batches, strict=True))
-        features = {view: encoder(batch[view], forces=view in self._forces) for view in self.views}
+        features = {
+            view: encoder(batch[view], forces=view in self._forces, stresses=view in self._stresses)
+            for view in self.views
+        }
         pretexts = cast("Mapping[str, Pretext]", self.pretexts)
         outputs: dict[str, PretextOutput] = {
             name: pretext(

@@ -9,7 +9,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.targets import Target
 from matgl_ssl.views import View
 
 
@@ -37,19 +39,31 @@ class Pretext(nn.Module):
         summary: One line for ``mgl-ssl list pretexts``.
         views: The views it needs, under names of its own choosing.
         forces: Names of the views whose output must be differentiated by positions.
+        stresses: Names of the views whose output must be differentiated by strain as well.
+        targets: What must be computed from each crystal beforehand; it comes with the batches, in ``atom`` or
+            ``labels``, under ``target.column``.
+        labels: Columns that the crystals must come with.
         trains_output: Whether the model's own output is trained (an energy), not only its features.
     """
 
     summary: ClassVar[str] = ""
+    labels: ClassVar[tuple[str, ...]] = ()
     trains_output: ClassVar[bool] = False
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.views: Mapping[str, View] = {}
         self.forces: frozenset[str] = frozenset()
+        self.stresses: frozenset[str] = frozenset()
+        self.targets: tuple[Target, ...] = ()
+
+    def prepare(self, crystals: CrystalDataset) -> None:
+        """Look at the training crystals before training: scales of targets, element references. Kept in buffers."""
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """Score the features of each view.
+
+        Losses are means over the whole batch, which several processes may share: see ``matgl_ssl.losses``.
 
         Args:
             features: The encoder's features under the names of ``views``.

@@ -47,7 +47,7 @@ class ViewDataset(Dataset[list[Graph]]):
         ]
 
     def _view(self, view: View, crystal: Crystal, epoch: int, row: int) -> Graph:
-        rng = sample_generator(self.seed, epoch, row, view.stream)
+        rng = sample_generator(self.seed, 0 if view.static else epoch, row, view.stream)
         return view.on_graph(self.build_graph(view.on_crystal(crystal, rng)), rng)
 
 

@@ -18,6 +18,7 @@ from matgl_ssl.hub import copy_model, load_model, new_model, save_model, without
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.registry import get_pretext
 from matgl_ssl.recipes import load_recipe
+from matgl_ssl.targets import with_targets
 
 from .collapse import CollapseMonitor
 from .config import PretrainConfig, read_yaml
@@ -108,13 +109,15 @@ def pretrain(
         checkpoint = None
     base = model if isinstance(model, nn.Module) else None
     encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
-    crystals = _select(read_source(data, columns=[]), settings)
+    crystals = _select(read_source(data, columns=list(mixture.labels)), settings)
     if not resume:
         run.start(settings)
     crystals = checked_crystals(crystals, encoder, settings, run)
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
+    crystals = with_targets(crystals, mixture.targets, num_workers=settings.num_workers)
     train_rows, val_rows = random_split(len(crystals), settings.val_fraction, settings.seed)
+    mixture.prepare(crystals.select(train_rows))
     builder = encoder.graph_builder()
     train = SeededLoader(
         ViewDataset(crystals.select(train_rows), builder, mixture.views, settings.seed),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .compose import Compose
 from .displace_atoms import NOISE, DisplaceAtoms
 from .mask_atoms import MaskAtoms
 from .view import View, sample_generator
 
-__all__ = ["NOISE", "DisplaceAtoms", "MaskAtoms", "View", "sample_generator"]
+__all__ = ["NOISE", "Compose", "DisplaceAtoms", "MaskAtoms", "View", "sample_generator"]

@@ -20,9 +20,11 @@ class View:
 
     Attributes:
         draw: Tells apart independent draws of otherwise equal views.
+        static: Draw once before training, the same in every epoch (as DSSL and its kin do), instead of anew each epoch.
     """
 
     draw: int = 0
+    static: bool = False
 
     def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
         """Change the crystal before its graph is built. Never change the one given."""
