@@ -15,7 +15,7 @@ from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import global_mean
 from matgl_ssl.views import NOISE, DisplaceAtoms
 
-from .pretext import Pretext, PretextOutput
+from .pretext import Pretext, PretextOutput, TrainedOutput
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 SCALES = {"none": 0, "sigma": 1, "sigma2": 2}
@@ -69,6 +69,10 @@ class DerivativeDenoising(Pretext):
         self.loss = LOSSES[loss]
         self.factor = (-1.0 if sign == "restoring" else 1.0) / sigma ** SCALES[scale]
         self.remove_com = remove_com
+
+    def trained_output(self) -> TrainedOutput:
+        """No physical energy."""
+        return TrainedOutput("denoising", "arbitrary, not eV: trained to restore displaced atoms")
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """Compare forces with the noise; ``baseline`` is the loss of predicting no force at all."""

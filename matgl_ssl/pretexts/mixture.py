@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.errors import ConfigError
 from matgl_ssl.views import View
 
-from .pretext import Pretext, PretextOutput
+from .pretext import Pretext, PretextOutput, TrainedOutput
 
 
 class Mixture(nn.Module):
@@ -22,10 +23,15 @@ class Mixture(nn.Module):
     Args:
         pretexts: The pretexts under their names.
         weights: Weight of each pretext's loss, under the same names.
+
+    Raises:
+        ConfigError: If two pretexts train the model's own output, which can have one meaning only.
     """
 
     def __init__(self, pretexts: Mapping[str, Pretext], weights: Mapping[str, float]) -> None:
         super().__init__()
+        if len(trainers := [name for name, p in pretexts.items() if p.trains_output]) > 1:
+            raise ConfigError(f"Only one pretext can train the model's own output, not {' and '.join(trainers)}.")
         self.pretexts = nn.ModuleDict(pretexts)
         self.weights = dict(weights)
         self.views: tuple[View, ...] = tuple(dict.fromkeys(v for p in pretexts.values() for v in p.views.values()))
@@ -40,9 +46,12 @@ class Mixture(nn.Module):
             cast("Pretext", pretext).prepare(crystals)
 
     @property
-    def trains_output(self) -> bool:
-        """Whether one of the pretexts trains the model's own output."""
-        return any(p.trains_output for p in self.pretexts.values())
+    def trained_output(self) -> TrainedOutput | None:
+        """What the model's own output has become; None if no pretext trains it."""
+        for pretext in self.pretexts.values():
+            if cast("Pretext", pretext).trains_output:
+                return cast("Pretext", pretext).trained_output()
+        return None
 
     def forward(
         self, encoder: Encoder, batches: Sequence[CrystalBatch]

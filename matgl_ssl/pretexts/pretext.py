@@ -28,6 +28,23 @@ class PretextOutput:
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class TrainedOutput:
+    """What the model's own output has become: ``scale * output + sum of references`` in ``unit``.
+
+    Attributes:
+        kind: What it was trained on; the stamp's ``readout``.
+        unit: Its unit.
+        scale: Unit of the model while it trains.
+        references: Energy of each element of the model, shape ``(n_elements,)``; None for none.
+    """
+
+    kind: str
+    unit: str
+    scale: float = 1.0
+    references: Tensor | None = None
+
+
 class Pretext(nn.Module):
     """A question put to the encoder that needs no property label.
 
@@ -43,11 +60,11 @@ class Pretext(nn.Module):
         targets: What must be computed from each crystal beforehand; it comes with the batches, in ``atom`` or
             ``labels``, under ``target.column``.
         labels: Columns that the crystals must come with.
-        trains_output: Whether the model's own output is trained (an energy), not only its features.
+        trains_output: Whether the model's own output is trained (an energy), not only its features; then
+            ``trained_output`` says what it means.
     """
 
     summary: ClassVar[str] = ""
-    labels: ClassVar[tuple[str, ...]] = ()
     trains_output: ClassVar[bool] = False
 
     def __init__(self, encoder: Encoder) -> None:
@@ -56,9 +73,14 @@ class Pretext(nn.Module):
         self.forces: frozenset[str] = frozenset()
         self.stresses: frozenset[str] = frozenset()
         self.targets: tuple[Target, ...] = ()
+        self.labels: tuple[str, ...] = ()
 
     def prepare(self, crystals: CrystalDataset) -> None:
         """Look at the training crystals before training: scales of targets, element references. Kept in buffers."""
+
+    def trained_output(self) -> TrainedOutput:
+        """What the model's output means after training, for pretexts that train it."""
+        raise NotImplementedError
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """Score the features of each view.

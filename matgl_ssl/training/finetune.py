@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals.composition import compositions
 from matgl_ssl.encoders import Encoder, depth_of_parameter
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import model_output, save_model, without_dropout
@@ -214,14 +215,10 @@ def _standardise(train: CrystalDataset, begin: Start, config: FinetuneConfig) ->
     labels = _transformed_labels(train, config)
     if not config.extensive:
         return Standardisation.keep(labels) if begin.keep else Standardisation.fit(labels)
-    index = {symbol: i for i, symbol in enumerate(begin.model.element_types)}
-    compositions = np.zeros((len(train), len(index)))
-    for row, crystal in enumerate(train):
-        for symbol in crystal.symbols:
-            compositions[row, index[symbol]] += 1
+    counts = compositions(train, begin.model.element_types)
     if begin.keep:
-        return Standardisation.keep_extensive(labels, compositions, begin.references)
-    return Standardisation.fit_extensive(labels, compositions)
+        return Standardisation.keep_extensive(labels, counts, begin.references)
+    return Standardisation.fit_extensive(labels, counts)
 
 
 def _callbacks(config: FinetuneConfig, run: RunDirectory) -> list[L.Callback]:

@@ -179,15 +179,21 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
 def _export(
     encoder: Encoder, mixture: Mixture, config: PretrainConfig, run: RunDirectory, n_crystals: int
 ) -> PretrainResult:
-    """Write plain MatGL models. An intensive readout was never trained; an M3GNet energy was, in its own unit."""
+    """Write plain MatGL models. A pretext may have trained M3GNet's sum over atoms: then it is a potential as well."""
     model = without_dropout(encoder.model.to("cpu"))
-    energy = mixture.trains_output and is_extensive(model)
+    output = mixture.trained_output if is_extensive(model) else None
     facts = {"recipe": config.recipe, "pretexts": [p.name for p in config.pretexts], "n_crystals": n_crystals}
     path = save_model(model, run.path / "encoder", kind="encoder", readout="untrained", **facts)
     potential = None
-    if energy:
+    if output:
+        references = None if output.references is None else output.references.float().numpy()
         potential = save_model(
-            Potential(model), run.path / "potential", kind="potential", readout="denoising",
-            unit="arbitrary, not eV: trained to restore displaced atoms", **facts,
+            Potential(model, data_std=output.scale, element_refs=references), run.path / "potential",
+            kind="potential", readout=output.kind, unit=output.unit, **facts,
         )  # fmt: skip
+    elif mixture.trained_output:
+        logger.info(
+            "No potential is exported: %s's output is intensive, and a potential's energy is a sum over atoms.",
+            encoder.architecture.name,
+        )
     return PretrainResult(run.path, path, potential)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from matgl_ssl.crystals.composition import element_references
 from matgl_ssl.encoders import architecture_of
 from matgl_ssl.errors import DataError
 
@@ -60,7 +61,7 @@ class Standardisation:
             labels: Shape ``(n,)``.
             compositions: Atoms of each element of the model, shape ``(n, n_elements)``.
         """
-        references = np.linalg.lstsq(compositions, labels, rcond=1e-8)[0]
+        references = element_references(labels, compositions)
         rest = (labels - compositions @ references) / compositions.sum(1)
         return cls(scale=_nonzero(float(np.std(rest))), references=torch.tensor(references), per_atom=True)
 
