@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,30 +13,43 @@ from matgl_ssl.backends import Graph
 from matgl_ssl.encoders import MASK
 from matgl_ssl.errors import ConfigError
 
+from .edge_pairs import random_share
 from .view import View
+
+MaskCount = Literal["dssl", "crystal-twins", "unbiased"]
+
+COUNTS: dict[str, Callable[[float, int, np.random.Generator], int]] = {
+    "dssl": lambda fraction, n, rng: min(n, int(fraction * n + 1)),
+    "crystal-twins": lambda fraction, n, rng: max(1, int(fraction * n)),
+    "unbiased": lambda fraction, n, rng: min(n - 1, random_share(n, fraction, rng)),
+}
 
 
 @dataclass(frozen=True)
 class MaskAtoms(View):
-    """Mark ``int(fraction * N + 1)`` atoms, drawn without replacement, for the encoder's mask token.
-
-    The count is that of DSSL (usccolumbia/DSSL) and of Kong et al. (arXiv 2211.03563): at least one atom, and the
-    only atom of a one-atom cell. Both papers' DSSL half draws once before training; here every epoch draws anew.
+    """Mark some atoms, drawn without replacement, for the encoder's mask token.
 
     Attributes:
         fraction: Share of the atoms to hide, in (0, 1).
+        count: How many of N that is. ``"dssl"``: ``int(fraction * N + 1)``, that of DSSL (usccolumbia/DSSL) and of
+            Kong et al. (arXiv 2211.03563). ``"crystal-twins"``: ``max(1, int(fraction * N))``
+            (RishikeshMagar/Crystal-Twins). Both hide at least one atom, and so the whole of a one-atom cell.
+            ``"unbiased"``: ``floor(fraction * N + U(0, 1))``, right on average and never more than N - 1.
     """
 
     fraction: float = 0.15
+    count: MaskCount = "dssl"
 
     def __post_init__(self) -> None:
         if not (isinstance(self.fraction, int | float) and 0 < self.fraction < 1):
             raise ConfigError(f"The fraction of masked atoms must lie between 0 and 1, not {self.fraction!r}.")
+        if self.count not in COUNTS:
+            raise ConfigError(f"The count of masked atoms must be one of {', '.join(COUNTS)}, not {self.count!r}.")
 
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """Write the mask into ``graph.atom["mask"]``, ``(N,)`` bool."""
         n = len(graph.node_type)
         mask = torch.zeros(n, dtype=torch.bool)
-        mask[torch.from_numpy(rng.choice(n, size=min(n, int(self.fraction * n + 1)), replace=False))] = True
+        mask[torch.from_numpy(rng.choice(n, size=COUNTS[self.count](self.fraction, n, rng), replace=False))] = True
         graph.atom[MASK] = mask
         return graph

@@ -1,0 +1,42 @@
+"""Hide the length and direction of some edges, which go on carrying messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from matgl_ssl.backends import Graph
+from matgl_ssl.encoders import HIDDEN, MASK
+from matgl_ssl.errors import ConfigError
+
+from .edge_pairs import edge_pairs, random_share
+from .view import View
+
+
+@dataclass(frozen=True)
+class HideEdges(View):
+    """Mark edges whose vector the encoder replaces by one that all hidden edges share.
+
+    Attributes:
+        fraction: Share of the undirected edges to hide, both directions together, in (0, 1); None hides the edges
+            that touch a masked atom (put ``MaskAtoms`` before this view in a ``Compose``).
+    """
+
+    fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.fraction is not None and not 0 < self.fraction < 1:
+            raise ConfigError(f"The fraction of hidden edges must lie between 0 and 1, not {self.fraction!r}.")
+
+    def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
+        """Write the mark into ``graph.edge["hidden"]``, ``(E,)`` bool."""
+        if self.fraction is None:
+            graph.edge[HIDDEN] = graph.atom[MASK][graph.edge_index].any(0)
+        else:
+            pairs = edge_pairs(graph)
+            n = len(np.unique(pairs))
+            hidden = rng.choice(n, random_share(n, self.fraction, rng), replace=False)
+            graph.edge[HIDDEN] = torch.from_numpy(np.isin(pairs, hidden))
+        return graph
