@@ -7,10 +7,11 @@ import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+from datasets.table import InMemoryTable
 
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.storage import STRUCTURE_COLUMNS
@@ -27,7 +28,7 @@ def with_targets(crystals: CrystalDataset, targets: Sequence[Target], *, num_wor
     """Add a column for each target that the table does not have yet.
 
     Computed columns are cached under Hugging Face ``datasets``' cache directory (``HF_DATASETS_CACHE``), in
-    ``matgl_ssl/``, one file for these crystals and these targets: 8 bytes a number. Delete it at will.
+    ``matgl_ssl/``, one file for these crystals, in this order, and one target: 8 bytes a number. Delete it at will.
 
     Args:
         crystals: The crystals.
@@ -37,11 +38,17 @@ def with_targets(crystals: CrystalDataset, targets: Sequence[Target], *, num_wor
     Returns:
         The same crystals with the new columns.
     """
-    for parallel in (True, False):
-        missing = [t for t in dict.fromkeys(targets) if t.parallel is parallel and t.column not in crystals.label_names]
-        if missing:
-            crystals = _add(crystals, missing, num_workers if parallel else 0)
-    return crystals
+    missing = [target for target in dict.fromkeys(targets) if target.column not in crystals.label_names]
+    if not missing:
+        return crystals
+    table = crystals.table
+    if table._indices is not None:  # a selection's rows must lie in order to be joined with what is computed of them
+        table = table.with_format("arrow").flatten_indices().with_format(None)
+    structures = table.select_columns(list(STRUCTURE_COLUMNS)).with_format("arrow")
+    key = structures_key(crystals, *_versions())
+    columns = [_compute(structures, key, target, num_workers if target.parallel else 0) for target in missing]
+    joined = datasets.concatenate_datasets([table, *columns], axis=1)
+    return CrystalDataset(joined, source=crystals.source, rejected=crystals.rejected)
 
 
 def cache_directory() -> Path:
@@ -49,36 +56,44 @@ def cache_directory() -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "matgl_ssl"
 
 
-def _add(crystals: CrystalDataset, targets: Sequence[Target], num_workers: int) -> CrystalDataset:
-    structures = crystals.table.select_columns(list(STRUCTURE_COLUMNS))
-    file = cache_directory() / f"targets-{_key(structures, targets)}.arrow"
+def _compute(structures: datasets.Dataset, key: str, target: Target, num_workers: int) -> datasets.Dataset:
+    """The table of one target's column, memory-mapped."""
+    name = hashlib.sha256(f"{key} {target.column}".encode()).hexdigest()[:24]
+    file = cache_directory() / f"targets-{name}.arrow"
     file.parent.mkdir(parents=True, exist_ok=True)
-    logger.info("Targets: %s of %d crystals.", ", ".join(t.name for t in targets), len(crystals))
-    processes = min(num_workers, len(crystals) // _BATCH)
+    logger.info("Target %s of %d crystals, kept in %s.", target.name, len(structures), file)
+    processes = min(num_workers, len(structures) // _BATCH)
     computed = structures.map(
-        _columns,
-        fn_kwargs={"targets": list(targets)},
+        _column,
+        fn_kwargs={"target": target},
         batched=True,
         batch_size=_BATCH,
         remove_columns=list(STRUCTURE_COLUMNS),
-        features=datasets.Features({t.column: datasets.Sequence(datasets.Value("float64")) for t in targets}),
+        features=datasets.Features({target.column: datasets.Sequence(datasets.Value("float64"))}),
         num_proc=processes if processes > 1 else None,
         cache_file_name=str(file),
         new_fingerprint=file.stem,
+        desc=target.name,
     )
-    table = datasets.concatenate_datasets([crystals.table, computed], axis=1)
-    return CrystalDataset(table, source=crystals.source, rejected=crystals.rejected)
+    return computed.with_format(None)
 
 
-def _columns(rows: dict[str, Any], *, targets: Sequence[Target]) -> dict[str, list[np.ndarray]]:
-    crystals = list(CrystalDataset(datasets.Dataset.from_dict(dict(rows)), source="targets"))
-    return {t.column: [np.asarray(v, dtype=np.float64).ravel() for v in t.of_many(crystals)] for t in targets}
+def _column(rows: pa.Table, *, target: Target) -> pa.Table:
+    """Compute a batch, Arrow in and Arrow out: nothing becomes a list of Python numbers on the way."""
+    crystals = list(CrystalDataset(datasets.Dataset(InMemoryTable(rows)), source="targets"))
+    values = [np.asarray(value, dtype=np.float64).ravel() for value in target.of_many(crystals)]
+    return pa.table({target.column: pa.array(values, pa.list_(pa.float64()))})
 
 
-def _key(structures: datasets.Dataset, targets: Sequence[Target]) -> str:
-    """Hash of the structures, the targets, and what computes them."""
-    digest = hashlib.sha256("\n".join(f"{p} {version(p)}" for p in _MADE_WITH).encode())
-    digest.update("\n".join(target.column for target in targets).encode())
+def _versions() -> list[str]:
+    """What computes the targets."""
+    return [f"{package} {version(package)}" for package in _MADE_WITH]
+
+
+def structures_key(crystals: CrystalDataset, *facts: str) -> str:
+    """Hash of the structures, in order, and of what is done with them: the name of a file in the cache."""
+    digest = hashlib.sha256("\n".join(facts).encode())
+    structures = crystals.table.select_columns(list(STRUCTURE_COLUMNS))
     arrow = structures.with_format("arrow")
     for start in range(0, len(structures), _ROWS):
         batch = arrow[start : start + _ROWS]

@@ -112,12 +112,28 @@ class PretrainConfig(RunConfig):
     exclude_formulas_of: str | None = Field(
         None, description="leave out every reduced formula that occurs in these crystals (the downstream task)"
     )
+    teacher: str | None = Field(
+        None, description="MatGL potential (directory or hub name) that labels the crystals for energy-force-stress"
+    )
+    teacher_trained_with: Literal["pyg", "dgl"] | None = Field(
+        None, description="graph library that a teacher without a matgl_ssl stamp was trained with"
+    )
+    teacher_copies: int = Field(0, ge=0, description="perturbed copies of each crystal that the teacher labels too")
+    teacher_sigma: float = Field(0.1, ge=0, description="displacement of the copies' atoms: standard deviation (Å)")
+    teacher_strain: float = Field(0.02, ge=0, description="strain of the copies' cells: standard deviation")
 
 
 class FinetuneConfig(RunConfig):
     """Options of ``finetune``."""
 
     init_from: str | None = Field(None, description="weights to start from: a run directory, saved model or hub name")
+    node_embedding_from: str | None = Field(
+        None, description="encoder whose frozen representation the node embedding takes in (a NEGNN)"
+    )
+    node_embedding_layers: list[int] = Field([0, 1], description="depths of that representation")
+    node_embedding_mode: Literal["concat", "replace", "add"] = Field(
+        "concat", description="how it enters: beside the element's embedding, instead of it, or added to it"
+    )
     target: str = Field(description="label column to predict")
     unit: str | None = Field(None, description="unit of the target, for reports")
     transform: Literal["log10"] | None = Field(None, description="train on the logarithm of the target")

@@ -24,6 +24,9 @@ from matgl_ssl.crystals.composition import compositions
 from matgl_ssl.encoders import Encoder, depth_of_parameter
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import model_output, save_model, without_dropout
+from matgl_ssl.models import NEGNN
+from matgl_ssl.targets import Target, with_targets
+from matgl_ssl.targets.representation import Representation
 from matgl_ssl.views import View
 
 from .config import FinetuneConfig, read_yaml
@@ -75,7 +78,8 @@ class FinetuningModule(TrainingModule):
         self.config = config
         encoder.mask_token.requires_grad_(False)
         for name, parameter in encoder.model.named_parameters():
-            parameter.requires_grad_(config.freeze is None or self._depth(name) > config.freeze)
+            frozen = not parameter.requires_grad  # a NEGNN's encoder
+            parameter.requires_grad_(not frozen and (config.freeze is None or self._depth(name) > config.freeze))
 
     def _depth(self, name: str) -> int:
         return depth_of_parameter(self.encoder.architecture, self.encoder.n_depths, name)
@@ -128,8 +132,8 @@ def finetune(
         out: The run directory; must be empty or absent, unless ``resume``.
         config: YAML file with any of the options below; options given here win over it.
         resume: Go on with the run in ``out``, exactly.
-        **options: The fields of ``FinetuneConfig``. ``init_from`` also takes a MatGL model, which is not changed;
-            ``val_data`` and ``test_data`` take whatever ``data`` takes. Without ``init_from`` training starts from
+        **options: The fields of ``FinetuneConfig``. ``init_from`` and ``node_embedding_from`` also take a MatGL model,
+            which is not changed; ``val_data`` and ``test_data`` take whatever ``data`` takes. Without ``init_from`` training starts from
             random weights (``model``).
 
     Returns:
@@ -141,7 +145,8 @@ def finetune(
     given = {**(read_yaml(config) if config else {}), **options}
     run = RunDirectory(out)
     stored = run.stored_config() if resume else {}
-    sources = {k: given.get(k, stored.get(k)) for k in ("init_from", "val_data", "test_data")}
+    names = ("init_from", "node_embedding_from", "val_data", "test_data")
+    sources = {k: given.get(k, stored.get(k)) for k in names}
     named = {k: describe(v) for k, v in sources.items() if v is not None}
     settings = FinetuneConfig.build(stored, given, named, {"data": describe(data)})
     if not resume:
@@ -149,7 +154,7 @@ def finetune(
     if (settings.patience or settings.selection == "best") and not (settings.val_fraction or settings.val_data):
         raise ConfigError("--patience and --selection best need validation crystals: set --val-fraction or --val-data.")
     checkpoint = run.resume(settings) if resume else None
-    begin = initialise(lambda: start(settings, sources["init_from"]), settings.seed)
+    begin = initialise(lambda: start(settings, sources["init_from"], sources["node_embedding_from"]), settings.seed)
     encoder = Encoder(begin.model)
     columns = [settings.target, *([settings.split_column] if settings.split_column else [])]
     crystals = _labelled(read_source(data, columns=columns), settings)
@@ -166,6 +171,9 @@ def finetune(
         name: checked_crystals(part, encoder, settings, run, name=f"skipped-{name}_data.json")
         for name, part in others.items()
     }
+    representation = _representation(begin.model)
+    crystals = with_targets(crystals, representation)
+    others = {name: with_targets(part, representation) for name, part in others.items()}
     splits = split(crystals, settings, **others)
     standardisation = _standardise(splits.train, begin, settings)
     if begin.keep:
@@ -173,7 +181,7 @@ def finetune(
     loaders = {
         name: SeededLoader(
             GraphDataset(part, encoder.graph_builder(), [View()], settings.seed, target=settings.target,
-                         transform=settings.transform),
+                         transform=settings.transform, representation=next((t.column for t in representation), None)),
             batch_size=settings.batch_size, seed=settings.seed, shuffle=name == "train",
             num_workers=settings.num_workers,
         )
@@ -190,6 +198,11 @@ def finetune(
     fit(module, loaders["train"], loaders.get("val"), config=settings, run=run, checkpoint=checkpoint, facts=facts,
         callbacks=_callbacks(settings, run))  # fmt: skip
     return _export(module, settings, run, loaders)
+
+
+def _representation(model: Any) -> list[Target]:
+    """A NEGNN's frozen vectors, to be computed once; nothing for other models."""
+    return [Representation.of(model.frozen, model.layers)] if isinstance(model, NEGNN) else []
 
 
 def _labelled(crystals: CrystalDataset, config: FinetuneConfig) -> CrystalDataset:

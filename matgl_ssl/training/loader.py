@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from matgl_ssl.backends import CrystalBatch, Graph, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
-from matgl_ssl.encoders import GraphBuilder
+from matgl_ssl.encoders import REPRESENTATION, GraphBuilder
 from matgl_ssl.views import View, sample_generator
 
 
@@ -57,16 +57,20 @@ class GraphDataset(ViewDataset):
     Args:
         target: Label column, becomes ``labels["target"]``.
         transform: ``"log10"`` or None.
+        representation: Column of a NEGNN's frozen vectors, for the batches' ``atom["representation"]``.
         **kwargs: As for ``ViewDataset``.
     """
 
     keep_at_most: ClassVar[int] = 20_000
     """Crystals whose graphs are kept in memory (about 10 kB each); a larger table is built anew each epoch."""
 
-    def __init__(self, *args: Any, target: str, transform: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, target: str, transform: str | None = None, representation: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.target = target
         self.transform = transform
+        self.representation = representation
         self._kept: dict[int, list[Graph]] = {}
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
@@ -81,6 +85,8 @@ class GraphDataset(ViewDataset):
         graph = super()._view(view, crystal, epoch, row)
         value = float(crystal.labels[self.target])
         graph.labels = {"target": float(np.log10(value)) if self.transform == "log10" else value}
+        if self.representation:
+            graph.atom[REPRESENTATION] = torch.from_numpy(crystal.labels[self.representation])
         return graph
 
 

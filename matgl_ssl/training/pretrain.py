@@ -15,6 +15,7 @@ from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model, save_model, without_dropout
+from matgl_ssl.inference.teacher import teacher_labels
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.registry import get_pretext
 from matgl_ssl.recipes import load_recipe
@@ -109,34 +110,37 @@ def pretrain(
         checkpoint = None
     base = model if isinstance(model, nn.Module) else None
     encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
-    crystals = _select(read_source(data, columns=list(mixture.labels)), settings)
+    if settings.teacher and not mixture.labels:
+        raise ConfigError(f"Recipe {settings.recipe!r} asks for no labels: leave out --teacher.")
+    columns = [] if settings.teacher else list(mixture.labels)
+    crystals = _select(read_source(data, columns=columns), settings)
     if not resume:
         run.start(settings)
     crystals = checked_crystals(crystals, encoder, settings, run)
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
-    crystals = with_targets(crystals, mixture.targets, num_workers=settings.num_workers)
     train_rows, val_rows = random_split(len(crystals), settings.val_fraction, settings.seed)
-    mixture.prepare(crystals.select(train_rows))
+    parts = [_with_labels_and_targets(crystals.select(rows), mixture, settings) for rows in (train_rows, val_rows)]
+    mixture.prepare(parts[0])
     builder = encoder.graph_builder()
     train = SeededLoader(
-        ViewDataset(crystals.select(train_rows), builder, mixture.views, settings.seed),
+        ViewDataset(parts[0], builder, mixture.views, settings.seed),
         batch_size=settings.batch_size, seed=settings.seed, shuffle=True, num_workers=settings.num_workers,
     )  # fmt: skip
     val = SeededLoader(
-        ViewDataset(crystals.select(val_rows), builder, mixture.views, settings.seed),
+        ViewDataset(parts[1], builder, mixture.views, settings.seed),
         batch_size=settings.batch_size, seed=settings.seed, shuffle=False, num_workers=settings.num_workers,
     )  # fmt: skip
     logger.info(
         "Pretraining %s on %d crystals (%d held out) with %s.",
-        encoder.architecture.name, len(train_rows), len(val_rows), ", ".join(p.name for p in settings.pretexts),
+        encoder.architecture.name, *map(len, parts), ", ".join(p.name for p in settings.pretexts),
     )  # fmt: skip
     module = PretrainingModule(
         encoder, mixture, optimizer=settings, total_steps=settings.epochs * len(train), log_every=settings.log_every
     )
     facts = {"data": fingerprint(crystals)}
     fit(module, train, val, config=settings, run=run, checkpoint=checkpoint, facts=facts, callbacks=[CollapseMonitor()])
-    return _export(encoder, mixture, settings, run, len(train_rows))
+    return _export(encoder, mixture, settings, run, len(parts[0]))
 
 
 def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
@@ -174,6 +178,18 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
         _, rows = random_split(len(crystals), config.n_crystals / len(crystals), config.seed)
         crystals = crystals.select(rows)
     return crystals
+
+
+def _with_labels_and_targets(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) -> CrystalDataset:
+    """What the pretexts ask for besides structures; after the split, so that copies of a crystal stay on its side."""
+    if config.teacher:
+        crystals = teacher_labels(
+            crystals, config.teacher, trained_with=config.teacher_trained_with, copies=config.teacher_copies,
+            sigma=config.teacher_sigma, strain=config.teacher_strain, seed=config.seed,
+        )  # fmt: skip
+        if not len(crystals):
+            raise DataError(f"{config.teacher} can label none of the crystals: see the warnings.")
+    return with_targets(crystals, mixture.targets, num_workers=config.num_workers)
 
 
 def _export(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from matgl_ssl.encoders import architecture_of, bare_model, is_extensive
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model
+from matgl_ssl.models import node_embedded
 
 from .config import FinetuneConfig
 from .target import Standardisation
@@ -30,7 +31,7 @@ class Start:
     references: Tensor | None = None
 
 
-def start(config: FinetuneConfig, init_from: Any = None) -> Start:
+def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: Any = None) -> Start:
     """Build or load the model.
 
     ``readout="auto"`` keeps a readout that was trained for this target (by its stamp; a foreign model's is taken to be)
@@ -39,23 +40,21 @@ def start(config: FinetuneConfig, init_from: Any = None) -> Start:
     Args:
         config: The configuration.
         init_from: What to load: anything ``load_model`` takes; None for random weights.
+        node_embedding_from: The encoder that makes the new model a NEGNN, likewise.
 
     Raises:
         ModelError: If the model cannot predict such a target, or its readout cannot be kept.
         ConfigError: If ``model_args`` contradict the target, or a resumed run lacks what it was started from.
     """
+    for name, source in (("init_from", init_from), ("node_embedding_from", node_embedding_from)):
+        if isinstance(source, str) and source.startswith("in memory"):
+            raise ConfigError(f"This run was started from a model {source}: resume it in Python, with the same {name}.")
     if init_from is None:
-        arguments = _readout_arguments(config.model, config)
-        for name in arguments.keys() & config.model_args.keys():
-            if config.model_args[name] != arguments[name]:
-                raise ConfigError(
-                    f"model_args: {name} must be {arguments[name]!r} for this target, not {config.model_args[name]!r}. "
-                    "Leave it out; --extensive says whether the target is a sum over atoms."
-                )
-        return Start(new_model(config.model, {**arguments, **config.model_args}))
-    if isinstance(init_from, str) and init_from.startswith("in memory"):
+        return Start(_new(config, node_embedding_from))
+    if node_embedding_from is not None:
         raise ConfigError(
-            f"This run was started from a model {init_from}: resume it in Python, with the same init_from."
+            "--node-embedding-from makes a new model: leave out --init-from, or give there a model that is a NEGNN "
+            "already, to go on with it."
         )
     loaded, stamp = load_model(init_from, trained_with=config.trained_with, prefer=("encoder", "model", "potential"))
     model = bare_model(loaded)
@@ -67,6 +66,28 @@ def start(config: FinetuneConfig, init_from: Any = None) -> Start:
     architecture = architecture_of(model)
     arguments = _readout_arguments(architecture.name, config)
     return Start(copy_model(model, fresh=architecture.readout_modules, **arguments))
+
+
+def _new(config: FinetuneConfig, node_embedding_from: Any) -> nn.Module:
+    """A model with random weights; a NEGNN if there is an encoder for its node embedding."""
+    arguments = _readout_arguments(config.model, config)
+    for name in arguments.keys() & config.model_args.keys():
+        if config.model_args[name] != arguments[name]:
+            raise ConfigError(
+                f"model_args: {name} must be {arguments[name]!r} for this target, not {config.model_args[name]!r}. "
+                "Leave it out; --extensive says whether the target is a sum over atoms."
+            )
+    if node_embedding_from is None:
+        return new_model(config.model, {**arguments, **config.model_args})
+    loaded, _ = load_model(
+        node_embedding_from, trained_with=config.trained_with, prefer=("encoder", "model", "potential")
+    )
+    encoder = bare_model(loaded)
+    shared = {"element_types": tuple(encoder.element_types), "cutoff": encoder.cutoff}
+    return node_embedded(
+        new_model(config.model, {**shared, **arguments, **config.model_args}), encoder,
+        layers=config.node_embedding_layers, mode=config.node_embedding_mode,
+    )  # fmt: skip
 
 
 def _obstacle(model: nn.Module, stamp: dict[str, Any], config: FinetuneConfig) -> str | None:

@@ -1,0 +1,131 @@
+"""Label crystals with the energies, forces and stresses of a potential, so that others can learn from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from matgl_ssl.backends import Potential, backend, collate
+from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
+from matgl_ssl.crystals.arrow import atomic_path
+from matgl_ssl.encoders import GraphBuilder, bare_model
+from matgl_ssl.errors import ModelError
+from matgl_ssl.hub import evaluating, load_model
+from matgl_ssl.hub.fingerprint import fingerprint
+from matgl_ssl.targets.compute import cache_directory, structures_key
+
+logger = logging.getLogger(__name__)
+
+EV_A3 = 1 / 160.21766208
+"""eV/Å³ in a GPa."""
+PREFER = ("potential", "model")
+
+
+def teacher_labels(
+    crystals: CrystalDataset,
+    teacher: str | Path,
+    *,
+    trained_with: str | None = None,
+    copies: int = 0,
+    sigma: float = 0.1,
+    strain: float = 0.02,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> CrystalDataset:
+    """Give crystals, and perturbed copies of them, the labels of a MatGL potential.
+
+    The table is cached beside the computed targets (``HF_DATASETS_CACHE``/matgl_ssl): the same crystals, teacher and
+    options are labelled once.
+
+    Args:
+        crystals: The crystals; their own labels are left behind. Those with elements the teacher does not know are
+            left out.
+        teacher: A saved ``Potential``: directory, run directory or hub name.
+        trained_with: ``"pyg"`` or ``"dgl"``, for a teacher without a matgl_ssl stamp.
+        copies: Perturbed copies of each crystal: every atom displaced, the cell strained.
+        sigma: Standard deviation of each coordinate's displacement in Å.
+        strain: Standard deviation of the components of the copies' symmetric strain.
+        seed: Seed of the perturbations.
+        batch_size: Crystals in a batch.
+
+    Returns:
+        Crystals with ``energy`` (eV), ``forces`` ``(N, 3)`` (eV/Å) and ``stress`` ``(3, 3)`` (eV/Å³, positive under
+        tension). A copy's id ends in ``#1``, ``#2``, ...
+
+    Raises:
+        ModelError: If the teacher is no potential, or cannot be loaded.
+        LaneError: If it belongs to the other graph library.
+    """
+    options = f"{fingerprint(teacher, prefer=PREFER)} {copies} {sigma} {strain} {seed}"
+    file = cache_directory() / f"teacher-{structures_key(crystals, 'teacher', options)}.parquet"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with torch.random.fork_rng(devices=[]):  # a cached table must not change what the run draws later
+            labelled = list(_labelled(crystals, teacher, trained_with, copies, (sigma, strain), seed, batch_size))
+        with atomic_path(file) as partial:
+            CrystalDataset.from_crystals(labelled).table.to_parquet(str(partial))
+    return CrystalDataset(read_crystals(file).table, source=f"{crystals.source}, labelled by {teacher}")
+
+
+def _labelled(
+    crystals: CrystalDataset,
+    teacher: str | Path,
+    trained_with: str | None,
+    copies: int,
+    spread: tuple[float, float],
+    seed: int,
+    batch_size: int,
+) -> Iterator[Crystal]:
+    potential: Any
+    potential, _ = load_model(teacher, trained_with=trained_with, prefer=PREFER)
+    if not isinstance(potential, Potential):
+        raise ModelError(
+            f"{teacher} is a {type(potential).__name__}, not a potential: "
+            "a teacher gives energies, forces and stresses."
+        )
+    model = bare_model(potential)
+    build = GraphBuilder(tuple(model.element_types), float(model.cutoff))
+    crystals, report = check_dataset(crystals, element_types=build.element_types, cutoff=build.cutoff)
+    if left_out := report.n_total - report.n_kept:
+        logger.warning("%d of %d crystals are left out: the teacher cannot label them.", left_out, report.n_total)
+    logger.info("%s labels %d crystals and %d perturbed copies.", teacher, len(crystals), copies * len(crystals))
+    with evaluating(potential):
+        for start in range(0, len(crystals), batch_size):
+            rows = range(start, min(start + batch_size, len(crystals)))
+            for copy in range(copies + 1):
+                batch = [
+                    _perturbed(crystal, copy, spread, np.random.default_rng([seed, row, copy]))
+                    for row, crystal in zip(rows, crystals.rows(rows), strict=True)
+                ]
+                yield from _with_labels(potential, batch, build)
+    if hasattr(model, "feature_dict"):
+        model.feature_dict = {}
+
+
+def _perturbed(crystal: Crystal, copy: int, spread: tuple[float, float], rng: np.random.Generator) -> Crystal:
+    crystal = dataclasses.replace(crystal, labels={})
+    if copy == 0:
+        return crystal
+    strain = rng.normal(0.0, spread[1], (3, 3))
+    lattice = crystal.lattice @ (np.eye(3) + (strain + strain.T) / 2)
+    moved = crystal.frac_coords + rng.normal(0.0, spread[0], (len(crystal), 3)) @ np.linalg.inv(lattice)
+    return dataclasses.replace(crystal, frac_coords=moved, lattice=lattice, id=f"{crystal.id}#{copy}")
+
+
+def _with_labels(potential: Any, crystals: list[Crystal], build: GraphBuilder) -> Iterator[Crystal]:
+    parameter = next(potential.parameters())
+    batch = collate([build(crystal) for crystal in crystals]).to(parameter.device, parameter.dtype)
+    state = parameter.new_zeros(len(batch), 2)
+    energies, forces, stresses, *_ = backend.run_potential(potential, batch, state)
+    energies = energies.detach().double().cpu().numpy().reshape(-1)
+    each = np.split(forces.detach().double().cpu().numpy(), np.cumsum(batch.n_atoms.tolist())[:-1])
+    stresses = EV_A3 * stresses.detach().double().cpu().numpy().reshape(-1, 3, 3)
+    for crystal, energy, force, stress in zip(crystals, energies, each, stresses, strict=True):
+        if np.isfinite(energy) and np.isfinite(force).all() and np.isfinite(stress).all():
+            yield dataclasses.replace(crystal, labels={"energy": float(energy), "forces": force, "stress": stress})

@@ -1,0 +1,111 @@
+"""How hard each atom is held where it is, from the second derivatives of a potential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from matgl_ssl.crystals.records import Crystal
+
+from .target import Target
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class EnvironmentStiffness(Target):
+    """``k_i = tr(d²E / dx_i dx_i) / 3`` of each atom in eV/Å², all other atoms at rest; one column.
+
+    What DSSL's tabulated atomic stiffness (a function of the element alone) would be if it knew the surroundings: the
+    mean force constant of the atom's own block of the Hessian, exactly, by differentiating the forces once more. Costs
+    three backward passes for each atom of a batch's largest crystal. Negative where the potential has no minimum. An
+    atom's periodic images move with it, so that the only atom of a cell feels nothing.
+
+    Attributes:
+        potential: A saved MatGL ``Potential``: directory, run directory or hub name.
+        trained_with: ``"pyg"`` or ``"dgl"``, for a potential without a matgl_ssl stamp.
+    """
+
+    potential: str
+    trained_with: str | None = None
+    name: ClassVar[str] = "environment stiffness"
+    level: ClassVar[Literal["atom", "crystal"]] = "atom"
+    parallel: ClassVar[bool] = False
+
+    @property
+    def column(self) -> str:
+        """The column of these weights, wherever they lie."""
+        from matgl_ssl.hub.fingerprint import fingerprint
+
+        return f"atom:{self.name}/v{self.version} of {fingerprint(self.potential, prefer=('potential', 'model'))}"
+
+    def __call__(self, crystal: Crystal) -> np.ndarray:
+        """Compute it. Returns ``(N, 1)``; NaN if the potential does not know an element."""
+        return self.of_many([crystal])[0]
+
+    def of_many(self, crystals: Sequence[Crystal]) -> list[np.ndarray]:
+        """Compute it for several crystals at once."""
+        potential = _load(self.potential, self.trained_with)
+        known = set(potential.model.element_types)
+        values = [np.full((len(crystal), 1), np.nan) for crystal in crystals]
+        rows = [i for i, crystal in enumerate(crystals) if known.issuperset(crystal.symbols)]
+        rows.sort(key=lambda i: len(crystals[i]))  # crystals of like size share their passes
+        for start in range(0, len(rows), _BATCH):
+            part = rows[start : start + _BATCH]
+            for i, stiffness in zip(part, stiffnesses(potential, [crystals[i] for i in part]), strict=True):
+                values[i] = stiffness[:, None]
+        return values
+
+
+def stiffnesses(potential: Any, crystals: Sequence[Crystal]) -> list[np.ndarray]:
+    """Stiffness of each atom in eV/Å², ``(N,)`` a crystal, from a MatGL ``Potential`` in eval mode.
+
+    Crystals of a batch do not interact, so one pass differentiates an atom of each.
+    """
+    from matgl_ssl.backends import backend, collate
+    from matgl_ssl.encoders import GraphBuilder, bare_model
+
+    model, parameter = bare_model(potential), next(potential.parameters())
+    build = GraphBuilder(tuple(model.element_types), float(model.cutoff))
+    batch = collate([build(crystal) for crystal in crystals]).to(parameter.device, parameter.dtype)
+    batch.frac_coords.requires_grad_(True)
+    modes = [(module, module.training) for module in potential.modules()]
+    potential.train()  # MatGL keeps the graph of the forces in training only
+    for module in potential.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.eval()
+    try:
+        with torch.enable_grad():
+            forces = backend.run_potential(potential, batch, parameter.new_zeros(len(batch), 2))[1]
+    finally:
+        for module, training in modes:
+            module.training = training
+    first = batch.n_atoms.cumsum(0) - batch.n_atoms
+    inverse = torch.linalg.inv(batch.lattice)[batch.batch]
+    trace = torch.zeros(len(batch.node_type), dtype=parameter.dtype, device=parameter.device)
+    for k in range(int(batch.n_atoms.max())):
+        atoms = (first + k)[batch.n_atoms > k]
+        for axis in range(3):
+            (gradient,) = torch.autograd.grad(forces[atoms, axis].sum(), batch.frac_coords, retain_graph=True)
+            # x = f L: d/dx_a = sum_b (L^-1)_ab d/df_b
+            trace[atoms] -= (inverse[atoms, axis] * gradient[atoms]).sum(1)
+    if hasattr(model, "feature_dict"):
+        model.feature_dict = {}
+    return [t.cpu().double().numpy() for t in torch.split(trace.detach() / 3, batch.n_atoms.tolist())]
+
+
+@lru_cache(maxsize=1)
+def _load(source: str, trained_with: str | None) -> Any:
+    from matgl_ssl.backends import Potential
+    from matgl_ssl.errors import ModelError
+    from matgl_ssl.hub import load_model
+
+    potential, _ = load_model(source, trained_with=trained_with, prefer=("potential", "model"))
+    if not isinstance(potential, Potential):
+        raise ModelError(f"{source} is a {type(potential).__name__}, not a potential: stiffness needs its energy.")
+    return potential.requires_grad_(False)
