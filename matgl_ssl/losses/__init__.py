@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from .barlow_twins import barlow_twins
+from .cosine import cosine
 from .distributed import gather, global_mean, rows_before, total, world_size
+from .nt_xent import nt_xent
+from .simsiam import simsiam
+from .vicreg import vicreg
 
-__all__ = ["gather", "global_mean", "rows_before", "total", "world_size"]
+__all__ = [
+    "barlow_twins",
+    "cosine",
+    "gather",
+    "global_mean",
+    "nt_xent",
+    "rows_before",
+    "simsiam",
+    "total",
+    "vicreg",
+    "world_size",
+]

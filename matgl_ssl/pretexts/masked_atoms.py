@@ -14,7 +14,7 @@ from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import MASK, Encoder, Features
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import global_mean
-from matgl_ssl.views import MaskAtoms
+from matgl_ssl.views import Distances, Resample, masked
 
 from .pretext import Pretext, PretextOutput
 
@@ -39,12 +39,21 @@ class MaskedAtoms(Pretext):
         encoder: The encoder to be trained.
         target: What to predict.
         fraction: Share of the atoms to mask; ``int(fraction * N + 1)`` of them.
+        distances: Whether the lengths of the edges that touch masked atoms are ``"visible"``, as published, or
+            ``"hidden"``, so that ``masked-edges`` may ask for them from the same view.
+        resample: Draw the masks anew each ``"epoch"``, or ``"never"``: once before training, as DSSL.
     """
 
     summary: ClassVar[str] = "predict the element (or group and period) of hidden atoms"
 
     def __init__(
-        self, encoder: Encoder, *, target: Literal["element", "group-period"] = "element", fraction: float = 0.15
+        self,
+        encoder: Encoder,
+        *,
+        target: Literal["element", "group-period"] = "element",
+        fraction: float = 0.15,
+        distances: Distances = "visible",
+        resample: Resample = "epoch",
     ) -> None:
         super().__init__(encoder)
         if target == "element":
@@ -55,7 +64,7 @@ class MaskedAtoms(Pretext):
             sizes = {"group": N_GROUPS, "period": N_PERIODS}
         else:
             raise ConfigError(f"target must be 'element' or 'group-period', not {target!r}.")
-        self.views = {"masked": MaskAtoms(fraction=fraction)}
+        self.views = {"masked": masked(fraction, distances=distances, resample=resample)}
         self.heads = nn.ModuleDict({name: nn.Linear(encoder.node_dim, size) for name, size in sizes.items()})
         self.register_buffer("classes", classes, persistent=False)
         self.classes: Tensor

@@ -13,7 +13,16 @@ from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import HIDDEN, MASK, GraphBuilder
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.views import (
-    Compose, DropEdges, HideEdges, MaskAtoms, Perturb, Supercell, View, edge_pairs, masked, one_direction,
+    Compose,
+    DropEdges,
+    HideEdges,
+    MaskAtoms,
+    Perturb,
+    Supercell,
+    View,
+    edge_pairs,
+    masked,
+    one_direction,
     sample_generator,
 )  # fmt: skip
 

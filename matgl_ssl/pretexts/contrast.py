@@ -1,0 +1,135 @@
+"""Contrast: two views of a crystal have the same vector."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, get_args
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.errors import ConfigError
+from matgl_ssl.losses import barlow_twins, cosine, global_mean, nt_xent, simsiam, vicreg
+from matgl_ssl.views import (
+    Compose,
+    DropEdges,
+    HideEdges,
+    MaskAtoms,
+    MaskCount,
+    Perturb,
+    Resample,
+    Supercell,
+    View,
+    is_static,
+)
+
+from .pretext import Pretext, PretextOutput
+
+VIEWS = ("first", "second")
+
+Loss = Literal["cosine", "barlow-twins", "simsiam", "nt-xent", "vicreg"]
+
+
+class Contrast(Pretext):
+    """Compare the mean atom vectors of two independent views of each crystal, behind a projector that is thrown away.
+
+    Both views come from the same distribution: supercell, then perturbation, masked atoms, dropped edges, hidden edges,
+    as far as they are asked for. The losses stand in ``matgl_ssl.losses``. DSSL (arXiv 2401.05223) is ``loss="cosine"``
+    without projector on perturbed crystals; Crystal Twins (npj Comput. Mater. 8, 231) ``"barlow-twins"`` or
+    ``"simsiam"``; the contrastive variant of Kong et al. (arXiv 2211.03563) ``"nt-xent"`` with
+    ``denominator="negatives"``.
+
+    Args:
+        encoder: The encoder to be trained.
+        loss: What to compare them with.
+        distance: Longest displacement of an atom in Å; 0 moves none.
+        min_distance: Shortest displacement in Å.
+        mask_atoms: Share of the atoms to mask; 0 masks none.
+        mask_count: How many atoms that is (see ``MaskAtoms``): on average that share and never the whole cell, or a
+            published count.
+        drop_edges: Share of the edges to remove.
+        hide_edges: Share of the edges whose length and direction to hide.
+        supercell_atoms: Show random supercells of up to so many atoms; None shows the cell as it is.
+        projector: Sizes of the projector's linear layers, softplus between them; none compares the vectors themselves.
+        resample: Draw the views anew each ``"epoch"``, or ``"never"``: once before training, as DSSL.
+        off_diagonal: Barlow Twins' weight of the redundancy term.
+        normalise_rows: Scale vectors to length one before Barlow Twins, as published for Crystal Twins.
+        temperature: T of NT-Xent.
+        denominator: NT-Xent's denominator: ``"all"``, or without the positive as published by Kong et al.
+    """
+
+    summary: ClassVar[str] = "give two views of a crystal (perturbed, masked, thinned, grown) the same vector"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        loss: Loss = "barlow-twins",
+        distance: float = 0.5,
+        min_distance: float = 0.1,
+        mask_atoms: float = 0.0,
+        mask_count: MaskCount = "unbiased",
+        drop_edges: float = 0.0,
+        hide_edges: float = 0.0,
+        supercell_atoms: int | None = None,
+        projector: tuple[int, ...] = (64, 64, 64),
+        resample: Resample = "epoch",
+        off_diagonal: float = 0.0051,
+        normalise_rows: bool = False,
+        temperature: float = 0.1,
+        denominator: Literal["all", "negatives"] = "all",
+    ) -> None:
+        super().__init__(encoder)
+        if loss not in get_args(Loss):
+            raise ConfigError(f"loss must be one of {', '.join(get_args(Loss))}, not {loss!r}.")
+        if denominator not in ("all", "negatives"):
+            raise ConfigError(f"denominator must be 'all' or 'negatives', not {denominator!r}.")
+        if not temperature > 0:
+            raise ConfigError(f"temperature must be positive, not {temperature!r}.")
+        steps: list[View] = []
+        if supercell_atoms is not None:
+            steps.append(Supercell(max_atoms=supercell_atoms))
+        if distance:
+            steps.append(Perturb(distance=distance, min_distance=min_distance))
+        if mask_atoms:
+            steps.append(MaskAtoms(fraction=mask_atoms, count=mask_count))
+        if drop_edges:
+            steps.append(DropEdges(fraction=drop_edges))
+        if hide_edges:
+            steps.append(HideEdges(fraction=hide_edges))
+        if not steps:
+            raise ConfigError("Contrast needs two views that differ: set distance, mask_atoms, drop_edges, ... .")
+        static = is_static(resample)
+        self.views = {name: Compose(views=tuple(steps), draw=i, static=static) for i, name in enumerate(VIEWS)}
+        sizes = (encoder.node_dim, *projector)
+        self.projector = perceptron(sizes)
+        self.predictor = perceptron((sizes[-1],) * 3) if loss == "simsiam" else None
+        self.loss = loss
+        self.off_diagonal, self.normalise_rows = off_diagonal, normalise_rows
+        self.temperature, self.denominator = temperature, denominator
+
+    def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
+        """The loss over the whole batch; ``similarity`` is the mean cosine of a crystal's two vectors."""
+        first, second = (self.projector(batch[name].mean_over_atoms(features[name].node[-1])) for name in VIEWS)
+        similarity = global_mean(functional.cosine_similarity(first.detach(), second.detach()))
+        return PretextOutput(self._compare(first, second), {"similarity": similarity})
+
+    def _compare(self, first: Tensor, second: Tensor) -> Tensor:
+        if self.loss == "barlow-twins":
+            return barlow_twins(first, second, off_diagonal=self.off_diagonal, normalise_rows=self.normalise_rows)
+        if self.loss == "nt-xent":
+            return nt_xent(first, second, temperature=self.temperature, denominator=self.denominator)
+        if self.predictor is not None:
+            return simsiam(first, second, self.predictor(first), self.predictor(second))
+        return vicreg(first, second) if self.loss == "vicreg" else cosine(first, second)
+
+
+def perceptron(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers with softplus between them; the identity for a single size."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        layers += [nn.Softplus(), nn.Linear(fan_in, fan_out)]
+    return nn.Sequential(*layers[1:])
