@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_systems import make_batch, nacl
+from small_systems import SMALL, make_batch, nacl
 
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.hub import new_model
 from matgl_ssl.training.checkpointing import ResumableCheckpoint
 
 CLOCK = {"seconds", "structures_per_second"}
+# Double backward through M3GNet, against a run of its own.
+ARGUMENTS = {k: v for k, v in SMALL["M3GNet"].items() if k != "element_types"}
+FORCES = {"model": "M3GNet", "model_args": ARGUMENTS, "recipe": "derivative-denoising"}
 # 95 crystals to train on, 6 steps an epoch, numbered 0 to 5 and 6 to 11.
 SCENARIOS: dict[str, dict[str, Any]] = {
     "sigterm in the middle of an epoch": {"stop": {"signal": "SIGTERM", "step": 8}},
@@ -34,6 +37,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     },
     "kill -9 far from the last checkpoint, 2 workers": {"stop": {"signal": "SIGKILL", "step": 9}, "num_workers": 2},
     "kill -9 before the first checkpoint": {"stop": {"signal": "SIGKILL", "step": 2}},
+    "sigterm in an epoch of forces, 2 workers": {"stop": {"signal": "SIGTERM", "step": 8}, "num_workers": 2, **FORCES},
+    "sigint at the last batch of an epoch of forces": {"stop": {"signal": "SIGINT", "step": 5}, **FORCES},
 }  # fmt: skip
 EXIT_CODES = {"SIGTERM": 143, "SIGINT": 130, "SIGKILL": -9}
 
@@ -49,12 +54,18 @@ def runs(
         asked = {k: v for k, v in scenario.items() if k != "stop"}
         plan.append({"options": {**options, **asked, "out": str(root / name)}, "stop": scenario["stop"]})
         # An interruption may change what does not change the result.
-        plan.append({"options": {**options, "out": str(root / name), "num_workers": 0, "resume": True}})
-    codes = run_plan([{"options": {**options, "out": str(root / "untouched")}}])
-    assert codes == [0]
+        forces = FORCES if "recipe" in scenario else {}
+        plan.append({"options": {**options, **forces, "out": str(root / name), "num_workers": 0, "resume": True}})
+    untouched = {"untouched": {}, "untouched forces": FORCES}
+    codes = run_plan([{"options": {**options, **more, "out": str(root / name)}} for name, more in untouched.items()])
+    assert codes == [0, 0]
     codes = run_plan(plan)
     assert codes[1::2] == [0] * len(SCENARIOS)
     return root, dict(zip(SCENARIOS, codes[::2], strict=True))
+
+
+def reference(name: str) -> str:
+    return "untouched forces" if "recipe" in SCENARIOS[name] else "untouched"
 
 
 def checkpoint(run: Path) -> dict[str, Any]:
@@ -88,17 +99,17 @@ def differences(first: Any, second: Any, where: str = "") -> list[str]:
 def test_an_interrupted_run_ends_with_the_same_bits(runs, name):
     root, codes = runs
     assert codes[name] == EXIT_CODES[SCENARIOS[name]["stop"]["signal"]]
-    expected, found = checkpoint(root / "untouched"), checkpoint(root / name)
+    expected, found = checkpoint(root / reference(name)), checkpoint(root / name)
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step", "matgl_ssl"):
         assert differences(expected[part], found[part], part) == []
-    weights = [torch.load(root / run / "encoder" / "state.pt", weights_only=True) for run in ("untouched", name)]
+    weights = [torch.load(root / run / "encoder" / "state.pt", weights_only=True) for run in (reference(name), name)]
     assert differences(*weights) == []
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_an_interrupted_run_has_the_same_log(runs, name):
     root, _ = runs
-    expected = metrics(root / "untouched")
+    expected = metrics(root / reference(name))
     assert [row["step"] for row in expected] == [str(step) for step in range(1, 13)]
     assert metrics(root / name) == expected
 
