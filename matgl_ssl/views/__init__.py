@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from .compose import Compose
 from .displace_atoms import NOISE, DisplaceAtoms
+from .draw_normal import NORMAL, DrawNormal
 from .drop_edges import DropEdges
 from .edge_pairs import edge_pairs, one_direction
 from .hide_edges import HideEdges
 from .mask_atoms import MaskAtoms, MaskCount
 from .masked import Distances, Resample, is_static, masked
+from .permute_neighbours import PermuteNeighbours
 from .perturb import Perturb
+from .replace_elements import ReplaceElements
+from .strain_lattice import StrainLattice
 from .supercell import Supercell
 from .view import View, sample_generator
 
 __all__ = [
     "NOISE",
+    "NORMAL",
     "Compose",
     "DisplaceAtoms",
     "Distances",
+    "DrawNormal",
     "DropEdges",
     "HideEdges",
     "MaskAtoms",
     "MaskCount",
+    "PermuteNeighbours",
     "Perturb",
+    "ReplaceElements",
     "Resample",
+    "StrainLattice",
     "Supercell",
     "View",
     "edge_pairs",

@@ -15,6 +15,9 @@ CRYSTALS = [nacl(), cscl(), skewed(), rattled(skewed(), 0.1, seed=4), rattled(na
     [
         {"masked-atoms": {"target": "element"}},
         {"masked-atoms": {"target": "group-period"}},
+        {"direct-denoising": {"loss": "l1"}},
+        {"edge-denoising": {"target": "expansion"}},
+        {"edge-denoising": {"target": "distance"}},
     ],
     ids=str,
 )

@@ -1,0 +1,213 @@
+"""Deep InfoMax: tell an atom's surroundings, and a crystal's atoms, from those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.crystals.element_properties import PROPERTIES, element_properties
+from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.errors import ConfigError
+from matgl_ssl.losses import gather, global_mean
+from matgl_ssl.losses.infomax import Scores, critic_accuracy, grouped_mean, jensen_shannon, released_kl
+from matgl_ssl.views import (
+    NORMAL,
+    Compose,
+    DisplaceAtoms,
+    DrawNormal,
+    PermuteNeighbours,
+    ReplaceElements,
+    StrainLattice,
+)
+
+from .environment_pairs import FAKES, Environments, Pairs, partners
+from .pretext import Pretext, PretextOutput
+
+LOCAL, GLOBAL, HIDDEN, CRITIC = 32, 64, 64, 128
+"""Sizes of the atom's and the crystal's vector, of hidden layers, and of the space critics compare in."""
+
+Negative = Literal["roll", "species", "geometry", "permutation"]
+Fake = Literal["species", "geometry", "permutation"]
+
+
+class DeepInfoMax(Pretext):
+    """Deep InfoMax for crystals (Moran et al., arXiv 2407.00671; lrcfmd/Site-Net-DeepInfoMax).
+
+    *Local.* An atom's vector ``z~ = mu + noise * exp(logvar / 2)`` (32 numbers, from the last depth) is compared by a
+    dot product of two small networks with what surrounds the atom: the (species, distance) pair of each of its edges.
+    Binary cross entropy tells true pairs from fakes; pairs weigh ``(1 + r)^-2``; means over edges, atoms, crystals.
+    Fakes: ``"roll"``, the pairs of an atom of another crystal; ``"species"``, its species at the true distances;
+    ``"geometry"``, the true species at its distances; ``"permutation"``, the crystal's own species mixed up. The losses
+    of the four are averaged.
+
+    *Global.* The crystal's vector Z (64 numbers: a network of each atom's mu, the mean, another network) is compared in
+    the same way with its own atoms' mu, and another crystal's Z with them; and Z with the atoms of ``fakes`` of the
+    crystal, which are encoded anew.
+
+    *Prior.* ``mu² / 2 + exp(logvar) - logvar`` of both vectors, weight 0.1, as in the released code (at least 1).
+
+    As published, the global part sees the atoms detached: two stages trained greedily, which one step with detached
+    atoms equals. **Then it teaches the encoder nothing**: Z belongs to the pretext, not to the MatGL model, and is not
+    exported. ``training="local"`` gives the same encoder for one pass; ``"joint"`` lets the global part teach it.
+
+    Deviations: pairs of the graph's edges (up to the cutoff) instead of all in a supercell; each property of the
+    species standardised, instead of scaled by a factor, and no oxidation state; a fake equal to the true pair is left
+    out. The engineered fakes of the global part were made by rolling species or distances over the batch. Here a fake
+    depends on its crystal alone: each element becomes another (``"species"``); the lattice is strained by 10 % and the
+    atoms displaced by 0.3 Å (``"geometry"``: a structure that can exist in space, whereas rolled distances cannot); the
+    vectors of an atom's edges are permuted among its neighbours (``"permutation"``; crystals of one element have none).
+    Without another crystal in the batch, fakes that need one are left out.
+
+    Args:
+        encoder: The encoder to be trained.
+        training: ``"greedy"`` as published, ``"joint"``, or ``"local"`` without the global part.
+        negatives: Fakes of the local part.
+        fakes: Engineered fakes of the global part; each costs a pass of the encoder.
+        kl: Weight of the prior.
+    """
+
+    summary: ClassVar[str] = "tell an atom's surroundings, and a crystal's atoms, from fakes (mutual information)"
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        training: Literal["greedy", "joint", "local"] = "greedy",
+        negatives: tuple[Negative, ...] = ("roll", "species", "geometry", "permutation"),
+        fakes: tuple[Fake, ...] = (),
+        kl: float = 0.1,
+    ) -> None:
+        super().__init__(encoder)
+        if training not in ("greedy", "joint", "local"):
+            raise ConfigError(f"training must be greedy, joint or local, not {training!r}.")
+        if not negatives or set(negatives) - set(FAKES):
+            raise ConfigError(f"negatives must be one or more of {', '.join(FAKES)}, not {negatives!r}.")
+        if unknown := set(fakes) - {"species", "geometry", "permutation"}:
+            raise ConfigError(f"fakes must be among species, geometry, permutation; not {', '.join(sorted(unknown))}.")
+        if training == "local" and fakes:
+            raise ConfigError("fakes belong to the global part, which training: local leaves out.")
+        views = {
+            "species": ReplaceElements(n_elements=len(encoder.element_types)) if "species" in fakes else None,
+            "geometry": Compose(views=(StrainLattice(sigma=0.1), DisplaceAtoms(sigma=0.3))),
+            "permutation": PermuteNeighbours(),
+        }
+        normal = DrawNormal(per_atom=LOCAL, per_crystal=0 if training == "local" else GLOBAL)
+        self.views = {"crystal": normal, **{name: view for name, view in views.items() if view and name in fakes}}
+        self.fakes = tuple(fakes)
+        self.joint, self.kl = training == "joint", kl
+        self.local = _Local(encoder, tuple(negatives))
+        self.overall = None if training == "local" else _Global()
+
+    def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
+        """Local and global loss, and the weighted prior of both; ``accuracy`` is that of the critics (1/2: a guess)."""
+        crystals = batch["crystal"]
+        mean, log_variance = self.local.vectors(features["crystal"].node[-1])
+        loss, accuracy = self.local(mean, log_variance, crystals)
+        kl = global_mean(released_kl(mean, log_variance))
+        metrics = {"local_loss": loss, "local_kl": kl, "local_accuracy": accuracy}
+        total = loss + self.kl * kl
+        if self.overall is not None:
+            own = mean if self.joint else mean.detach()
+            others = {name: self.local.vectors(features[name].node[-1])[0] for name in self.fakes}
+            loss, kl, accuracy = self.overall(
+                own, {name: x if self.joint else x.detach() for name, x in others.items()}, crystals
+            )
+            metrics |= {"global_loss": loss, "global_kl": kl, "global_accuracy": accuracy}
+            total = total + loss + self.kl * kl
+        return PretextOutput(total, {name: value.detach() for name, value in metrics.items()})
+
+
+class _Local(nn.Module):
+    """Atoms' vectors against what surrounds the atoms."""
+
+    def __init__(self, encoder: Encoder, negatives: tuple[str, ...]) -> None:
+        super().__init__()
+        self.negatives = negatives
+        self.mean = nn.Linear(encoder.node_dim, LOCAL)
+        self.log_variance = nn.Linear(encoder.node_dim, LOCAL)
+        self.atom_critic = _network(LOCAL, HIDDEN, CRITIC)
+        self.pair_critic = _network(len(PROPERTIES) + 1, HIDDEN, CRITIC)
+        table = torch.from_numpy(element_properties(encoder.element_types)).float()
+        self.register_buffer("properties", table, persistent=False)
+        self.properties: Tensor
+
+    def vectors(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of the atoms' vectors, each ``(N, 32)``."""
+        return self.mean(nodes), self.log_variance(nodes)
+
+    def forward(self, mean: Tensor, log_variance: Tensor, crystals: CrystalBatch) -> tuple[Tensor, Tensor]:
+        """Loss and the critic's accuracy."""
+        vectors = mean + crystals.atom[NORMAL].to(mean) * torch.exp(log_variance / 2)
+        environments = Environments(crystals, mean.dtype)
+        atoms = self.atom_critic(vectors)[environments.site]
+
+        def scores(pairs: Pairs) -> Scores:
+            known = torch.cat([self.properties[pairs.species], pairs.distance[:, None]], dim=1)
+            values = (atoms * self.pair_critic(known)).sum(1)
+            return Scores(values, environments.site, pairs.counts / (1 + pairs.distance) ** 2)
+
+        positive, negatives = scores(environments.true), [scores(environments.fake(kind)) for kind in self.negatives]
+        of_atoms, counts = jensen_shannon(positive, negatives, len(mean))
+        of_crystals, has = grouped_mean(of_atoms, crystals.batch, counts.to(of_atoms.dtype), len(crystals))
+        return global_mean(of_crystals, has), critic_accuracy(positive, negatives)
+
+
+class _Global(nn.Module):
+    """Crystals' vectors against the atoms of the crystals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = _normalised(LOCAL, HIDDEN, CRITIC)
+        self.after = _normalised(CRITIC, GLOBAL)
+        self.mean = nn.Linear(GLOBAL, GLOBAL)
+        self.log_variance = nn.Linear(GLOBAL, GLOBAL)
+        self.crystal_critic = _network(GLOBAL, HIDDEN, CRITIC)
+        self.atom_critic = _network(LOCAL, HIDDEN, CRITIC)
+
+    def forward(
+        self, atoms: Tensor, fakes: Mapping[str, Tensor], crystals: CrystalBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, prior, and the critic's accuracy."""
+        pooled = self.after(crystals.mean_over_atoms(self.before(atoms)))
+        mean, log_variance = self.mean(pooled), self.log_variance(pooled)
+        vectors = mean + crystals.labels[NORMAL].to(mean) * torch.exp(log_variance / 2)
+        summaries = self.crystal_critic(vectors)
+        everybodys, other = gather(summaries), partners(crystals)
+        mixed = _has_several_elements(crystals)
+
+        def scores(summary: Tensor, members: Tensor, counts: Tensor) -> Scores:
+            values = (summary[crystals.batch] * members).sum(1)
+            return Scores(values, crystals.batch, counts[crystals.batch].to(values.dtype))
+
+        members, every = self.atom_critic(atoms), torch.ones_like(mixed)
+        positive = scores(summaries, members, every)
+        negatives = [scores(everybodys[other], members, every & (len(everybodys) > 1))]
+        for name, fake in fakes.items():
+            negatives.append(scores(summaries, self.atom_critic(fake), mixed if name == "permutation" else every))
+        loss, counts = jensen_shannon(positive, negatives, len(crystals))
+        kl = global_mean(released_kl(mean, log_variance))
+        return global_mean(loss, counts), kl, critic_accuracy(positive, negatives)
+
+
+def _has_several_elements(crystals: CrystalBatch) -> Tensor:
+    first = crystals.node_type[crystals.n_atoms.cumsum(0) - crystals.n_atoms]
+    differs = (crystals.node_type != first[crystals.batch]).long()
+    return torch.zeros_like(first).index_add(0, crystals.batch, differs) > 0
+
+
+def _network(*sizes: int) -> nn.Sequential:
+    """Linear layers with mish between them."""
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Mish(), nn.Linear(a, b))]
+    return nn.Sequential(*layers[1:])
+
+
+def _normalised(*sizes: int) -> nn.Sequential:
+    """Linear layers, each followed by mish and layer normalisation."""
+    return nn.Sequential(
+        *(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.Mish(), nn.LayerNorm(b)))
+    )

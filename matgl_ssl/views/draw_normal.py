@@ -1,0 +1,43 @@
+"""Write down standard normal numbers for a pretext that samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from matgl_ssl.backends import Graph
+from matgl_ssl.errors import ConfigError
+
+from .view import View
+
+NORMAL = "standard_normal"
+"""Key of ``CrystalBatch.atom``, ``(N, per_atom)``, and of ``CrystalBatch.labels``, ``(B, per_crystal)``."""
+
+
+@dataclass(frozen=True)
+class DrawNormal(View):
+    """The crystal as it is, with numbers from N(0, 1): what a pretext samples with belongs to the crystal, not to the
+    batch it happens to be in.
+
+    Attributes:
+        per_atom: Numbers for each atom.
+        per_crystal: Numbers for the crystal.
+    """
+
+    per_atom: int = 0
+    per_crystal: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.per_atom, self.per_crystal) < 0:
+            raise ConfigError("The counts of numbers to draw for each atom and crystal must not be negative.")
+
+    def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
+        """Write the numbers into ``graph.atom`` and ``graph.labels``."""
+        if self.per_atom:
+            numbers = rng.standard_normal((len(graph.node_type), self.per_atom))
+            graph.atom[NORMAL] = torch.from_numpy(numbers).to(graph.frac_coords)
+        if self.per_crystal:
+            graph.labels = {**graph.labels, NORMAL: rng.standard_normal(self.per_crystal)}
+        return graph

@@ -1,0 +1,37 @@
+"""Strain a crystal at random."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.errors import ConfigError
+
+from .view import View
+
+
+@dataclass(frozen=True)
+class StrainLattice(View):
+    """Deform the lattice by ``exp(e)``, e symmetric with ``N(0, sigma²)`` in each component; fractional coordinates
+    stay.
+
+    The exponential (logarithmic strain) keeps the cell's handedness however large the strain.
+
+    Attributes:
+        sigma: Standard deviation of the strain's components.
+    """
+
+    sigma: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.sigma, int | float) and self.sigma > 0):
+            raise ConfigError(f"The strain's sigma must be positive, not {self.sigma!r}.")
+
+    def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
+        """Strain before the graph is built."""
+        upper = np.triu(rng.normal(0.0, self.sigma, (3, 3)))
+        values, axes = np.linalg.eigh(upper + np.triu(upper, 1).T)
+        return dataclasses.replace(crystal, lattice=crystal.lattice @ (axes * np.exp(values)) @ axes.T)
