@@ -1,0 +1,74 @@
+"""Every recipe, on both encoders, from the command line: it pretrains, and what it exports fine-tunes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from small_systems import SMALL, cscl, iron, nacl, rattled, skewed
+
+from matgl_ssl import cli
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.recipes import list_recipes, load_recipe
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """Twelve crystals with every label that a recipe can ask for, a one-atom cell among them."""
+    rng = np.random.default_rng(0)
+    crystals = []
+    for i in range(12):
+        crystal = rattled((nacl(), cscl(), iron(), skewed())[i % 4], 0.05, seed=i)
+        labels = {
+            "energy": float(rng.normal(-3.0 * len(crystal))),
+            "forces": rng.normal(size=(len(crystal), 3)),
+            "stress": 0.01 * rng.normal(size=(3, 3)),
+            "band_gap": float(rng.uniform(0, 5)),
+        }
+        crystals.append(dataclasses.replace(crystal, id=f"c{i}", labels=labels))
+    return CrystalDataset.from_crystals(crystals).write_parquet(tmp_path_factory.mktemp("table") / "table.parquet")
+
+
+def run(*arguments: object) -> None:
+    assert cli.main([str(a) for a in arguments]) == 0
+
+
+@pytest.mark.parametrize("model", ["M3GNet", "MEGNet"])
+@pytest.mark.parametrize("recipe", sorted(list_recipes()))
+def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
+    options = tmp_path / "options.yaml"
+    options.write_text(yaml.safe_dump({"model_args": {k: v for k, v in SMALL[model].items()}}))
+    pre, fine = tmp_path / "pre", tmp_path / "fine"
+    run(
+        "pretrain", "--recipe", recipe, "--model", model, "--config", options, "--data", table, "--out", pre,
+        "--epochs", 1, "--batch-size", 6, "--val-fraction", 0.2, "--accelerator", "cpu",
+    )  # fmt: skip
+    stamp = json.loads((pre / "encoder" / "model.json").read_text())["metadata"]["matgl_ssl"]
+    assert (stamp["recipe"], stamp["readout"]) == (recipe, "untrained")
+    trains_energy = recipe in ("derivative-denoising", "energy-force-stress")
+    assert (pre / "potential").exists() == (trains_energy and model == "M3GNet")
+    run(
+        "finetune", "--init-from", pre, "--data", table, "--target", "band_gap", "--out", fine, "--epochs", 1,
+        "--batch-size", 6, "--accelerator", "cpu",
+    )  # fmt: skip
+    run("predict", "-m", fine, "-i", table)
+
+
+@pytest.mark.parametrize("recipe", sorted(list_recipes()))
+def test_a_recipe_says_everything_it_sets(recipe):
+    """No recipe leans on a default that may change: every pretext's arguments are written down."""
+    for pretext in load_recipe(recipe)["pretexts"]:
+        assert pretext.get("arguments"), pretext
