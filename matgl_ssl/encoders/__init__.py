@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from .architectures import ARCHITECTURES, Architecture, architecture_of, bare_model, depth_of_parameter, is_extensive
-from .encoder import HIDDEN, MASK, Encoder, Features, GraphBuilder
+from .encoder import HIDDEN, MASK, REPRESENTATION, Encoder, Features, GraphBuilder
+from .taps import tapped
 
 __all__ = [
     "ARCHITECTURES",
     "HIDDEN",
     "MASK",
+    "REPRESENTATION",
     "Architecture",
     "Encoder",
     "Features",
@@ -17,4 +19,5 @@ __all__ = [
     "bare_model",
     "depth_of_parameter",
     "is_extensive",
+    "tapped",
 ]

@@ -12,6 +12,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+from matgl import models
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,7 +32,7 @@ def accelerate(model: Any) -> Any:
     Returns:
         The model.
     """
-    if LANE == "pyg" and type(model).__name__ == "M3GNet":
+    if LANE == "pyg" and isinstance(model, models.M3GNet):
         for block in model.graph_layers:
             conv = block.conv
             if not conv.include_state:

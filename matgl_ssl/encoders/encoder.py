@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,16 @@ from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.errors import ModelError
 
 from .architectures import Architecture, architecture_of, bare_model, is_extensive
+from .taps import tapped
 
 MASK = "mask"
 """Key of ``CrystalBatch.atom`` under which a view marks the atoms whose element is hidden, ``(N,)`` bool."""
 
 HIDDEN = "hidden"
 """Key of ``CrystalBatch.edge`` under which a view marks the edges whose length and direction are hidden, ``(E,)``."""
+
+REPRESENTATION = "representation"
+"""Key of ``CrystalBatch.atom`` for a NEGNN's frozen vectors where they were computed beforehand, ``(N, d)``."""
 
 
 @dataclass(eq=False)
@@ -83,7 +87,7 @@ class Encoder(nn.Module):
     """Gives node, edge and crystal features of a MatGL model at every depth; the model itself stays as it is.
 
     Args:
-        model: An M3GNet or MEGNet, bare or inside a ``Potential`` or ``TransformedTargetModel``.
+        model: An M3GNet or MEGNet (a NEGNN too), bare or inside a ``Potential`` or ``TransformedTargetModel``.
 
     Raises:
         ModelError: If the model is of another architecture.
@@ -107,6 +111,11 @@ class Encoder(nn.Module):
     @property
     def node_dim(self) -> int:
         """Size of the atom vectors at the last depth."""
+        return self.node_dims[-1]
+
+    @property
+    def node_dims(self) -> tuple[int, ...]:
+        """Size of the atom vectors at each depth."""
         return self._dims()[0]
 
     @property
@@ -137,7 +146,7 @@ class Encoder(nn.Module):
         if EDGE_VECTOR in batch.edge and (forces or stresses):
             raise ModelError("Forces need the crystal's own edges: a view that hides or replaces some has none.")
         state = self._default_state(len(batch)) if state is None else state.to(self.mask_token.device)
-        with self._masked(batch), self._tapped() as taken:
+        with self._masked(batch), self._given(batch, forces or stresses), tapped(self.model) as taken:
             if forces or stresses:
                 with torch.enable_grad(), _double_backward_safe(self.mask_token.device):
                     output, force, stress, *_ = backend.run_potential(self._potential(stresses), batch, state)
@@ -183,6 +192,10 @@ class Encoder(nn.Module):
         if mask is None:
             yield
             return
+        if hasattr(self.model, "frozen"):
+            raise ModelError(
+                "A NEGNN's frozen encoder sees atoms that should be hidden: pretrain that encoder instead."
+            )
 
         def replace(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             return torch.where(mask[:, None], self.mask_token.to(output.dtype), output)
@@ -193,33 +206,12 @@ class Encoder(nn.Module):
         finally:
             handle.remove()
 
-    @contextmanager
-    def _tapped(self) -> Iterator[dict[str, list[Any]]]:
-        """Collect features by forward hooks, which both lanes call alike, and leave nothing behind in the model."""
-        taken: dict[str, list[Any]] = {kind: [None] * (self.n_depths + 1) for kind in ("node", "edge", "state")}
-        taken["readout"] = []
-        handles = []
-        for module, depth, kinds in self.architecture.taps(self.model):
+    def _given(self, batch: CrystalBatch, differentiated: bool) -> AbstractContextManager[None]:
+        """Hand a NEGNN its frozen vectors, unless they are to be differentiated, too."""
+        given = batch.atom.get(REPRESENTATION)
+        return nullcontext() if given is None or differentiated else self.model.given(given)
 
-            def take(_: nn.Module, __: Any, output: Any, depth: int = depth, kinds: tuple[str, ...] = kinds) -> None:
-                outputs = output if isinstance(output, tuple) else (output,)
-                for kind, value in zip(kinds, outputs, strict=True):
-                    taken[kind][depth] = value
-
-            handles.append(module.register_forward_hook(take))
-        head = self.architecture.readout_head(self.model)
-        if head is not None:
-            handles.append(head.register_forward_pre_hook(lambda _, args: taken["readout"].append(args[0])))
-        try:
-            yield taken
-        finally:
-            for handle in handles:
-                handle.remove()
-            # MatGL >= 4 keeps every feature, and with it the autograd graph, on the model: a leak, and no deepcopy.
-            if hasattr(self.model, "feature_dict"):
-                self.model.feature_dict = {}
-
-    def _dims(self) -> tuple[int, int]:
+    def _dims(self) -> tuple[tuple[int, ...], int]:
         """Sizes of node and edge vectors, from a pass over a minimal crystal rather than from guessed attributes."""
         if not hasattr(self, "_cached_dims"):
             side = 0.6 * self.cutoff
@@ -234,7 +226,7 @@ class Encoder(nn.Module):
                 state = torch.zeros(1, dtype=torch.long).clamp(max=n_states - 1)
             with torch.no_grad():
                 features = self(batch, state=state)
-            self._cached_dims = (features.node[-1].shape[-1], features.edge[-1].shape[-1])
+            self._cached_dims = (tuple(node.shape[-1] for node in features.node), features.edge[-1].shape[-1])
         return self._cached_dims
 
 

@@ -29,6 +29,8 @@ from .stamp import check_lane, check_references, stamp_of
 _TRUSTED_MODULE = re.compile(r"matgl\.(models|apps)(\.\w+)?")
 _TRUSTED_CLASSES = {"Potential", *(name for name, cls in vars(models).items() if isinstance(cls, type))}
 """MatGL builds whatever class a file names, with the arguments the file names: only its own models are let through."""
+_OUR_CLASSES = {("matgl_ssl.models.negnn", name) for name in ("M3GNetNEGNN", "MEGNetNEGNN")}
+"""And ours, whose constructors build none but MatGL's M3GNet and MEGNet."""
 
 
 def load_model(
@@ -127,7 +129,8 @@ def _load_checked(name: str, path: Path) -> nn.Module:
 
 def _check_class(name: str, node: Mapping[str, Any]) -> None:
     module, cls = str(node.get("@module")), str(node.get("@class"))
-    if not _TRUSTED_MODULE.fullmatch(module) or cls not in _TRUSTED_CLASSES:
+    of_matgl = _TRUSTED_MODULE.fullmatch(module) and cls in _TRUSTED_CLASSES
+    if not of_matgl and (module, cls) not in _OUR_CLASSES:
         raise ModelError(
             f"{name} asks for the class {module}.{cls}, which is not a model of MatGL's. It was not loaded: "
             "a model file can name any class of any installed package and have it built. If you trust it, build the "

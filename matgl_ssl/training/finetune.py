@@ -25,7 +25,7 @@ from matgl_ssl.encoders import Encoder, depth_of_parameter
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import model_output, save_model, without_dropout
 from matgl_ssl.models import NEGNN
-from matgl_ssl.targets import Target, with_targets
+from matgl_ssl.targets import with_targets
 from matgl_ssl.targets.representation import Representation
 from matgl_ssl.views import View
 
@@ -78,7 +78,7 @@ class FinetuningModule(TrainingModule):
         self.config = config
         encoder.mask_token.requires_grad_(False)
         for name, parameter in encoder.model.named_parameters():
-            frozen = not parameter.requires_grad  # a NEGNN's encoder
+            frozen = not parameter.requires_grad  # a NEGNN's encoder, MEGNet's radial basis
             parameter.requires_grad_(not frozen and (config.freeze is None or self._depth(name) > config.freeze))
 
     def _depth(self, name: str) -> int:
@@ -133,8 +133,8 @@ def finetune(
         config: YAML file with any of the options below; options given here win over it.
         resume: Go on with the run in ``out``, exactly.
         **options: The fields of ``FinetuneConfig``. ``init_from`` and ``node_embedding_from`` also take a MatGL model,
-            which is not changed; ``val_data`` and ``test_data`` take whatever ``data`` takes. Without ``init_from`` training starts from
-            random weights (``model``).
+            which is not changed; ``val_data`` and ``test_data`` take whatever ``data`` takes. Without ``init_from``
+            training starts from random weights (``model``).
 
     Returns:
         Where the model is, and how good it is.
@@ -191,16 +191,18 @@ def finetune(
     logger.info(
         "Fine-tuning %s on %d labels of %s (%d to validate, %d to test), %s.",
         encoder.architecture.name, len(splits.train), settings.target, len(splits.val), len(splits.test),
-        f"from {settings.init_from}" if settings.init_from else "from scratch",
+        f"from {settings.init_from or settings.node_embedding_from or 'scratch'}",
     )  # fmt: skip
     module = FinetuningModule(encoder, standardisation, settings, total_steps=settings.epochs * len(loaders["train"]))
     facts = {"data": fingerprint(splits.train), "validation data": fingerprint(splits.val)}
+    if representation:
+        facts["frozen encoder"] = representation[0].weights
     fit(module, loaders["train"], loaders.get("val"), config=settings, run=run, checkpoint=checkpoint, facts=facts,
         callbacks=_callbacks(settings, run))  # fmt: skip
     return _export(module, settings, run, loaders)
 
 
-def _representation(model: Any) -> list[Target]:
+def _representation(model: Any) -> list[Representation]:
     """A NEGNN's frozen vectors, to be computed once; nothing for other models."""
     return [Representation.of(model.frozen, model.layers)] if isinstance(model, NEGNN) else []
 
@@ -264,6 +266,8 @@ def _export(
         "name": config.target, "unit": unit, "transform": config.transform, "extensive": config.extensive,
     }  # fmt: skip
     facts = {"init_from": config.init_from or "scratch", "n_labels": len(loaders["train"].dataset)}
+    if config.node_embedding_from:
+        facts["node_embedding_from"] = config.node_embedding_from
     path = save_model(model, run.path / "model", kind="model", readout="trained", target=target, **facts)
     table = _predictions(model, config, loaders)
     run.write_text("predictions.csv", _csv(table))

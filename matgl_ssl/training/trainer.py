@@ -98,6 +98,7 @@ def fit(
         # Our loader builds its workers itself, from --num-workers.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a NEGNN's encoder is
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning on torch >= 2.10
         accelerate(module.encoder.model)
         module.train()  # models come loaded in eval mode, and Lightning keeps the mode it finds

@@ -200,6 +200,13 @@ class TestWhatIsTrained:
         assert trained == expected
         assert id(module.encoder.mask_token) not in trained
 
+    def test_what_matgl_keeps_fixed_stays_fixed(self):
+        module = FinetuningModule(
+            Encoder(small("MEGNet")), Standardisation(1.0), FinetuneConfig.build({"target": TARGET}), total_steps=10
+        )
+        fixed = [name for name, p in module.encoder.model.named_parameters() if not p.requires_grad]
+        assert fixed == ["bond_expansion.rbf.centers"]
+
     def test_a_model_instance_is_not_changed(self, task, tmp_path):
         model = small("M3GNet").train()
         before = {k: v.clone() for k, v in model.state_dict().items()}

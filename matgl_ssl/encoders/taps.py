@@ -1,0 +1,48 @@
+"""Features of a MatGL model at every depth, while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from .architectures import architecture_of
+
+
+@contextmanager
+def tapped(model: Any) -> Iterator[dict[str, list[Any]]]:
+    """Collect features by forward hooks, which both lanes call alike, and leave nothing behind in the model.
+
+    Args:
+        model: A bare MatGL model, to be run once inside the block.
+
+    Yields:
+        Lists that the run fills: under ``node``, ``edge`` and ``state`` one entry a depth, 0 (embedding) to the number
+        of blocks; under ``readout`` what goes into the module that makes the output of one vector a crystal, if any.
+    """
+    architecture = architecture_of(model)
+    n_depths = architecture.n_depths(model)
+    taken: dict[str, list[Any]] = {kind: [None] * (n_depths + 1) for kind in ("node", "edge", "state")}
+    taken["readout"] = []
+    handles = []
+    for module, depth, kinds in architecture.taps(model):
+
+        def take(_: nn.Module, __: Any, output: Any, depth: int = depth, kinds: tuple[str, ...] = kinds) -> None:
+            outputs = output if isinstance(output, tuple) else (output,)
+            for kind, value in zip(kinds, outputs, strict=True):
+                taken[kind][depth] = value
+
+        handles.append(module.register_forward_hook(take))
+    head = architecture.readout_head(model)
+    if head is not None:
+        handles.append(head.register_forward_pre_hook(lambda _, args: taken["readout"].append(args[0])))
+    try:
+        yield taken
+    finally:
+        for handle in handles:
+            handle.remove()
+        # MatGL >= 4 keeps every feature, and with it the autograd graph, on the model: a leak, and no deepcopy.
+        if hasattr(model, "feature_dict"):
+            model.feature_dict = {}

@@ -1,0 +1,7 @@
+"""Models that MatGL does not have, made of its own; ``matgl.load_model`` loads them where matgl_ssl is installed."""
+
+from __future__ import annotations
+
+from .negnn import NEGNN, M3GNetNEGNN, MEGNetNEGNN, node_embedded
+
+__all__ = ["NEGNN", "M3GNetNEGNN", "MEGNetNEGNN", "node_embedded"]

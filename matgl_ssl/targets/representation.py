@@ -1,0 +1,58 @@
+"""The representation that an encoder gives each atom."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+
+from matgl_ssl._lane import LANE, MATGL_VERSION
+from matgl_ssl.backends import collate
+from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.encoders import Encoder
+
+from .target import Target
+
+
+@dataclass(frozen=True)
+class Representation(Target):
+    """An encoder's atom vectors at chosen depths, one depth after the other.
+
+    Attributes:
+        weights: Hash of the encoder and of what runs it: two are the same column if they have the same weights.
+        layers: The depths.
+        encoder: The encoder, in eval mode.
+    """
+
+    name: ClassVar[str] = "representation"
+    level: ClassVar[Literal["atom", "crystal"]] = "atom"
+    parallel: ClassVar[bool] = False
+
+    weights: str
+    layers: tuple[int, ...]
+    encoder: Encoder = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, model: Any, layers: Sequence[int]) -> Self:
+        """The representation that a bare MatGL model gives."""
+        facts = (type(model).__name__, model._init_args, LANE, MATGL_VERSION)
+        digest = hashlib.sha256(repr(facts).encode())
+        for name, value in sorted(model.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
+        return cls(digest.hexdigest()[:16], tuple(layers), Encoder(model).eval())
+
+    def __call__(self, crystal: Crystal) -> np.ndarray:
+        """Vectors of the atoms, ``(N, d)``."""
+        return self.of_many([crystal])[0]
+
+    @torch.no_grad()
+    def of_many(self, crystals: Sequence[Crystal]) -> list[np.ndarray]:
+        """Vectors of the atoms of several crystals, in one batch."""
+        build = self.encoder.graph_builder()
+        node = self.encoder(collate([build(crystal) for crystal in crystals])).node
+        vectors = torch.cat([node[layer] for layer in self.layers], dim=1).cpu().numpy()
+        return np.split(vectors, np.cumsum([len(crystal) for crystal in crystals])[:-1])

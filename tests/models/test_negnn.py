@@ -1,0 +1,461 @@
+"""NEGNN: what enters the node embedding, what stays frozen, and that a saved one is whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import matgl
+import numpy as np
+import pytest
+import torch
+from small_systems import ELEMENTS, make_batch, nacl, skewed, small_model, some_crystals, supercell
+
+from matgl_ssl._lane import LANE
+from matgl_ssl.backends import Potential
+from matgl_ssl.cli import main
+from matgl_ssl.crystals import Crystal, CrystalDataset
+from matgl_ssl.encoders import MASK, REPRESENTATION, Encoder, depth_of_parameter
+from matgl_ssl.errors import ConfigError, ModelError, RunDirectoryError
+from matgl_ssl.hub import evaluating, load_model, model_output, new_model, save_model, without_dropout
+from matgl_ssl.inference import embed, predict
+from matgl_ssl.models import NEGNN, M3GNetNEGNN, MEGNetNEGNN, node_embedded
+from matgl_ssl.targets import with_targets
+from matgl_ssl.targets.representation import Representation
+from matgl_ssl.training.finetune import finetune
+
+CUTOFF = 4.5
+NAMES, MODES = ("M3GNet", "MEGNet"), ("concat", "replace", "add")
+CLASSES = {"M3GNet": M3GNetNEGNN, "MEGNet": MEGNetNEGNN}
+
+
+def plain(name: str, *, seed: int = 0, **changes):
+    arguments = {"cutoff": CUTOFF, **({"threebody_cutoff": CUTOFF} if name == "M3GNet" else {}), **changes}
+    return small_model(name, seed=seed, **arguments)
+
+
+def small_negnn(name: str = "M3GNet", encoder: str = "M3GNet", *, seed: int = 1, changes=None, **options):
+    torch.manual_seed(seed)
+    return node_embedded(plain(name, seed=seed, **(changes or {})), plain(encoder), **options).eval()
+
+
+def output_of(model, crystals=None):
+    return model_output(model, make_batch(Encoder(model), crystals or some_crystals()))
+
+
+def weights_of(module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def labelled(n: int = 12) -> CrystalDataset:
+    crystals = [c for c in some_crystals() if len(c) > 1]
+    strained = [(crystals[i % len(crystals)], 1 + 0.01 * i, i) for i in range(n)]
+    return CrystalDataset.from_crystals(
+        Crystal(c.numbers, c.frac_coords, scale * c.lattice, id=str(i), labels={"target": scale * len(c)})
+        for c, scale, i in strained
+    )
+
+
+OPTIONS = {
+    "target": "target", "epochs": 2, "batch_size": 4, "accelerator": "cpu", "test_fraction": 0.25,
+    "model": "MEGNet", "model_args": {"nblocks": 1, "dim_node_embedding": 8},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("encoder", NAMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_embedding_is_made_of_the_elements_and_the_frozen_vectors(name, encoder, mode):
+    model = small_negnn(name, encoder, mode=mode)
+    assert isinstance(model, CLASSES[name])
+    batch = make_batch(Encoder(model), some_crystals())
+    embedded = []
+    depth_zero = model.embedding.register_forward_hook(lambda *args: embedded.append(args[2][0].detach()))
+    with torch.no_grad(), evaluating(model):
+        features = Encoder(plain(encoder))(batch)
+        Encoder(model)(batch)
+    depth_zero.remove()
+    s = torch.cat(features.node[:2], dim=1)
+    own = model.embedding.layer_node_embedding.weight[batch.node_type]
+    linear = model.embedding.layer_representation
+    weight, bias = linear.weight, linear.bias
+    width = own.shape[1]
+    expected = {
+        "concat": lambda: own @ weight[:, :width].T + s @ weight[:, width:].T + bias,
+        "replace": lambda: s @ weight.T + bias,
+        "add": lambda: own + s @ weight.T + bias,
+    }[mode]()
+    torch.testing.assert_close(embedded[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [(0,), (1,), (0, 2), (2, 0, 1)])
+def test_the_representation_is_the_chosen_depths_one_after_the_other(layers):
+    model = small_negnn(layers=layers)
+    dims = Encoder(model.frozen).node_dims
+    width = sum(dims[layer] for layer in layers)
+    assert (
+        model.embedding.layer_representation.in_features == width + model.embedding.layer_node_embedding.embedding_dim
+    )
+    expected = embed(model=plain("M3GNet"), data=some_crystals(), level="atom", layer=layers).vectors
+    found = Representation.of(model.frozen, model.layers).of_many(some_crystals())
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("encoder", NAMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_matgl_loads_it_whole_and_it_predicts_the_same(name, encoder, mode, tmp_path):
+    model = small_negnn(name, encoder, mode=mode, layers=(0, 2))
+    path = save_model(model, tmp_path / "model", kind="model", readout="trained")
+    for loaded in (matgl.load_model(path), load_model(path)[0]):
+        assert type(loaded) is CLASSES[name]
+        assert (loaded.layers, loaded.mode) == ((0, 2), mode)
+        assert same(weights_of(loaded), weights_of(model))
+        assert torch.equal(output_of(loaded.eval()), output_of(model))
+    structure = nacl().to_structure()
+    assert float(loaded.predict_structure(structure)) == float(model.predict_structure(structure))
+    assert float(loaded.predict_structure(structure)) == pytest.approx(float(output_of(model, [nacl()])), rel=1e-4)
+    assert not any(p.requires_grad for p in loaded.frozen.parameters())
+
+
+def test_a_new_process_that_imports_matgl_ssl_loads_it_with_matgl(tmp_path):
+    model = small_negnn("M3GNet", "MEGNet")
+    save_model(model, tmp_path / "model", kind="model", readout="trained")
+    code = (
+        "import matgl_ssl, matgl, sys; from pymatgen.core import Structure; "
+        "print(float(matgl.load_model(sys.argv[1]).eval().predict_structure(Structure.from_file(sys.argv[2]))))"
+    )
+    nacl().to_structure().to(filename=str(tmp_path / "nacl.json"))
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "model", tmp_path / "nacl.json"], capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(float(model.predict_structure(nacl().to_structure())), rel=1e-6)
+
+
+def test_inside_a_potential_forces_go_through_the_frozen_encoder_too(tmp_path):
+    model = small_negnn("M3GNet", "MEGNet", changes={"is_intensive": False}).double()
+    encoder = Encoder(model).eval()
+    crystal = nacl()
+    batch = make_batch(encoder, [crystal])
+    forces = encoder(batch, forces=True).forces
+    step, moved = 1e-4, []
+    for sign in (1, -1):
+        shifted = dataclasses.replace(batch.to("cpu", torch.float64))
+        shifted.frac_coords = shifted.frac_coords.clone()
+        shifted.frac_coords[0] += sign * torch.tensor([step, 0, 0], dtype=torch.float64) @ shifted.lattice[0].inverse()
+        moved.append(float(encoder(shifted).output.detach()))
+    assert float(forces[0, 0]) == pytest.approx(-(moved[0] - moved[1]) / (2 * step), rel=1e-3, abs=1e-7)
+    path = save_model(Potential(model.float()), tmp_path / "potential", kind="potential", readout="trained")
+    loaded = load_model(path)[0]
+    assert isinstance(loaded.model, M3GNetNEGNN)
+    assert torch.equal(output_of(loaded), output_of(Potential(model.float())))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("encoder", NAMES)
+def test_given_vectors_are_those_it_would_have_computed(name, encoder):
+    model = small_negnn(name, encoder)
+    batch = make_batch(Encoder(model), some_crystals())
+    on_the_fly = output_of(model)
+    calls = []
+    hook = model.frozen.register_forward_hook(lambda *_: calls.append(1))
+    table = with_targets(CrystalDataset.from_crystals(some_crystals()), [Representation.of(model.frozen, model.layers)])
+    column = next(name for name in table.label_names if name.startswith("atom:representation"))
+    assert len(calls) <= 1  # none if an equal encoder has been here before
+    computed = len(calls)
+    batch.atom[REPRESENTATION] = torch.from_numpy(np.concatenate([c.labels[column] for c in table]))
+    torch.testing.assert_close(model_output(model, batch), on_the_fly, rtol=1e-4, atol=1e-6)
+    assert len(calls) == computed
+    batch.atom[REPRESENTATION] = 0 * batch.atom[REPRESENTATION]
+    assert not torch.allclose(model_output(model, batch), on_the_fly, atol=1e-4)
+    hook.remove()
+
+
+def test_two_encoders_are_two_columns_and_equal_ones_are_one():
+    one, again, other = (Representation.of(plain("MEGNet", seed=seed), (0, 1)) for seed in (0, 0, 1))
+    assert one.column == again.column != other.column
+    assert one.column != Representation.of(plain("MEGNet"), (0,)).column
+
+
+def test_atoms_without_neighbours_beyond_the_elements_of_depth_zero():
+    """The control: depth 0 says no more than the element, deeper ones tell surroundings apart."""
+    crystals = [nacl(), Crystal(nacl().numbers, nacl().frac_coords, 1.06 * nacl().lattice)]
+    element, surroundings = (
+        np.stack(Representation.of(plain("M3GNet"), layers).of_many(crystals)) for layers in ((0,), (1,))
+    )
+    assert np.array_equal(element[0], element[1])
+    assert not np.allclose(surroundings[0], surroundings[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_does_not_depend_on_the_batch_or_the_cell(name):
+    model = small_negnn(name, "M3GNet", changes={"readout_type": "set2set"} if name == "M3GNet" else {})
+    alone = torch.cat([output_of(model, [c]).reshape(1) for c in some_crystals()])
+    torch.testing.assert_close(output_of(model), alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        output_of(model, [supercell(skewed(), (2, 1, 1))]), output_of(model, [skewed()]), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_its_range_is_that_of_encoder_and_model_together():
+    n, spacing = 40, 2.2  # two of them within the cutoff
+    numbers = np.tile([11, 17, 12, 8], n // 4)
+    frac = np.zeros((n, 3))
+    frac[:, 2] = np.arange(n) / n
+    chain = Crystal(numbers, frac, np.diag([3.5, 3.5, n * spacing]))
+    changed = Crystal(np.where(np.arange(n) == n // 2, 26, numbers), frac, chain.lattice)
+    model = small_negnn("M3GNet", "M3GNet", layers=(0, 1), changes={"readout_type": "reduce_atom"})
+    encoder = Encoder(model.double()).eval()  # in float32 what comes from afar drowns in the rounding
+    with torch.no_grad():
+        before, after = (encoder(make_batch(encoder, [c])).node for c in (chain, changed))
+    distance = torch.from_numpy(spacing * np.abs(np.arange(n) - n // 2))
+    reach = 2 * CUTOFF if LANE == "dgl" else CUTOFF  # MatGL 2 sees the three-body cutoff besides (docs/architecture.md)
+    for depth in range(3):
+        difference = (after[depth] - before[depth]).abs().amax(1)
+        seen = distance <= (depth + 1) * reach
+        assert float(difference[~seen].max()) <= 1e-13
+        assert float(difference[seen & (distance > depth * CUTOFF)].max()) > 1e-11
+
+
+class TestFrozen:
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize("name", NAMES)
+    def test_the_encoder_is_bitwise_what_it_was_after_training(self, name, mode):
+        model = small_negnn(name, "M3GNet", mode=mode, changes={"dropout": 0.2}).train()
+        before, encoder = weights_of(model.frozen), Encoder(model)
+        trained = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        assert not any(n.startswith("frozen.") for n in trained)
+        optimizer = torch.optim.AdamW([p for p in encoder.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            encoder(make_batch(encoder, some_crystals())).output.square().mean().backward()
+            optimizer.step()
+        assert same(before, weights_of(model.frozen))
+        assert all(p.grad is None for p in model.frozen.parameters())
+        changed = [n for n, p in model.named_parameters() if p.requires_grad and not torch.equal(p, trained[n])]
+        assert "embedding.layer_representation.weight" in changed
+
+    def test_it_stays_in_eval_mode_whatever_is_said(self):
+        model = node_embedded(plain("MEGNet"), plain("MEGNet", dropout=0.5))
+        for mode in (True, False, True):
+            assert model.train(mode).training is mode
+            assert not any(module.training for module in model.frozen.modules())
+        with evaluating(model):
+            assert not model.training
+        assert model.training
+        assert not any(module.training for module in model.frozen.modules())
+
+    def test_neither_model_nor_encoder_given_is_touched(self):
+        model, encoder = plain("MEGNet"), plain("MEGNet", seed=2).train()
+        kept, trainable = weights_of(encoder), [p.requires_grad for p in encoder.parameters()]
+        negnn = node_embedded(model, encoder)
+        assert [p.requires_grad for p in encoder.parameters()] == trainable
+        assert any(trainable)
+        assert encoder.training
+        assert encoder is not negnn.frozen
+        with torch.no_grad():
+            negnn.frozen.embedding.layer_node_embedding.weight.zero_()
+        assert same(kept, weights_of(encoder))
+        assert all(torch.equal(v, negnn.state_dict()[k]) for k, v in model.state_dict().items())
+
+    def test_nothing_is_left_behind_in_it(self):
+        model = small_negnn()
+        output_of(model)
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+        assert not getattr(model.frozen, "feature_dict", None)
+
+
+class TestFinetune:
+    @pytest.fixture(scope="class")
+    def encoder(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("encoder")
+        return save_model(plain("MEGNet"), folder / "encoder", kind="encoder", readout="untrained")
+
+    @pytest.fixture(scope="class")
+    def result(self, encoder, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("negnn")
+        return finetune(
+            data=labelled(),
+            out=folder / "run",
+            node_embedding_from=str(encoder),
+            node_embedding_layers=[0, 2],
+            **OPTIONS,
+        )
+
+    def test_it_trains_all_but_the_encoder(self, result, encoder):
+        model, stamp = load_model(result.model)
+        assert isinstance(model, MEGNetNEGNN)
+        assert (model.layers, model.mode) == ((0, 2), "concat")
+        assert same(weights_of(model.frozen), weights_of(load_model(encoder)[0]))
+        assert stamp["node_embedding_from"] == str(encoder)
+        assert math.isfinite(result.metrics["mae"])
+        start = finetune(
+            data=labelled(), out=result.out.parent / "untrained", node_embedding_from=load_model(encoder)[0],
+            node_embedding_layers=[0, 2], **{**OPTIONS, "epochs": 0},
+        )  # fmt: skip
+        untrained = load_model(start.model)[0]
+        assert same(weights_of(untrained.frozen), weights_of(model.frozen))
+        for name in ("embedding.layer_representation.weight", "embedding.layer_node_embedding.weight"):
+            assert not torch.equal(untrained.state_dict()[name], model.state_dict()[name])
+
+    def test_what_was_written_down_is_what_it_predicts(self, result, tmp_path, capsys):
+        rows = dict(line.split(",")[::3] for line in (result.out / "predictions.csv").read_text().split()[1:])
+        found = predict(model=result.model, structures=list(labelled()))
+        assert {p.id: p.value for p in found} == pytest.approx({k: float(v) for k, v in rows.items()}, rel=1e-4)
+        poscar = tmp_path / "POSCAR"
+        labelled()[0].to_structure().to(filename=str(poscar), fmt="poscar")
+        assert main(["predict", "-m", str(result.model), "-i", str(poscar), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["value"] == pytest.approx(found[0].value, rel=1e-4)
+
+    def test_zero_steps_change_nothing(self, result, tmp_path):
+        again = finetune(
+            data=labelled(), out=tmp_path / "again", init_from=str(result.model),
+            **{**OPTIONS, "epochs": 0, "model_args": {}},
+        )  # fmt: skip
+        first, second = load_model(result.model)[0], load_model(again.model)[0]
+        assert same(weights_of(first), weights_of(second))
+        assert torch.equal(output_of(first), output_of(second))
+
+    def test_going_on_with_one_keeps_its_encoder(self, result, tmp_path):
+        more = finetune(data=labelled(), out=tmp_path / "more", init_from=result.out, **{**OPTIONS, "model_args": {}})
+        first, second = load_model(result.model)[0], load_model(more.model)[0]
+        assert same(weights_of(first.frozen), weights_of(second.frozen))
+        assert not torch.equal(
+            first.embedding.layer_representation.weight, second.embedding.layer_representation.weight
+        )
+
+    def test_the_encoder_runs_once_a_crystal(self, encoder, tmp_path, monkeypatch):
+        calls = []
+        represent, of_many = NEGNN.represent, Representation.of_many
+        monkeypatch.setattr(NEGNN, "represent", lambda *args: (calls.append("represent"), represent(*args))[1])
+        monkeypatch.setattr(
+            Representation, "of_many", lambda self, crystals: (calls.append(len(crystals)), of_many(self, crystals))[1]
+        )
+        options = {**OPTIONS, "seed": 4, "epochs": 3, "node_embedding_layers": [0, 1, 2]}
+        finetune(data=labelled(11), out=tmp_path / "run", node_embedding_from=load_model(encoder)[0], **options)
+        # Sizes and the stamp's reference predictions run a pass; training does not.
+        assert calls.count("represent") <= 4
+        assert [c for c in calls if c != "represent"] == [11]
+
+    def test_an_extensive_target_makes_a_potential(self, encoder, tmp_path):
+        result = finetune(
+            data=labelled(), out=tmp_path / "run", node_embedding_from=str(encoder), extensive=True,
+            **{**OPTIONS, "model": "M3GNet", "model_args": {"nblocks": 1, "units": 8, "dim_node_embedding": 8}},
+        )  # fmt: skip
+        model = load_model(result.model)[0]
+        assert isinstance(model, Potential)
+        assert isinstance(model.model, M3GNetNEGNN)
+        assert predict(model=result.model, structures=[nacl()])[0].value == pytest.approx(
+            float(output_of(model, [nacl()])), rel=1e-5
+        )
+
+    def test_a_resumed_run_refuses_another_encoder(self, encoder, tmp_path):
+        source = save_model(load_model(encoder)[0], tmp_path / "encoder", kind="encoder", readout="untrained")
+        options = {"data": labelled(), "out": tmp_path / "run", "node_embedding_from": str(source), **OPTIONS}
+        finetune(**options)
+        save_model(plain("MEGNet", seed=5), source, kind="encoder", readout="untrained")
+        with pytest.raises(RunDirectoryError, match="frozen encoder"):
+            finetune(**{**options, "resume": True})
+
+    def test_contradictions_are_refused(self, encoder, tmp_path):
+        run = {"data": labelled(), "out": tmp_path / "run", "node_embedding_from": str(encoder), **OPTIONS}
+        for changes, message in (
+            ({"init_from": str(encoder)}, "leave out --init-from"),
+            ({"node_embedding_layers": [0, 7]}, "No layer 7: .* depths 0, 1, 2, 3"),
+            ({"node_embedding_mode": "multiply"}, "node_embedding_mode"),
+            ({"model_args": {"cutoff": 6.0}}, r"cutoff must be the encoder's, 4\.5 Å, not 6\.0 Å"),
+            ({"model_args": {"element_types": list(ELEMENTS[:-1])}}, "element_types must be the encoder's"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                finetune(**{**run, **changes})
+            assert not (tmp_path / "run").exists()
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("layers", [(), (3,), (-1,), ("readout",)])
+    def test_layers_that_are_not_there(self, layers):
+        with pytest.raises(ConfigError, match="depths 0, 1, 2 of its encoder"):
+            small_negnn(layers=layers)
+
+    def test_an_unknown_mode(self):
+        with pytest.raises(ConfigError, match="enters by concat, replace, add, not 'multiply'"):
+            small_negnn(mode="multiply")
+
+    def test_models_with_state_labels(self):
+        states = {"ntypes_state": 4, "dim_state_embedding": 6, "include_state": True}
+        for model, encoder in (("MEGNet", plain("MEGNet", **states)), (plain("MEGNet", **states), "MEGNet")):
+            with pytest.raises(ModelError, match="ntypes_state"):
+                node_embedded(
+                    plain(model) if isinstance(model, str) else model,
+                    plain(encoder) if isinstance(encoder, str) else encoder,
+                )
+
+    def test_a_negnn_within_a_negnn_and_other_classes(self):
+        with pytest.raises(ModelError, match="not of MEGNetNEGNN"):
+            node_embedded(plain("MEGNet"), small_negnn("MEGNet"))
+        with pytest.raises(ModelError, match="not of M3GNetNEGNN"):
+            node_embedded(small_negnn("M3GNet"), plain("MEGNet"))
+        with pytest.raises(ModelError, match="not of Linear"):
+            node_embedded(plain("MEGNet"), torch.nn.Linear(2, 2))
+        with pytest.raises(ModelError, match="not Popen"):
+            MEGNetNEGNN({"@class": "Popen", "@module": "subprocess", "init_args": {}})
+
+    def test_elements_in_another_order(self):
+        with pytest.raises(ConfigError, match="element_types"):
+            node_embedded(plain("MEGNet", element_types=ELEMENTS[::-1]), plain("MEGNet"))
+
+    def test_hidden_atoms_that_the_frozen_encoder_would_see(self):
+        encoder = Encoder(small_negnn())
+        batch = make_batch(encoder, some_crystals())
+        batch.atom[MASK] = torch.ones(len(batch.node_type), dtype=torch.bool)
+        with pytest.raises(ModelError, match="pretrain that encoder instead"):
+            encoder(batch)
+
+    @pytest.mark.parametrize("place", ["encoder", "bond_expansion"])
+    def test_a_foreign_class_inside_is_not_built(self, tmp_path, place):
+        path = save_model(small_negnn("MEGNet", "MEGNet"), tmp_path / "model", kind="model", readout="trained")
+        content = torch.load(path / "model.pt", weights_only=True)
+        content[place] = {"@class": "Popen", "@module": "subprocess", "init_args": {"args": ["true"]}}
+        torch.save(content, path / "model.pt")
+        with pytest.raises(ModelError, match=r"asks for the class subprocess\.Popen"):
+            load_model(path)
+
+    def test_only_the_two_classes_of_the_file_are_let_through(self, tmp_path):
+        path = save_model(small_negnn("MEGNet", "MEGNet"), tmp_path / "model", kind="model", readout="trained")
+        content = json.loads((path / "model.json").read_text())
+        for module, cls in (("matgl_ssl.models.negnn", "copy_model"), ("matgl_ssl.hub", "MEGNetNEGNN")):
+            (path / "model.json").write_text(json.dumps({**content, "@module": module, "@class": cls}))
+            with pytest.raises(ModelError, match="asks for the class"):
+                load_model(path)
+
+
+def test_what_depends_on_depths_counts_the_new_layer_as_depth_zero():
+    model = small_negnn()
+    encoder = Encoder(model)
+    assert depth_of_parameter(encoder.architecture, encoder.n_depths, "embedding.layer_representation.weight") == 0
+    assert encoder.n_depths == 2
+    assert embed(model=model, data=some_crystals(), layer=[0, 1, 2]).vectors.shape == (4, sum(encoder.node_dims))
+
+
+def test_a_copy_without_dropout_is_a_negnn_with_the_same_weights():
+    model = small_negnn("MEGNet", changes={"dropout": 0.3})
+    copy = without_dropout(model)
+    assert type(copy) is MEGNetNEGNN
+    assert copy._init_args["dropout"] == 0
+    assert same(weights_of(copy), weights_of(model))
+
+
+def test_it_can_be_built_with_the_encoders_elements_and_cutoff_alone():
+    encoder = plain("M3GNet")
+    model = MEGNetNEGNN(encoder, layers=(1,), nblocks=1)
+    assert (model.element_types, model.cutoff) == (ELEMENTS, CUTOFF)
+    assert type(new_model("MEGNet")) is not type(model)
