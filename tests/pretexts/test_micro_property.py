@@ -9,15 +9,19 @@ import torch
 from asking import answer, losses_while_learning, view_batches
 from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-from small_systems import ELEMENTS, cscl, from_spacegroup, iron, nacl, rattled, skewed, small_encoder
+from small_systems import ELEMENTS, cscl, from_spacegroup, iron, nacl, rattled, skewed, small_encoder, small_model
 from two_processes import assert_two_processes_agree
 
+from matgl_ssl.backends import Potential
+from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import MASK
 from matgl_ssl.errors import ConfigError
+from matgl_ssl.hub import save_model
 from matgl_ssl.pretexts import Mixture
 from matgl_ssl.pretexts.element_tables import ATOMIC_STIFFNESS, atomic_stiffness, valence_electrons
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
 from matgl_ssl.pretexts.micro_property import MicroProperty
+from matgl_ssl.targets import with_targets
 
 GPA = 160.21766
 NAMES = ("M3GNet", "MEGNet")
@@ -144,6 +148,39 @@ def test_a_masked_one_atom_cell_does_no_harm():
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in encoder.parameters())
 
 
+@pytest.fixture(scope="module")
+def potential(tmp_path_factory) -> str:
+    """Knows all elements of the tests but sodium and uranium."""
+    elements = tuple(e for e in ELEMENTS if e not in ("Na", "U"))
+    model = small_model("M3GNet", is_intensive=False, cutoff=4.0, threebody_cutoff=4.0, element_types=elements)
+    folder = tmp_path_factory.mktemp("potential") / "potential"
+    return str(save_model(Potential(model).eval(), folder, kind="potential", readout="trained"))
+
+
+@pytest.mark.parametrize("missing", ["ignore", "zero"])
+def test_environment_stiffness_is_that_of_the_atom_itself(potential, missing):
+    encoder = small_encoder("MEGNet")
+    pretext = MicroProperty(encoder, table="environment-stiffness", potential=potential, missing=missing, fraction=0.6)
+    [target] = pretext.targets
+    crystals = [skewed(), nacl()]
+    table = with_targets(CrystalDataset.from_crystals(crystals), pretext.targets)
+    pretext.prepare(table)
+    batch = view_batches(pretext, encoder, table.rows([0, 1]))
+    mask = batch["masked"].atom[MASK]
+    stiffness = np.concatenate([target(c)[:, 0] for c in crystals])
+    assert np.isfinite(stiffness).tolist() == [True] * 6 + [False] * 8
+    predicted = pretext.head(encoder(batch["masked"]).node[-1])[:, 0].detach().numpy()
+    scaled = (np.nan_to_num(stiffness) - stiffness[:6].mean()) / stiffness[:6].std()
+    errors = np.abs(predicted - scaled)[mask.numpy()]
+    errors = errors if missing == "zero" else errors[: int(mask[:6].sum())]
+    assert answer(pretext, encoder, batch).loss.item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_environment_stiffness_on_two_processes(potential, tmp_path):
+    arguments = {"table": "environment-stiffness", "potential": potential}
+    assert_two_processes_agree("MEGNet", {"micro-property": arguments}, CRYSTALS, tmp_path)
+
+
 @pytest.mark.parametrize("model", NAMES)
 @pytest.mark.parametrize("arguments", [{}, {"missing": "zero"}, {"table": "valence-electrons"}], ids=str)
 def test_two_processes(model, arguments, tmp_path):
@@ -157,7 +194,13 @@ def test_a_rank_without_anything_to_tell_counts_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"table": "colour"}, "'valence-electrons', not 'colour'"), ({"missing": "mean"}, "'ignore' or 'zero'")],
+    [
+        ({"table": "colour"}, "must be 'atomic-stiffness'"),
+        ({"table": "colour", "potential": "x"}, "needs a potential"),
+        ({"missing": "mean"}, "'ignore' or 'zero'"),
+        ({"table": "environment-stiffness"}, "needs a potential"),
+        ({"potential": "somewhere"}, "no other does"),
+    ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
