@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from .angular_fingerprint import AngularFingerprint
+from .composition_statistics import CompositionStatistics
 from .compute import with_targets
+from .coordination import Coordination
+from .density import Density
+from .ewald_energy import EwaldEnergy
+from .powder_pattern import PowderPattern
+from .radial_fingerprint import RadialFingerprint
+from .space_group import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, SpaceGroup
 from .target import Target
 
-__all__ = ["Target", "with_targets"]
+__all__ = [
+    "CRYSTAL_SYSTEMS",
+    "N_SPACE_GROUPS",
+    "AngularFingerprint",
+    "CompositionStatistics",
+    "Coordination",
+    "Density",
+    "EwaldEnergy",
+    "PowderPattern",
+    "RadialFingerprint",
+    "SpaceGroup",
+    "Target",
+    "with_targets",
+]

@@ -34,6 +34,11 @@ class Target:
         """The column it is kept in, and the label it becomes: ``atom:...`` or ``crystal:...``."""
         return f"{self.level}:{self.name}/v{self.version} {self!r}"
 
+    @property
+    def size(self) -> int:
+        """Numbers in a row: k."""
+        raise NotImplementedError
+
     def __call__(self, crystal: Crystal) -> np.ndarray:
         """Compute it.
 

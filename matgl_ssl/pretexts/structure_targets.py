@@ -1,0 +1,99 @@
+"""What the pretexts on computed targets share: a view, a head for each target, and the sum of their losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.errors import ConfigError
+from matgl_ssl.targets import Target
+from matgl_ssl.views import DisplaceAtoms, View, masked
+
+from .pretext import Pretext, PretextOutput
+from .target_heads import ClassHead, LossName, RegressionHead
+
+ViewName = Literal["clean", "masked", "displaced"]
+
+_SAMPLE = 10_000
+"""Crystals from which scales are taken, evenly spaced: their spread is then known to a per cent."""
+
+
+def view_named(name: ViewName, *, fraction: float, sigma: float) -> View:
+    """The view under which targets are asked for.
+
+    Raises:
+        ConfigError: If there is no such view.
+    """
+    if name not in ("clean", "masked", "displaced"):
+        raise ConfigError(f"view must be 'clean', 'masked' or 'displaced', not {name!r}.")
+    if name == "displaced":
+        return DisplaceAtoms(sigma=sigma)
+    return masked(fraction, distances="visible", resample="epoch") if name == "masked" else View()
+
+
+class StructureTargets(Pretext):
+    """Predict computed targets; the sum of the heads' losses, each in units of what knowing nothing costs.
+
+    Subclasses name their targets in ``available``, build a head for each, and say what the heads see.
+
+    Args:
+        encoder: The encoder to be trained.
+        targets: Names of the targets.
+        view: ``"clean"``; ``"masked"``, the view of ``masked-atoms``; or ``"displaced"``, that of the denoising
+            pretexts. Targets are always those of the crystal as it is.
+        loss: Loss of the regression heads.
+        fraction: Share of the atoms that the masked view hides.
+        sigma: Standard deviation of the displaced view's noise in Å.
+    """
+
+    available: ClassVar[Mapping[str, Target]]
+
+    def __init__(
+        self, encoder: Encoder, *, targets: Sequence[str], view: ViewName, loss: LossName, fraction: float, sigma: float
+    ) -> None:
+        super().__init__(encoder)
+        unknown = [name for name in targets if name not in self.available]
+        if unknown or not targets:
+            raise ConfigError(f"targets must be some of {', '.join(self.available)}, not {list(targets)}.")
+        self.views = {"view": view_named(view, fraction=fraction, sigma=sigma)}
+        self.target_of = {name: self.available[name] for name in dict.fromkeys(targets)}
+        self.targets = tuple(dict.fromkeys(self.target_of.values()))
+        self.heads = nn.ModuleDict({name: self.head(name, encoder.node_dim, loss) for name in self.target_of})
+
+    def head(self, name: str, dim: int, loss: LossName) -> RegressionHead | ClassHead:
+        """The head of a target."""
+        return RegressionHead(name, dim, self.available[name].size, loss)
+
+    def vectors(self, features: Features, batch: CrystalBatch) -> Tensor:
+        """What the heads see, ``(n, d)``."""
+        raise NotImplementedError
+
+    def values(self, batch: CrystalBatch, target: Target) -> Tensor:
+        """A target's values in a batch, ``(n, size)``."""
+        raise NotImplementedError
+
+    def prepare(self, crystals: CrystalDataset) -> None:
+        """Take scales from (at most 10,000 of) the training crystals."""
+        if len(crystals) > _SAMPLE:
+            crystals = crystals.select(np.linspace(0, len(crystals) - 1, _SAMPLE).round().astype(int))
+        for name, target in self.target_of.items():
+            values = np.concatenate([v.reshape(-1, target.size) for v in crystals.column(target.column)])
+            cast("RegressionHead | ClassHead", self.heads[name]).fit(values)
+
+    def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
+        """Ask every head."""
+        vectors = self.vectors(features["view"], batch["view"])
+        losses: list[Tensor] = []
+        metrics: dict[str, Tensor] = {}
+        for name, head in self.heads.items():
+            loss, scores = head(vectors, self.values(batch["view"], self.target_of[name]))
+            losses.append(loss)
+            metrics |= {f"{name}_loss": loss.detach(), **{f"{name}_{k}": v for k, v in scores.items()}}
+        return PretextOutput(torch.stack(losses).sum(), metrics)

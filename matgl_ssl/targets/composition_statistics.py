@@ -1,0 +1,37 @@
+"""What a crystal is made of, as statistics of elemental properties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from matgl_ssl.crystals.records import Crystal
+
+from .elements import PROPERTIES, element_table
+from .target import Target
+
+
+@dataclass(frozen=True)
+class CompositionStatistics(Target):
+    """Mean, range and standard deviation of elemental properties over the atoms (in the spirit of Ward et al., 2016).
+
+    Attributes:
+        properties: See ``PROPERTIES``.
+    """
+
+    name: ClassVar[str] = "composition"
+    level: ClassVar[Literal["crystal"]] = "crystal"
+
+    properties: tuple[str, ...] = PROPERTIES[1:]
+
+    @property
+    def size(self) -> int:
+        """Three a property."""
+        return 3 * len(self.properties)
+
+    def __call__(self, crystal: Crystal) -> np.ndarray:
+        """Compute it, ``(size,)``: all means, then all ranges, then all deviations; NaN where an element lacks one."""
+        values = element_table(self.properties)[crystal.numbers]
+        return np.concatenate([values.mean(0), np.ptp(values, axis=0), values.std(0)])

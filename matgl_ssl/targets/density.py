@@ -1,0 +1,36 @@
+"""How densely a crystal is packed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from matgl_ssl.crystals.records import Crystal
+
+from .elements import element_table
+from .target import Target
+
+_U_PER_A3 = 1.66053906660
+"""g/cm³ in an atomic mass unit per Å³."""
+
+
+@dataclass(frozen=True)
+class Density(Target):
+    """Mass density in g/cm³, volume per atom in Å³, and the share of the cell that spheres of covalent radius fill."""
+
+    name: ClassVar[str] = "density"
+    level: ClassVar[Literal["crystal"]] = "crystal"
+
+    @property
+    def size(self) -> int:
+        """Density, volume, share."""
+        return 3
+
+    def __call__(self, crystal: Crystal) -> np.ndarray:
+        """Compute it, ``(3,)``."""
+        mass, radius = element_table(("mass", "covalent-radius"))[crystal.numbers].T
+        volume = crystal.volume
+        spheres = 4 / 3 * np.pi * (radius**3).sum()
+        return np.array([mass.sum() * _U_PER_A3 / volume, volume / len(crystal), spheres / volume])

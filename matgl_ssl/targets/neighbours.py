@@ -1,0 +1,72 @@
+"""Pairs of neighbours, periodic images included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pymatgen.optimization.neighbors import find_points_in_spheres
+
+from matgl_ssl.crystals.records import Crystal
+
+_PBC = np.ones(3, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """All pairs within a cutoff, ordered by their centre.
+
+    Attributes:
+        n_atoms: Atoms in the cell.
+        center: Centre of each pair, shape ``(P,)``.
+        other: The neighbour's atom in the cell, shape ``(P,)``.
+        distance: Å, shape ``(P,)``.
+        vector: From the centre to the neighbour in Å, shape ``(P, 3)``.
+    """
+
+    n_atoms: int
+    center: np.ndarray
+    other: np.ndarray
+    distance: np.ndarray
+    vector: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Neighbours of each atom, shape ``(N,)``."""
+        return np.bincount(self.center, minlength=self.n_atoms)
+
+    def where(self, keep: np.ndarray) -> Neighbours:
+        """Some of the pairs, shape ``(P,)`` bool."""
+        return Neighbours(self.n_atoms, self.center[keep], self.other[keep], self.distance[keep], self.vector[keep])
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Sum the pairs' values ``(P, ...)`` over each atom's neighbours: ``(N, ...)``."""
+        return self._over_neighbours(np.add, values, 0.0)
+
+    def nearest(self) -> np.ndarray:
+        """Distance of each atom's nearest neighbour in Å, shape ``(N,)``; infinite where there is none."""
+        return self._over_neighbours(np.minimum, self.distance, np.inf)
+
+    def _over_neighbours(self, ufunc: np.ufunc, values: np.ndarray, empty: float) -> np.ndarray:
+        result = np.full((self.n_atoms, *values.shape[1:]), empty)
+        centers, starts = np.unique(self.center, return_index=True)
+        if len(centers):
+            result[centers] = ufunc.reduceat(values, starts, axis=0)
+        return result
+
+
+def find_neighbours(crystal: Crystal, cutoff: float) -> Neighbours:
+    """Every pair of atoms closer than ``cutoff`` Å, an atom and its own images included."""
+    coords, lattice = np.ascontiguousarray(crystal.cart_coords), np.ascontiguousarray(crystal.lattice)
+    center, other, image, distance = find_points_in_spheres(
+        coords, coords, r=float(cutoff), pbc=_PBC, lattice=lattice, tol=1e-8
+    )
+    pairs = np.flatnonzero((center != other) | (distance > 1e-8))
+    pairs = pairs[np.argsort(center[pairs], kind="stable")]
+    center, other, image, distance = center[pairs], other[pairs], image[pairs], distance[pairs]
+    return Neighbours(len(crystal), center, other, distance, coords[other] + image @ lattice - coords[center])
+
+
+def cosine_cutoff(distance: np.ndarray, cutoff: float) -> np.ndarray:
+    """Behler's cutoff function: 1 at the centre, 0 with zero slope at the cutoff."""
+    return np.where(distance < cutoff, 0.5 * (np.cos(np.pi * distance / cutoff) + 1), 0.0)
