@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "CrystalDataset": "crystals",
     "Encoder": "encoders",
+    "NEGNN": "models",
+    "StructureFeaturizer": "inference.featurizer",
     "check_structure": "crystals",
     "doctor": "diagnose",
     "embed": "inference",
@@ -22,6 +24,7 @@ _EXPORTS = {
     "list_encoders": "listing",
     "list_pretexts": "listing",
     "list_recipes": "listing",
+    "node_embedded": "models",
     "load_model": "hub",
     "predict": "inference",
     "pretrain": "training.pretrain",
@@ -36,10 +39,13 @@ if TYPE_CHECKING:
     from .encoders import Encoder as Encoder
     from .hub import load_model as load_model
     from .inference.embed import embed as embed
+    from .inference.featurizer import StructureFeaturizer as StructureFeaturizer
     from .inference.predict import predict as predict
     from .listing import list_encoders as list_encoders
     from .listing import list_pretexts as list_pretexts
     from .listing import list_recipes as list_recipes
+    from .models import NEGNN as NEGNN
+    from .models import node_embedded as node_embedded
     from .training.finetune import finetune as finetune
     from .training.pretrain import pretrain as pretrain
 

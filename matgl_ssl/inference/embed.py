@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ from matgl_ssl.hub import evaluating, load_model
 from .predict import check_batch_size, state_labels
 
 Layer = int | Literal["readout"]
+Level = Literal["crystal", "atom"]
+Reduce = Literal["mean", "sum"]
 
 _ROWS_PER_GROUP = 16384
 
@@ -61,8 +63,9 @@ def embed(
     *,
     model: str | Path | nn.Module,
     data: Any,
-    level: Literal["crystal", "atom"] = "crystal",
+    level: Level = "crystal",
     layer: Layer | Sequence[Layer] | None = None,
+    reduce: Reduce = "mean",
     output: str | Path | None = None,
     trained_with: str | None = None,
     batch_size: int = 64,
@@ -71,7 +74,7 @@ def embed(
     """Embed crystals.
 
     Depth 0 is the embedding before any message passing. In M3GNet depth k sees k cutoffs; in MEGNet the state mixes the
-    whole cell from depth 2 on. A crystal's vector at a depth is the mean over its atoms.
+    whole cell from depth 2 on. A crystal's vector at a depth is the mean over its atoms, or their sum.
 
     Args:
         model: A MatGL model (not changed), a model or run directory, a hub name, or an architecture's name (random
@@ -80,6 +83,8 @@ def embed(
         level: A vector a crystal, or one an atom.
         layer: Depth 0 to the number of blocks (default: the last), ``"readout"`` for the vector that the model's
             readout makes of a crystal, or several of them, which are concatenated.
+        reduce: ``"mean"`` over the atoms of a crystal, or ``"sum"``, which grows with the cell (as Kong et al. have it,
+            arXiv 2211.03563). The readout's vector is what it is.
         output: Parquet file to be written (``material_id``; at atom level ``atom`` and ``number``; ``embedding``),
             with what was left out beside it in ``<output>.skipped.json``. The vectors are then not returned: memory
             does not grow with the data.
@@ -94,21 +99,20 @@ def embed(
         DataError: If nothing is left of the data.
     """
     check_batch_size(batch_size)
-    if level not in ("crystal", "atom"):
-        raise ConfigError(f"--level (level=) is crystal or atom, not {level!r}.")
+    check_choices(level, reduce)
     target = None if output is None else _unused(Path(output))
     loaded, _ = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
     encoder = Encoder(loaded)
-    layers = _layers(encoder, layer, level)
+    layers = chosen_layers(encoder, layer, level)
     state = state_labels(encoder.model, state_attr, 1)
     crystals, skipped = check_dataset(
         read_crystals(data, columns=[]), element_types=encoder.element_types, cutoff=encoder.cutoff
     )
     with evaluating(encoder):
-        parts = _encode(encoder, crystals, layers, level, state, batch_size)
+        parts = encode(encoder, crystals, layers, level, reduce, state, batch_size)
         if target is None:
             return _gather(parts, level, Embeddings(layers, skipped, 0, 0))
-        about = json.dumps({"model": str(model), "level": level, "layers": layers})
+        about = json.dumps({"model": str(model), "level": level, "layers": layers, "reduce": reduce})
         n_vectors, dim = _write(target, (_table(*part, level=level, about=about) for part in parts))
     skipped.write(_report_of(target))
     return Embeddings(layers, skipped, n_vectors, dim, output=target)
@@ -125,7 +129,25 @@ def _report_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.skipped.json")
 
 
-def _layers(encoder: Encoder, layer: Layer | Sequence[Layer] | None, level: str) -> tuple[Layer, ...]:
+def check_choices(level: str, reduce: str) -> None:
+    """Refuse what is neither.
+
+    Raises:
+        ConfigError: Naming what there is.
+    """
+    if level not in get_args(Level):
+        raise ConfigError(f"--level (level=) is crystal or atom, not {level!r}.")
+    if reduce not in get_args(Reduce):
+        raise ConfigError(f"--reduce (reduce=) is mean or sum, not {reduce!r}.")
+
+
+def chosen_layers(encoder: Encoder, layer: Layer | Sequence[Layer] | None, level: str) -> tuple[Layer, ...]:
+    """The layers asked for; the last depth for None.
+
+    Raises:
+        ConfigError: If there is no such layer, or not at this level.
+        ModelError: If the readout is asked for and makes no vector.
+    """
     if layer is None:
         return (encoder.n_depths,)
     layers: tuple[Layer, ...] = (layer,) if isinstance(layer, int | str) else tuple(layer)
@@ -144,27 +166,38 @@ def _layers(encoder: Encoder, layer: Layer | Sequence[Layer] | None, level: str)
     return layers
 
 
-def _encode(
-    encoder: Encoder, crystals: CrystalDataset, layers: Sequence[Layer], level: str, state: Tensor | None, size: int
+def encode(
+    encoder: Encoder,
+    crystals: CrystalDataset,
+    layers: Sequence[Layer],
+    level: str,
+    reduce: str,
+    state: Tensor | None,
+    batch_size: int,
 ) -> Iterator[tuple[list[Crystal], np.ndarray]]:
+    """Crystals and their vectors, or those of their atoms, ``(n, d)`` float32, batch by batch."""
     build = encoder.graph_builder()
-    for start in range(0, len(crystals), size):
-        rows = crystals.rows(range(start, min(start + size, len(crystals))))
-        yield rows, _vectors(encoder, [build(crystal) for crystal in rows], layers, level, state)
+    for start in range(0, len(crystals), batch_size):
+        rows = crystals.rows(range(start, min(start + batch_size, len(crystals))))
+        yield rows, _vectors(encoder, [build(crystal) for crystal in rows], layers, level, reduce, state)
 
 
 @torch.no_grad()
 def _vectors(
-    encoder: Encoder, graphs: list[Any], layers: Sequence[Layer], level: str, state: Tensor | None
+    encoder: Encoder, graphs: list[Any], layers: Sequence[Layer], level: str, reduce: str, state: Tensor | None
 ) -> np.ndarray:
     batch = collate(graphs).to(encoder.mask_token.device)
     features = encoder(batch, state=None if state is None else state.expand(len(batch)))
 
     def of(layer: Layer) -> Tensor:
-        if isinstance(layer, int):
-            return features.node[layer] if level == "atom" else batch.mean_over_atoms(features.node[layer])
-        assert features.readout is not None  # noqa: S101 - _layers saw to it
-        return features.readout
+        if not isinstance(layer, int):
+            assert features.readout is not None  # noqa: S101 - chosen_layers saw to it
+            return features.readout
+        node = features.node[layer]
+        if level == "atom":
+            return node
+        mean = batch.mean_over_atoms(node)
+        return mean if reduce == "mean" else mean * batch.n_atoms.to(mean)[:, None]
 
     return torch.cat([of(layer) for layer in layers], dim=1).float().cpu().numpy()
 

@@ -191,7 +191,8 @@ def finetune(
     logger.info(
         "Fine-tuning %s on %d labels of %s (%d to validate, %d to test), %s.",
         encoder.architecture.name, len(splits.train), settings.target, len(splits.val), len(splits.test),
-        f"from {settings.init_from or settings.node_embedding_from or 'scratch'}",
+        f"from {settings.init_from or 'scratch'}"
+        + (f" on the representation of {settings.node_embedding_from}" if settings.node_embedding_from else ""),
     )  # fmt: skip
     module = FinetuningModule(encoder, standardisation, settings, total_steps=settings.epochs * len(loaders["train"]))
     facts = {"data": fingerprint(splits.train), "validation data": fingerprint(splits.val)}

@@ -1,0 +1,130 @@
+"""Atomic and material representations in scikit-learn's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from matgl_ssl.crystals import check_dataset, read_crystals
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.hub import evaluating, load_model
+
+from .embed import Layer, Level, Reduce, check_choices, chosen_layers, encode
+from .predict import check_batch_size, state_labels
+
+
+class StructureFeaturizer(TransformerMixin, BaseEstimator):
+    """Vectors of crystals, or of their atoms, out of chosen depths of an encoder.
+
+    How far an atom's vector sees is a matter of the depths: depth 0 knows the element; in M3GNet depth k sees k cutoffs
+    (in the DGL lane k times the cutoff and the three-body cutoff); in MEGNet the state mixes the whole cell from depth
+    2 on. ``layer=(0, 1)``, element and nearest surroundings, is the default of Kong et al. (arXiv 2211.03563;
+    Harrykjg-physics/self-supervised-atomic-representations), whose crystal vector is the sum over the atoms.
+
+    ``fit`` loads the model and looks at no structure. Structures may be pymatgen's, ASE's, ``Crystal``,
+    ``CrystalDataset``, or a path. There is a row for each: what the model cannot be trusted with is an error, not left
+    out (``embed`` leaves out, and also says which atom a row is). Clones share a model given as an instance.
+
+    Args:
+        model: A MatGL model (not changed), a model or run directory, a hub name, or an architecture's name (random
+            weights, drawn from torch's global generator).
+        layer: Depth 0 to the number of blocks, ``"readout"``, or several, concatenated in this order; None for the
+            last.
+        level: A row a ``"crystal"``, or a row an ``"atom"``, crystal after crystal.
+        reduce: A crystal's vector is the ``"mean"`` over its atoms, or the ``"sum"``, which grows with the cell.
+        batch_size: Crystals in a batch.
+        trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
+        state_attr: The state label of all crystals, for models that take one.
+
+    Attributes:
+        encoder_: The encoder.
+        layers_: The layers, in order.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | nn.Module,
+        *,
+        layer: Layer | Sequence[Layer] | None = (0, 1),
+        level: Level = "crystal",
+        reduce: Reduce = "mean",
+        batch_size: int = 64,
+        trained_with: str | None = None,
+        state_attr: int | None = None,
+    ) -> None:
+        self.model = model
+        self.layer = layer
+        self.level = level
+        self.reduce = reduce
+        self.batch_size = batch_size
+        self.trained_with = trained_with
+        self.state_attr = state_attr
+
+    def __sklearn_clone__(self) -> Self:
+        return type(self)(**self.get_params(deep=False))
+
+    def fit(self, X: Any = None, y: Any = None) -> Self:
+        """Load the model.
+
+        Args:
+            X: Not looked at.
+            y: Not looked at.
+
+        Raises:
+            ConfigError: If an option has a wrong value.
+            ModelError: If the model cannot be loaded, or its readout makes no crystal vector.
+            LaneError: If it belongs to the other graph library.
+        """
+        check_choices(self.level, self.reduce)
+        check_batch_size(self.batch_size)
+        loaded, _ = load_model(self.model, trained_with=self.trained_with, prefer=("encoder", "potential", "model"))
+        encoder = Encoder(loaded)
+        self.layers_ = chosen_layers(encoder, self.layer, self.level)
+        self._state = state_labels(encoder.model, self.state_attr, 1)
+        self.encoder_ = encoder
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Vectors of structures.
+
+        Args:
+            X: The structures.
+
+        Returns:
+            Shape ``(n_crystals, d)`` or ``(n_atoms, d)``, float32.
+
+        Raises:
+            BadStructureError: For the first crystal that the model cannot be trusted with.
+            DataError: If there is none.
+        """
+        check_is_fitted(self)
+        crystals, _ = check_dataset(
+            read_crystals(X, columns=[], policy="raise"),
+            element_types=self.encoder_.element_types, cutoff=self.encoder_.cutoff, policy="raise",
+        )  # fmt: skip
+        with evaluating(self.encoder_):
+            parts = encode(self.encoder_, crystals, self.layers_, self.level, self.reduce, self._state, self.batch_size)
+            return np.concatenate([vectors for _, vectors in parts])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns: ``depth1_0``, ... or ``readout_0``, ...
+
+        Args:
+            input_features: Not looked at.
+        """
+        check_is_fitted(self)
+        head: Any = self.encoder_.architecture.readout_head(self.encoder_.model)
+        names = []
+        for layer in self.layers_:
+            if isinstance(layer, int):
+                name, size = f"depth{layer}", self.encoder_.node_dims[layer]
+            else:
+                name, size = "readout", next(m.in_features for m in head.modules() if isinstance(m, nn.Linear))
+            names += [f"{name}_{i}" for i in range(size)]
+        return np.array(names, dtype=object)
