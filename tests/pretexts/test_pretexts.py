@@ -308,7 +308,7 @@ def test_a_mixture_of_both_pretexts_trains_all_of_them():
         {"masked-atoms": MaskedAtoms(encoder), "derivative-denoising": DerivativeDenoising(encoder)},
         {"masked-atoms": 1.0, "derivative-denoising": 2.0},
     )
-    assert mixture.trains_output
+    assert mixture.trained_output.kind == "denoising"
     loss, outputs, _ = mixture(encoder, batches(encoder, mixture.views, [nacl(), skewed()]))
     expected = outputs["masked-atoms"].loss + 2.0 * outputs["derivative-denoising"].loss
     assert float(loss) == pytest.approx(float(expected))
