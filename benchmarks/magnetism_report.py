@@ -1,0 +1,112 @@
+"""Table and figure of ``magnetism.csv``; the target's statistics are read off the probed crystals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+Scores = dict[tuple[str, str, str, str], dict[tuple[int, int], tuple[float, float]]]
+PROBES = ("ridge", "kernel ridge")
+MAGNETIC = 0.05
+"""μB/atom above which a crystal counts as magnetic."""
+
+
+def report(rows: list[dict[str, str]], y: np.ndarray, groups: np.ndarray, results: Path) -> None:
+    """Write ``magnetism.md`` and ``magnetism.png``.
+
+    Args:
+        rows: The rows of the CSV.
+        y: The target of every probed crystal.
+        groups: Its chemical system.
+        results: Folder to write into.
+    """
+    scores: Scores = defaultdict(dict)
+    for row in rows:
+        cell = row["encoder"], row["arm"], row["layers"], row["probe"]
+        scores[cell][int(row["seed"]), int(row["fold"])] = float(row["mae"]), float(row["r2"])
+    encoders = sorted({encoder for encoder, *_ in scores if encoder != "-"})
+    lines = [
+        "# Magnetism: |total magnetisation| per atom from representations at each range",
+        "",
+        "Made by `python benchmarks/magnetism.py report` from `magnetism.csv`.",
+        "",
+        f"{len(y)} crystals of at most 20 atoms in {len(set(groups))} chemical systems;",
+        f"{100 * (y > MAGNETIC).mean():.0f} % are magnetic (above {MAGNETIC} μB/atom). Always saying the median,",
+        f"{np.median(y):.4f} μB/atom, has a mean absolute error of {np.abs(y - np.median(y)).mean():.4f};",
+        f"always saying the mean, {np.abs(y - y.mean()).mean():.4f} (R² 0). Means over folds by chemical system and seeds of",
+        "the encoder, ± standard deviation over these cells. The probes minimise squared errors: R² is what they aim at.",
+        "",
+    ]
+    for probe in PROBES:
+        lines += [f"## {probe.capitalize()}", "", *table(scores, encoders, probe), ""]
+    for encoder in encoders:
+        lines += [f"## {encoder}: pretrained against random weights, R², same folds and seeds", ""]
+        lines += [*differences(scores, encoder), ""]
+    (results / "magnetism.md").write_text("\n".join(lines))
+    plot(scores, encoders, results / "magnetism.png")
+
+
+def table(scores: Scores, encoders: list[str], probe: str) -> list[str]:
+    """A row for each representation."""
+    lines = ["| encoder | weights | depths | MAE (μB/atom) | R² | cells |", "|---|---|---|---|---|---|"]
+    for encoder in ["-", *encoders]:
+        for name, arm, layers, found in sorted(scores):
+            if (name, found) != (encoder, probe):
+                continue
+            mae, r2 = np.array(list(scores[name, arm, layers, found].values())).T
+            values = f"{mae.mean():.4f} ± {mae.std():.4f} | {r2.mean():.3f} ± {r2.std():.3f} | {len(mae)}"
+            lines.append(f"| {encoder} | {arm} | {layers} | {values} |")
+    return lines
+
+
+def differences(scores: Scores, encoder: str) -> list[str]:
+    """Paired differences of R², and of each range from depth 0."""
+    arms = sorted({arm for name, arm, *_ in scores if name == encoder})
+    pretrained = next(arm for arm in arms if arm != "random")
+    ranges = sorted({layers for name, _, layers, _ in scores if name == encoder})
+    lines = ["| probe | depths | pretrained - random | pretrained: minus depth 0 |", "|---|---|---|---|"]
+    for probe in PROBES:
+        zero = scores[encoder, pretrained, "0", probe]
+        for layers in ranges:
+            ours, theirs = (scores[encoder, arm, layers, probe] for arm in (pretrained, "random"))
+            both = sorted(set(ours) & set(theirs))
+            gain = np.array([ours[k][1] - theirs[k][1] for k in both])
+            farther = np.array([ours[k][1] - zero[k][1] for k in both])
+            lines.append(f"| {probe} | {layers} | {counted(gain)} | {counted(farther) if layers != '0' else '-'} |")
+    return lines
+
+
+def counted(differences: np.ndarray) -> str:
+    """Mean, and in how many cells it is positive."""
+    return f"{differences.mean():+.3f} ({int((differences > 0).sum())} of {len(differences)} up)"
+
+
+def plot(scores: Scores, encoders: list[str], path: Path) -> None:
+    """R² over ranges: one panel an encoder and probe, one line an arm, a point a cell."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.6 * len(encoders), 3.0 * len(PROBES)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(PROBES), len(encoders), squeeze=False, sharey=True)
+    for row, probe in zip(panels, PROBES, strict=True):
+        baseline = np.mean([r2 for _, r2 in scores["-", "composition", "-", probe].values()])
+        for axes, encoder in zip(row, encoders, strict=True):
+            arms = sorted({arm for name, arm, *_ in scores if name == encoder})
+            ranges = sorted({layers for name, _, layers, _ in scores if name == encoder})
+            for arm, colour in zip(arms, ("tab:blue", "tab:gray"), strict=False):
+                values = [np.array([r2 for _, r2 in scores[encoder, arm, k, probe].values()]) for k in ranges]
+                axes.plot(range(len(ranges)), [v.mean() for v in values], "o-", color=colour, label=arm)
+                for x, v in enumerate(values):
+                    axes.plot(np.full(len(v), x), v, ".", color=colour, alpha=0.3, markersize=4)
+            axes.axhline(baseline, color="black", linestyle=":", label="composition")
+            axes.set(xticks=range(len(ranges)), xticklabels=ranges, title=f"{encoder}, {probe}", xlabel="depths")
+        row[0].set_ylabel("R² on unseen chemical systems")
+    panels[0][0].legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    raise SystemExit("Run benchmarks/magnetism.py report.")
