@@ -96,6 +96,7 @@ def test_every_metric_of_the_run_is_in_the_log(finished):
         "val_loss",
         "collapse_std",
         "collapse_rank",
+        "collapse_structure",
         "seconds",
     ):
         assert np.isfinite(float(last[column])), column
