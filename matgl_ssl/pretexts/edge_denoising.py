@@ -28,18 +28,25 @@ class EdgeDenoising(Pretext):
     count: a one-atom cell teaches nothing. No derivative is needed: one pass, the cheapest denoising there is.
 
     The paper names the task, MEGNet and Set2Set; noise, head and loss are not in what we could read of it: they are
-    ours.
+    ours. So is ``predict="change"``: the network says what to add to the displaced edge's expansion, and starts at
+    nothing, instead of first having to learn the expansion itself.
 
     Args:
         encoder: The encoder to be trained.
         sigma: Standard deviation of the noise in Å.
         target: The ``"expansion"`` of the length, or the ``"distance"`` itself (in Å).
+        predict: The ``"change"`` from the displaced edge, or the edge at rest as a ``"whole"``, as published.
     """
 
     summary: ClassVar[str] = "recover the lengths that edges had before the atoms were displaced"
 
     def __init__(
-        self, encoder: Encoder, *, sigma: float = 0.1, target: Literal["expansion", "distance"] = "expansion"
+        self,
+        encoder: Encoder,
+        *,
+        sigma: float = 0.1,
+        target: Literal["expansion", "distance"] = "expansion",
+        predict: Literal["change", "whole"] = "change",
     ) -> None:
         super().__init__(encoder)
         if target == "expansion":
@@ -48,10 +55,17 @@ class EdgeDenoising(Pretext):
             self.expansion = nn.Unflatten(0, (-1, 1))
         else:
             raise ConfigError(f"target must be 'expansion' or 'distance', not {target!r}.")
+        if predict not in ("change", "whole"):
+            raise ConfigError(f"predict must be 'change' or 'whole', not {predict!r}.")
         self.views = {"displaced": DisplaceAtoms(sigma=sigma, topology="clean")}
         size = self.expansion(torch.ones(1, device=encoder.mask_token.device, dtype=encoder.dtype)).shape[1]
         width = encoder.edge_dim
-        self.head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, size))
+        last = nn.Linear(width, size)
+        if predict == "change":
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        self.head = nn.Sequential(nn.Linear(width, width), nn.SiLU(), last)
+        self.predict = predict
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """Mean squared error; ``baseline`` is that of taking the displaced edges for those at rest."""
@@ -60,6 +74,8 @@ class EdgeDenoising(Pretext):
         vectors, noise = crystals.edge_vectors(), crystals.atom[NOISE]
         at_rest = vectors - (noise[destination] - noise[source])
         target, displaced = (self._expand(v.to(predicted)) for v in (at_rest, vectors))
+        if self.predict == "change":
+            predicted = displaced + predicted
         counts = (source != destination)[:, None]
         loss = global_mean(functional.mse_loss(predicted, target, reduction="none"), counts)
         return PretextOutput(loss, {"baseline": _mean_of((displaced - target).square(), counts)})

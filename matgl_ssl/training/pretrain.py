@@ -119,8 +119,10 @@ def pretrain(
     crystals = checked_crystals(crystals, encoder, settings, run)
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
-    train_rows, val_rows = random_split(len(crystals), settings.val_fraction, settings.seed)
-    parts = [_with_labels_and_targets(crystals.select(rows), mixture, settings) for rows in (train_rows, val_rows)]
+    if not settings.teacher:  # before the split, so that another seed finds them in the cache
+        crystals = with_targets(crystals, mixture.targets, num_workers=settings.num_workers)
+    split = random_split(len(crystals), settings.val_fraction, settings.seed)
+    parts = [_taught(crystals.select(rows), mixture, settings) for rows in split]
     mixture.prepare(parts[0])
     builder = encoder.graph_builder()
     train = SeededLoader(
@@ -180,15 +182,16 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     return crystals
 
 
-def _with_labels_and_targets(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) -> CrystalDataset:
-    """What the pretexts ask for besides structures; after the split, so that copies of a crystal stay on its side."""
-    if config.teacher:
-        crystals = teacher_labels(
-            crystals, config.teacher, trained_with=config.teacher_trained_with, copies=config.teacher_copies,
-            sigma=config.teacher_sigma, strain=config.teacher_strain, seed=config.seed,
-        )  # fmt: skip
-        if not len(crystals):
-            raise DataError(f"{config.teacher} can label none of the crystals: see the warnings.")
+def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) -> CrystalDataset:
+    """With the teacher's labels, if there is one; after the split, so that copies of a crystal stay on its side."""
+    if not config.teacher:
+        return crystals
+    crystals = teacher_labels(
+        crystals, config.teacher, trained_with=config.teacher_trained_with, copies=config.teacher_copies,
+        sigma=config.teacher_sigma, strain=config.teacher_strain, seed=config.seed,
+    )  # fmt: skip
+    if not len(crystals):
+        raise DataError(f"{config.teacher} can label none of the crystals: see the warnings.")
     return with_targets(crystals, mixture.targets, num_workers=config.num_workers)
 
 

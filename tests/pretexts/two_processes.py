@@ -31,6 +31,10 @@ def loss_and_gradients(
     encoder = small_encoder(model, **changes).double().train()
     torch.manual_seed(1)
     mixture = Mixture({n: build_pretext(n, encoder, a) for n, a in pretexts.items()}, dict.fromkeys(pretexts, 1.0))
+    with torch.no_grad():
+        for parameter in mixture.parameters():  # a head that starts at zero would pass no gradient on
+            if not parameter.any():
+                parameter.normal_(0.0, 0.1)
     table = with_targets(CrystalDataset.from_crystals(crystals), mixture.targets)
     mixture.prepare(table)
     mixture.double().train()
