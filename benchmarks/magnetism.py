@@ -109,13 +109,20 @@ def composition(crystals: Any) -> np.ndarray:
     return counts[:, counts.any(0)]
 
 
-def probe(x: np.ndarray, y: np.ndarray, groups: np.ndarray, cell: dict[str, Any], done: set[tuple[str, ...]]) -> None:
-    """Both probes on every fold that has no row yet; the folds are the same for every representation."""
+def probe(
+    x: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    cell: dict[str, Any],
+    done: set[tuple[str, ...]],
+    probes: tuple[str, ...] = ("ridge", "kernel ridge"),
+) -> None:
+    """Probes on every fold that has no row yet; the folds are the same for every representation."""
     from matgl_ssl.evaluation import grouped_folds, kernel_ridge, ridge
 
     for fold, (train, test) in enumerate(grouped_folds(groups, N_FOLDS, seed=0)):
         rows = []
-        for name in ("ridge", "kernel ridge"):
+        for name in probes:
             row = {**cell, "probe": name, "fold": fold}
             if key(row) in done:
                 continue
@@ -153,13 +160,16 @@ def run(encoder: str, runs: Path, seeds: tuple[int, ...]) -> None:
     task = probed_crystals(runs)
     crystals, y, groups = target_and_groups(task)
     done = {key(row) for row in finished()}
-    probe(composition(crystals), y, groups, {"encoder": "-", "arm": "composition", "layers": "-", "seed": 0}, done)
+    fractions = composition(crystals)
+    probe(fractions, y, groups, {"encoder": "-", "arm": "composition", "layers": "-", "seed": 0}, done)
     for seed in seeds:
         for arm, vectors in representations(encoder, runs, task, seed):
             for layers in RANGES:
                 x = np.concatenate([vectors[layer] for layer in layers], axis=1).astype(float)
                 cell = {"encoder": encoder, "arm": arm, "layers": "+".join(map(str, layers)), "seed": seed}
                 probe(x, y, groups, cell, done)
+                beside = {**cell, "layers": f"composition, {cell['layers']}"}  # what it adds to the composition
+                probe(np.concatenate([fractions, x], axis=1), y, groups, beside, done, ("ridge",))
             logging.info("%s %s seed %d probed", encoder, arm, seed)
 
 

@@ -35,8 +35,9 @@ def report(rows: list[dict[str, str]], y: np.ndarray, groups: np.ndarray, result
         f"{len(y)} crystals of at most 20 atoms in {len(set(groups))} chemical systems;",
         f"{100 * (y > MAGNETIC).mean():.0f} % are magnetic (above {MAGNETIC} μB/atom). Always saying the median,",
         f"{np.median(y):.4f} μB/atom, has a mean absolute error of {np.abs(y - np.median(y)).mean():.4f};",
-        f"always saying the mean, {np.abs(y - y.mean()).mean():.4f} (R² 0). Means over folds by chemical system and seeds of",
-        "the encoder, ± standard deviation over these cells. The probes minimise squared errors: R² is what they aim at.",
+        f"always saying the mean, {np.abs(y - y.mean()).mean():.4f} (R² 0). Means over folds by chemical system and",
+        "seeds of the encoder, ± standard deviation over these cells. The probes minimise squared errors, so R² is",
+        "what they aim at. Depths after `composition` stand beside the element fractions, in one ridge regression.",
         "",
     ]
     for probe in PROBES:
@@ -52,7 +53,7 @@ def table(scores: Scores, encoders: list[str], probe: str) -> list[str]:
     """A row for each representation."""
     lines = ["| encoder | weights | depths | MAE (μB/atom) | R² | cells |", "|---|---|---|---|---|---|"]
     for encoder in ["-", *encoders]:
-        for name, arm, layers, found in sorted(scores):
+        for name, arm, layers, found in sorted(scores, key=lambda cell: (cell[1], _order(cell[2]))):
             if (name, found) != (encoder, probe):
                 continue
             mae, r2 = np.array(list(scores[name, arm, layers, found].values())).T
@@ -65,17 +66,22 @@ def differences(scores: Scores, encoder: str) -> list[str]:
     """Paired differences of R², and of each range from depth 0."""
     arms = sorted({arm for name, arm, *_ in scores if name == encoder})
     pretrained = next(arm for arm in arms if arm != "random")
-    ranges = sorted({layers for name, _, layers, _ in scores if name == encoder})
-    lines = ["| probe | depths | pretrained - random | pretrained: minus depth 0 |", "|---|---|---|---|"]
+    ranges = sorted({layers for name, _, layers, _ in scores if name == encoder}, key=_order)
+    lines = ["| probe | depths | pretrained - random | pretrained - composition |", "|---|---|---|---|"]
     for probe in PROBES:
-        zero = scores[encoder, pretrained, "0", probe]
+        baseline = {fold: r2 for (_, fold), (_, r2) in scores["-", "composition", "-", probe].items()}
         for layers in ranges:
-            ours, theirs = (scores[encoder, arm, layers, probe] for arm in (pretrained, "random"))
-            both = sorted(set(ours) & set(theirs))
-            gain = np.array([ours[k][1] - theirs[k][1] for k in both])
-            farther = np.array([ours[k][1] - zero[k][1] for k in both])
-            lines.append(f"| {probe} | {layers} | {counted(gain)} | {counted(farther) if layers != '0' else '-'} |")
+            ours, theirs = (scores.get((encoder, arm, layers, probe), {}) for arm in (pretrained, "random"))
+            if both := sorted(set(ours) & set(theirs)):
+                gain = np.array([ours[k][1] - theirs[k][1] for k in both])
+                beyond = np.array([ours[k][1] - baseline[k[1]] for k in both])
+                lines.append(f"| {probe} | {layers} | {counted(gain)} | {counted(beyond)} |")
     return lines
+
+
+def _order(layers: str) -> tuple[bool, str]:
+    """Depths alone before those beside the composition."""
+    return layers.startswith("composition"), layers
 
 
 def counted(differences: np.ndarray) -> str:
@@ -84,7 +90,7 @@ def counted(differences: np.ndarray) -> str:
 
 
 def plot(scores: Scores, encoders: list[str], path: Path) -> None:
-    """R² over ranges: one panel an encoder and probe, one line an arm, a point a cell."""
+    """R² over ranges: one panel an encoder and probe, one colour an arm, a dot a cell, their mean a disc."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -95,16 +101,18 @@ def plot(scores: Scores, encoders: list[str], path: Path) -> None:
         baseline = np.mean([r2 for _, r2 in scores["-", "composition", "-", probe].values()])
         for axes, encoder in zip(row, encoders, strict=True):
             arms = sorted({arm for name, arm, *_ in scores if name == encoder})
-            ranges = sorted({layers for name, _, layers, _ in scores if name == encoder})
+            ranges = sorted({k for name, _, k, found in scores if (name, found) == (encoder, probe)}, key=_order)
             for arm, colour in zip(arms, ("tab:blue", "tab:gray"), strict=False):
                 values = [np.array([r2 for _, r2 in scores[encoder, arm, k, probe].values()]) for k in ranges]
-                axes.plot(range(len(ranges)), [v.mean() for v in values], "o-", color=colour, label=arm)
+                axes.plot(range(len(ranges)), [v.mean() for v in values], "o", color=colour, label=arm)
                 for x, v in enumerate(values):
                     axes.plot(np.full(len(v), x), v, ".", color=colour, alpha=0.3, markersize=4)
             axes.axhline(baseline, color="black", linestyle=":", label="composition")
-            axes.set(xticks=range(len(ranges)), xticklabels=ranges, title=f"{encoder}, {probe}", xlabel="depths")
+            labels = [k.replace("composition, ", "C, ") for k in ranges]
+            axes.set(xticks=range(len(ranges)), title=f"{encoder}, {probe}", xlabel="depths (C: with the composition)")
+            axes.set_xticklabels(labels, rotation=60)
         row[0].set_ylabel("R² on unseen chemical systems")
-    panels[0][0].legend(frameon=False)
+    panels[-1][-1].legend(frameon=False)
     figure.savefig(path, dpi=150)
 
 
