@@ -7,10 +7,11 @@ from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
+from pymatgen.core import Element
 from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch
-from matgl_ssl.crystals.element_properties import PROPERTIES, element_properties
+from matgl_ssl.crystals.elements import standardised_element_table
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import gather, global_mean
@@ -30,6 +31,11 @@ from .pretext import Pretext, PretextOutput
 
 LOCAL, GLOBAL, HIDDEN, CRITIC = 32, 64, 64, 128
 """Sizes of the atom's and the crystal's vector, of hidden layers, and of the space critics compare in."""
+
+SPECIES = (
+    "atomic-number", "mass", "period", "group", "ionization-energy", "electronegativity", "atomic-radius", "density"
+)  # fmt: skip
+"""What the critic is told of a neighbour's species: Site-Net's eight. What is not known is the mean."""
 
 Negative = Literal["roll", "species", "geometry", "permutation"]
 Fake = Literal["species", "geometry", "permutation"]
@@ -131,8 +137,9 @@ class _Local(nn.Module):
         self.mean = nn.Linear(encoder.node_dim, LOCAL)
         self.log_variance = nn.Linear(encoder.node_dim, LOCAL)
         self.atom_critic = _network(LOCAL, HIDDEN, CRITIC)
-        self.pair_critic = _network(len(PROPERTIES) + 1, HIDDEN, CRITIC)
-        table = torch.from_numpy(element_properties(encoder.element_types)).float()
+        self.pair_critic = _network(len(SPECIES) + 1, HIDDEN, CRITIC)
+        numbers = [Element(symbol).Z for symbol in encoder.element_types]
+        table = torch.from_numpy(standardised_element_table(SPECIES)[numbers]).nan_to_num(0.0).float()
         self.register_buffer("properties", table, persistent=False)
         self.properties: Tensor
 

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from matgl_ssl.crystals.elements import element_table
 from matgl_ssl.crystals.records import Crystal
 
-from .elements import element_table
 from .target import Target
 
 _U_PER_A3 = 1.66053906660

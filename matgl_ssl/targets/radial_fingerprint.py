@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from matgl_ssl.crystals.elements import standardised_element_table
 from matgl_ssl.crystals.records import Crystal
 
-from .elements import standardised_element_table
 from .neighbours import cosine_cutoff, find_neighbours
 from .target import Target
 

@@ -7,16 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from pymatgen.core import Element
 from small_systems import ELEMENTS, cscl, iron, nacl, rattled, skewed, small_encoder, supercell
 from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals import Crystal
-from matgl_ssl.crystals.element_properties import PROPERTIES, element_properties
+from matgl_ssl.crystals.elements import standardised_element_table
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts import build_pretext
-from matgl_ssl.pretexts.deep_infomax import DeepInfoMax
+from matgl_ssl.pretexts.deep_infomax import SPECIES, DeepInfoMax
 from matgl_ssl.pretexts.environment_pairs import Environments, partners
 from matgl_ssl.views import NORMAL, sample_generator
 
@@ -320,20 +319,11 @@ def test_views_and_options():
             DeepInfoMax(encoder, **arguments)
 
 
-def test_element_properties_are_pymatgens_in_units_of_their_spread():
-    symbols = [Element.from_Z(z).symbol for z in range(1, 104)]
-    table = element_properties(symbols)
-    assert table.shape == (103, len(PROPERTIES)) == (103, 8)
-    assert np.isfinite(table).all()
-    for column, name in enumerate(PROPERTIES.values()):
-        known = [i for i, s in enumerate(symbols) if _known(s, name)]
-        values = np.array([float(getattr(Element(symbols[i]), name)) for i in known])
-        np.testing.assert_allclose(table[known, column], (values - values.mean()) / values.std(), rtol=1e-9, atol=1e-12)
-        assert not table[[i for i in range(103) if i not in known], column].any()
-    np.testing.assert_array_equal(element_properties(["O", "Fe"]), table[[7, 25]])
-
-
-@pytest.mark.filterwarnings("ignore")
-def _known(symbol, name):
-    value = getattr(Element(symbol), name)
-    return value is not None and np.isfinite(float(value))
+def test_the_critic_is_told_site_nets_eight_properties():
+    pretext = DeepInfoMax(small_encoder("MEGNet"))
+    table = pretext.local.properties
+    assert table.shape == (len(ELEMENTS), 8)
+    assert torch.isfinite(table).all()
+    iron = standardised_element_table(SPECIES)[26]
+    np.testing.assert_allclose(table[ELEMENTS.index("Fe")], iron, rtol=1e-6)
+    assert table[ELEMENTS.index("H"), SPECIES.index("density")] == 0  # a gas has no density of its solid

@@ -50,7 +50,7 @@ def run(*arguments: object) -> None:
 @pytest.mark.parametrize("recipe", sorted(list_recipes()))
 def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
     options = tmp_path / "options.yaml"
-    options.write_text(yaml.safe_dump({"model_args": {k: v for k, v in SMALL[model].items()}}))
+    options.write_text(yaml.safe_dump({"model_args": {**SMALL[model]}}))
     pre, fine = tmp_path / "pre", tmp_path / "fine"
     run(
         "pretrain", "--recipe", recipe, "--model", model, "--config", options, "--data", table, "--out", pre,

@@ -14,6 +14,7 @@ from pymatgen.core import Element, Lattice, Structure
 from small_systems import cscl, from_spacegroup, iron, nacl, rattled, skewed, supercell
 
 from matgl_ssl.crystals import Crystal
+from matgl_ssl.crystals.elements import PROPERTIES, element_table, standardised_element_table
 from matgl_ssl.crystals.readers import read_crystals
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.targets import (
@@ -26,7 +27,7 @@ from matgl_ssl.targets import (
     RadialFingerprint,
     SpaceGroup,
 )
-from matgl_ssl.targets.elements import PROPERTIES, element_table, standardised_element_table
+from matgl_ssl.targets.composition_statistics import FREE_ATOMS
 from matgl_ssl.targets.ewald_energy import oxidation_states
 
 ALL = [
@@ -65,17 +66,19 @@ def fading(r: float, cutoff: float) -> float:
 
 def test_elemental_properties_are_those_of_the_table():
     table = element_table(PROPERTIES)
-    assert table.shape == (119, 9)
+    assert table.shape == (119, 12)
     iron_row = dict(zip(PROPERTIES, table[26], strict=True))
     assert iron_row == pytest.approx(
         {
             "one": 1, "electronegativity": 1.83, "covalent-radius": CovalentRadius.radius["Fe"], "mass": 55.845,
             "group": 8, "period": 4, "mendeleev-number": 61, "ionization-energy": 7.902, "electron-affinity": 0.153,
+            "atomic-number": 26, "atomic-radius": 1.4, "density": 7874,
         }, rel=1e-2,
     )  # fmt: skip
-    assert np.isnan(table[[2, 10, 18], 1]).all()  # He, Ne, Ar
-    assert not np.isnan(table[3:10]).any()
-    assert not np.isnan(np.delete(table[1:95], [1, 9, 17], axis=0)).any()
+    of_free_atoms = table[:, [PROPERTIES.index(name) for name in FREE_ATOMS]]
+    assert np.isnan(of_free_atoms[[2, 10, 18], 0]).all()  # He, Ne, Ar
+    assert not np.isnan(of_free_atoms[3:10]).any()
+    assert not np.isnan(np.delete(of_free_atoms[1:95], [1, 9, 17], axis=0)).any()
 
 
 def test_standardised_properties_have_mean_zero_and_the_count_stays_one():

@@ -1,4 +1,4 @@
-"""What is known of an element by itself: the weights of fingerprints and the subject of composition statistics."""
+"""What is known of an element by itself: weights of fingerprints, composition statistics, what critics are told."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from pymatgen.core import Element
 
 from matgl_ssl.errors import ConfigError
 
-# Properties of free atoms and positions in the periodic table. Nothing measured on solids (elastic constants, melting
-# points, densities): those are close kin of what a benchmark may ask for.
 _PROPERTIES: dict[str, Callable[[Element], float | None]] = {
     "one": lambda e: 1.0,
+    "atomic-number": lambda e: e.Z,
     "electronegativity": lambda e: e.X,
     "covalent-radius": lambda e: CovalentRadius.radius.get(e.symbol),
+    "atomic-radius": lambda e: e.atomic_radius,
     "mass": lambda e: float(e.atomic_mass),
     "group": lambda e: e.group,
     "period": lambda e: e.row,
     "mendeleev-number": lambda e: e.mendeleev_no,
     "ionization-energy": lambda e: e.ionization_energy,
     "electron-affinity": lambda e: e.electron_affinity,
+    "density": lambda e: e.density_of_solid,
 }
 PROPERTIES = tuple(_PROPERTIES)
-"""Electronegativity is Pauling's, the covalent radius Cordero's in Å, mass in u, energies in eV; ``one`` counts."""
+"""Electronegativity is Pauling's, the covalent radius Cordero's in Å, mass in u, energies in eV, the density that of
+the solid in kg/m³; ``one`` counts. All values but Cordero's are pymatgen's."""
 
 _LARGEST = 118
 _COMMON = slice(1, 95)  # hydrogen to plutonium: means and deviations must not hang on elements nobody has
