@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from .resolve import resolve
+from .resolve import EXPORTS, resolve
 
 
-def fingerprint(source: str | Path, *, prefer: tuple[str, ...] = ("model", "potential", "encoder")) -> str:
+def fingerprint(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> str:
     """Hash of a saved model's files: what is computed with it is cached under this, not under its name.
 
     Args:

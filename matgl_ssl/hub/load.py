@@ -23,7 +23,7 @@ from matgl_ssl.encoders import ARCHITECTURES
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.pretexts.registry import unknown
 
-from .resolve import resolve
+from .resolve import EXPORTS, resolve
 from .stamp import check_lane, check_references, stamp_of
 
 _TRUSTED_MODULE = re.compile(r"matgl\.(models|apps)(\.\w+)?")
@@ -37,7 +37,7 @@ def load_model(
     source: str | Path | nn.Module,
     *,
     trained_with: str | None = None,
-    prefer: Sequence[str] = ("model", "potential", "encoder"),
+    prefer: Sequence[str] = EXPORTS,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Load a model in eval mode.
 

@@ -16,6 +16,9 @@ from matgl_ssl.errors import ModelError
 FILES = ("model.pt", "state.pt", "model.json")
 """The triple that MatGL writes for every model."""
 
+EXPORTS = ("model", "potential", "encoder")
+"""What a run directory can hold."""
+
 MATGL_ORG = "materialyze"
 """Hugging Face organisation that MatGL looks bare names up in."""
 
@@ -27,7 +30,7 @@ def is_model_directory(path: Path) -> bool:
     return all((path / name).is_file() for name in FILES)
 
 
-def resolve(source: str | Path, *, prefer: Sequence[str] = ("model", "potential", "encoder")) -> Path:
+def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
     """Find the directory of a saved model.
 
     Args:
@@ -46,6 +49,13 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = ("model", "potential"
         for name in prefer:
             if is_model_directory(path / name):
                 return path / name
+        others = [name for name in EXPORTS if is_model_directory(path / name)]
+        if others:
+            raise ModelError(
+                f"The run in {path} has exported {' and '.join(others)}, but no {' or '.join(prefer)}. A potential comes "
+                "from pretraining M3GNet's energy (derivative-denoising, energy-force-stress); MEGNet's output is "
+                "intensive, and a potential's energy is a sum over atoms."
+            )
         if (path / "config.yaml").exists():
             raise ModelError(f"The run in {path} has exported no model: it did not finish. Go on with --resume.")
         raise ModelError(f"{path} is neither a model directory ({', '.join(FILES)}) nor a run directory.")

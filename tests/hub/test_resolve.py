@@ -49,6 +49,12 @@ def run_with(tmp_path: Path, saved: Path, *exports: str) -> Path:
     return run
 
 
+def test_an_encoder_is_no_potential_and_the_reason_is_said(tmp_path, saved):
+    run = run_with(tmp_path, saved, "encoder")
+    with pytest.raises(ModelError, match=r"exported encoder, but no potential.*MEGNet's output is intensive"):
+        resolve(run, prefer=("potential",))
+
+
 def test_a_model_directory_is_itself(saved):
     assert resolve(saved) == saved
     assert resolve(str(saved)) == saved
