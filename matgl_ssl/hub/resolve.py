@@ -52,9 +52,9 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
         others = [name for name in EXPORTS if is_model_directory(path / name)]
         if others:
             raise ModelError(
-                f"The run in {path} has exported {' and '.join(others)}, but no {' or '.join(prefer)}. A potential comes "
-                "from pretraining M3GNet's energy (derivative-denoising, energy-force-stress); MEGNet's output is "
-                "intensive, and a potential's energy is a sum over atoms."
+                f"The run in {path} has exported {' and '.join(others)}, but no {' or '.join(prefer)}. A potential "
+                "comes from pretraining M3GNet's energy (derivative-denoising, energy-force-stress); "
+                "MEGNet's output is intensive, and a potential's energy is a sum over atoms."
             )
         if (path / "config.yaml").exists():
             raise ModelError(f"The run in {path} has exported no model: it did not finish. Go on with --resume.")
