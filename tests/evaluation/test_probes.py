@@ -59,6 +59,17 @@ def test_what_is_tested_on_does_not_move_the_scale(task, probe):
     np.testing.assert_allclose(fitted.best_estimator_["scaler"].mean_, x.mean(0))
 
 
+def test_the_published_scale_is_that_of_what_is_tested_on(task):
+    x, y, new = task
+    fitted = ridge(alphas=[0.7], cv=3, scale="each part by itself").fit(x, y)
+    np.testing.assert_allclose(fitted.predict(new), fitted.predict(new + 1e3 * x.std(0)), rtol=1e-6)
+    z = scaled(x, x)
+    weights = np.linalg.solve(z.T @ z + 0.7 * np.eye(5), z.T @ (y - y.mean()))
+    np.testing.assert_allclose(fitted.predict(new), scaled(new, new) @ weights + y.mean(), rtol=1e-8)
+    with pytest.raises(ConfigError, match="training part"):
+        ridge(scale="test part")
+
+
 def test_the_published_grid_is_the_default():
     grid = kernel_ridge().param_grid
     assert grid["regression__regressor__kernel"] == ["rbf", "laplacian"]
