@@ -102,7 +102,7 @@ def relaxed(path: Path, lattices: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 
 def dynamics(path: Path, atoms: Atoms, *, steps: int = 1000) -> dict[str, float]:
-    """1 ps at constant energy, 1 fs a step, begun at 600 K on perfect sites: the drift of the total energy, and how far it strays."""
+    """1 ps at constant energy, 1 fs a step, begun at 600 K on perfect sites: how the total energy drifts and strays."""
     potential, _ = load_model(path)
     atoms.calc = PESCalculator(potential, stress_unit="eV/A3")
     rng = np.random.default_rng(0)
