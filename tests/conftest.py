@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """With tensors this small, a second one only waits."""
+    torch.set_num_threads(1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips, with the reason, what cannot run here: the other lane's tests, GPU tests, tests on absent data."""
     for item in items:

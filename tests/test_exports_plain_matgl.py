@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from pymatgen.core import Structure
 from small_systems import SMALL
 
@@ -86,14 +85,6 @@ for name, path in paths.items():
     found[name] = {"values": model_output(model, collate([build(c) for c in crystals])).tolist()}
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

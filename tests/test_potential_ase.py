@@ -42,15 +42,6 @@ def strained_salts(n: int) -> list[Crystal]:
     return [rock_salt(*SALTS[i % len(SALTS)], strain=(s + s.T) / 2) for i, s in enumerate(strains)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Eight atoms leave nothing to share, and threads that wait for each other on a busy machine cost a lot."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> PretrainResult:
     return pretrain(

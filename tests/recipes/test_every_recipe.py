@@ -8,21 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from small_systems import SMALL, cscl, iron, nacl, rattled, skewed
 
 from matgl_ssl import cli
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.recipes import list_recipes, load_recipe
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -29,15 +29,6 @@ MODELS = [("M3GNet", {"readout_type": readout}) for readout in READOUTS] + [("ME
 TARGET = "energy_per_atom"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Equal to the last bit: torch's CPU ``index_put_`` adds in any order when it has several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def task() -> CrystalDataset:
     """40 labelled alloys of at most 8 atoms, with a column of two folds."""

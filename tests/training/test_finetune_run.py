@@ -31,15 +31,6 @@ OPTIONS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Equal to the last bit: torch's CPU ``index_put_`` adds in any order when it has several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def task() -> CrystalDataset:
     return CrystalDataset.from_crystals([c for c in demo_task(80, seed=5) if len(c) <= 8][:40])
