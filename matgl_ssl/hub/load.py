@@ -20,8 +20,7 @@ from torch import nn
 
 from matgl_ssl._lane import LANE
 from matgl_ssl.encoders import ARCHITECTURES
-from matgl_ssl.errors import ConfigError, ModelError
-from matgl_ssl.pretexts.registry import unknown
+from matgl_ssl.errors import ConfigError, ModelError, unknown
 
 from .resolve import EXPORTS, resolve
 from .stamp import check_lane, check_references, stamp_of

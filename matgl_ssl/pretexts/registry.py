@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from matgl_ssl.encoders import Encoder
-from matgl_ssl.errors import ConfigError
+from matgl_ssl.errors import ConfigError, unknown
 
 from .pretext import Pretext
 
 GROUP = "matgl_ssl.pretexts"
-
-
-def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
-    """The error for a name nobody knows: the nearest one and all the others."""
-    valid = sorted(valid)
-    near = difflib.get_close_matches(name, valid, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"Unknown {kind} {name!r}.{hint} Available: {', '.join(valid) or 'none'}.")
 
 
 def list_pretexts() -> dict[str, type[Pretext]]:

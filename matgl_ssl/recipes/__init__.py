@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from matgl_ssl.pretexts.registry import unknown
+from matgl_ssl.errors import unknown
 from matgl_ssl.training.config import read_yaml
 
 SUMMARY = "summary"

@@ -12,8 +12,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from matgl_ssl.errors import ConfigError
-from matgl_ssl.pretexts.registry import unknown
+from matgl_ssl.errors import ConfigError, unknown
 
 
 class Config(BaseModel):
