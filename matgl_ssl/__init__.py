@@ -17,7 +17,9 @@ _EXPORTS = {
     "Encoder": "encoders",
     "NEGNN": "models",
     "StructureFeaturizer": "inference.featurizer",
+    "accelerate": "encoders.acceleration",
     "check_structure": "crystals",
+    "decelerate": "encoders.acceleration",
     "doctor": "diagnose",
     "embed": "inference",
     "finetune": "training.finetune",
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from .crystals import read_crystals as read_crystals
     from .diagnose import doctor as doctor
     from .encoders import Encoder as Encoder
+    from .encoders.acceleration import accelerate as accelerate
+    from .encoders.acceleration import decelerate as decelerate
     from .hub import load_model as load_model
     from .inference.embed import embed as embed
     from .inference.featurizer import StructureFeaturizer as StructureFeaturizer

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from bad_crystals import CRYSTALS as CRYSTALS_NOBODY_SHOULD_TRUST
 from small_systems import cscl, double, iron, make_batch, nacl, skewed, small_encoder, supercell
+from torch.nn.functional import silu, softplus
 
+from matgl_ssl._lane import LANE
+from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.encoders.acceleration import accelerate, decelerate
+
+if LANE == "pyg":
+    from matgl_ssl.encoders.acceleration.activations import _SiLU, softplus2_
 
 pytestmark = pytest.mark.pyg
 
@@ -126,6 +134,27 @@ def test_matgls_own_predictions_go_through_it(name):
         expected = float(encoder.model.predict_structure(structure))
         accelerate(encoder.model)
         assert float(encoder.model.predict_structure(structure)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_potential_is_accelerated_too():
+    import matgl_ssl
+
+    encoder = small_encoder("M3GNet", is_intensive=False)
+    potential = Potential(encoder.model)
+    assert matgl_ssl.accelerate(potential) is potential
+    assert shadows(encoder.model)
+    assert not shadows(matgl_ssl.decelerate(potential))
+
+
+def test_activations_have_the_right_derivatives_of_every_order():
+    """First and second on their own paths, and a third, which nothing here takes but somebody may."""
+    x = torch.linspace(-6, 6, 25, dtype=torch.float64, requires_grad=True)
+    for ours, torchs in ((_SiLU.apply, silu), (lambda x: softplus2_(x.clone()), lambda x: softplus(x) - math.log(2))):
+        found, expected = ours(x), torchs(x)
+        for _ in range(4):
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+            found, expected = (torch.autograd.grad(y.sum(), x, create_graph=True)[0] for y in (found, expected))
+        assert torch.autograd.gradgradcheck(ours, x)
 
 
 def test_large_activations_do_not_overflow():

@@ -11,6 +11,7 @@ from typing import Any
 from matgl import models
 
 from matgl_ssl._lane import LANE
+from matgl_ssl.encoders.architectures import bare_model
 
 _SHADOWED = ("forward", "edge_update_", "node_update_")
 
@@ -21,19 +22,20 @@ def accelerate(model: Any) -> Any:
     Parameters, ``state_dict`` and what is saved stay what they were; outputs and gradients differ by rounding alone.
 
     Args:
-        model: A bare MatGL model.
+        model: A MatGL model, bare or inside a ``Potential``.
 
     Returns:
         The model.
     """
-    if LANE == "pyg" and isinstance(model, models.M3GNet):
+    bare = bare_model(model)
+    if LANE == "pyg" and isinstance(bare, models.M3GNet):
         from .m3gnet import accelerate_m3gnet
 
-        accelerate_m3gnet(model)
-    elif LANE == "pyg" and isinstance(model, models.MEGNet):
+        accelerate_m3gnet(bare)
+    elif LANE == "pyg" and isinstance(bare, models.MEGNet):
         from .megnet import accelerate_megnet
 
-        accelerate_megnet(model)
+        accelerate_megnet(bare)
     return model
 
 

@@ -16,12 +16,14 @@ from matgl.utils.cutoff import polynomial_cutoff
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .activations import accelerate_silu
 from .incidence import Incidence
 from .three_body import Angles
 
 
 def accelerate_m3gnet(model: Any) -> None:
-    """Shadow the convolutions' methods, and the forward pass."""
+    """Shadow the convolutions' methods, the forward pass, and the activations."""
+    accelerate_silu(model)
     for block in model.graph_layers:
         conv = block.conv
         if not conv.include_state:
