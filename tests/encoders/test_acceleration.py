@@ -89,6 +89,18 @@ def test_it_gives_the_same_outputs_forces_stresses_and_gradients(crystals, model
     assert_close(everything(encoder, batch), expected, tolerance)
 
 
+@pytest.mark.parametrize("model", ["energy", "MEGNet"])
+def test_it_needs_no_sparse_products(model, monkeypatch):
+    """Where torch has no MKL, and on GPUs, atoms are gathered."""
+    name, changes = MODELS[model]
+    encoder = small_encoder(name, **changes).double()
+    batch = double(encoder, CRYSTALS["batch"])
+    expected = everything(encoder, batch)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    accelerate(encoder.model)
+    assert_close(everything(encoder, batch), expected, 1e-10)
+
+
 @pytest.mark.parametrize("model", [name for name in MODELS if name not in ("energy", "MEGNet")])
 def test_it_holds_for_other_arguments(model):
     name, changes = MODELS[model]
