@@ -99,6 +99,11 @@ class RunConfig(OptimizerConfig):
     checkpoint_minutes: float = Field(5.0, gt=0, description="longest time between checkpoints")
     min_distance: float = Field(0.5, ge=0, description="crystals with atoms closer than this are skipped (Å)")
 
+    @property
+    def weights_option(self) -> str:
+        """The option that starts another run from a run's weights."""
+        return "--init-from" if "init_from" in type(self).model_fields else "--model"
+
 
 class PretrainConfig(RunConfig):
     """Options of ``pretrain``."""

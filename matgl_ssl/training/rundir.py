@@ -13,7 +13,7 @@ import yaml
 from matgl_ssl._lane import LANE
 from matgl_ssl.errors import RunDirectoryError
 
-from .config import Config
+from .config import Config, RunConfig
 
 _FREE_ON_RESUME = {"num_workers", "checkpoint_minutes", "accelerator", "devices"}
 """Options that change how a run is computed, not what it computes."""
@@ -65,7 +65,7 @@ class RunDirectory:
         self.write_text("config.yaml", config.to_yaml())
         self.write_json("environment.json", environment())
 
-    def resume(self, config: Config) -> Path | None:
+    def resume(self, config: RunConfig) -> Path | None:
         """Check that the run in the directory is this one.
 
         Returns:
@@ -81,7 +81,8 @@ class RunDirectory:
             k = differing[0]
             raise RunDirectoryError(
                 f"--resume goes on with the same run, but {', '.join(differing)} differ ({k}: {stored.get(k)!r} there, "
-                f"{asked.get(k)!r} here). Drop the option, or start another run with --init-from {self.path}."
+                f"{asked.get(k)!r} here). Drop the option, or start another run with "
+                f"{config.weights_option} {self.path}."
             )
         return self.checkpoint if self.checkpoint.exists() else None
 

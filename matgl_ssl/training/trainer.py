@@ -69,7 +69,7 @@ def fit(
     """
     keep_steps = None
     if checkpoint is not None:
-        keep_steps = _restore_position(run, facts, train)
+        keep_steps = _restore_position(run, facts, train, config)
     else:
         run.write_json("facts.json", facts)
     interactive = sys.stderr.isatty()
@@ -121,14 +121,14 @@ def _deterministic_on_cpu(trainer: L.Trainer) -> Iterator[None]:
         options.fill_uninitialized_memory = fill
 
 
-def _restore_position(run: RunDirectory, facts: dict[str, Any], train: SeededLoader) -> int:
+def _restore_position(run: RunDirectory, facts: dict[str, Any], train: SeededLoader, config: RunConfig) -> int:
     """Check that the data are the run's, put the loader where it stood, and return the step."""
     stored = json.loads((run.path / "facts.json").read_text())
     for key, value in facts.items():
         if stored.get(key) != value:
             raise RunDirectoryError(
                 f"--resume: the {key} of the run in {run.path} is not that of this one. The data changed since; "
-                f"start another run with --init-from {run.path}."
+                f"start another run with {config.weights_option} {run.path}."
             )
     checkpoint = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
     train.load_state_dict(checkpoint["matgl_ssl"]["loader"])  # Lightning forgets it at an epoch's end

@@ -71,7 +71,7 @@ def test_a_run_with_another_option_is_refused_and_the_option_named(run, option, 
     assert f"{option} differ" in str(error.value)
     assert repr(value) in str(error.value)
     assert repr(getattr(CONFIG, option)) in str(error.value)
-    assert "--init-from" in str(error.value)
+    assert f"--model {run.path}" in str(error.value)
 
 
 @pytest.mark.parametrize(
