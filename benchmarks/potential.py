@@ -33,6 +33,7 @@ from matgl_ssl.crystals import CrystalDataset, read_crystals
 from matgl_ssl.crystals.composition import compositions, element_references
 from matgl_ssl.crystals.demo import demo_task
 from matgl_ssl.hub import load_model
+from matgl_ssl.pretexts.energy_force_stress import GPA
 
 RESULTS = Path(__file__).parent / "results"
 MLEARN = {"Cu": "fcc", "Ge": "diamond", "Li": "bcc", "Mo": "bcc", "Ni": "fcc", "Si": "diamond"}
@@ -42,7 +43,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "emt": {"epochs": 30, "batch_size": 16, "lr": 2e-3, "seed": 0},
 }
 FRAMES_PER_ELEMENT = 60
-GPA = 160.21766208
 
 
 def mlearn(split: str, n: int | None) -> CrystalDataset:

@@ -18,12 +18,11 @@ from matgl_ssl.encoders import GraphBuilder, bare_model
 from matgl_ssl.errors import ModelError
 from matgl_ssl.hub import evaluating, load_model
 from matgl_ssl.hub.fingerprint import fingerprint
+from matgl_ssl.pretexts.energy_force_stress import GPA
 from matgl_ssl.targets.compute import cache_directory, structures_key
 
 logger = logging.getLogger(__name__)
 
-EV_A3 = 1 / 160.21766208
-"""eV/Å³ in a GPa."""
 PREFER = ("potential", "model")
 
 
@@ -125,7 +124,7 @@ def _with_labels(potential: Any, crystals: list[Crystal], build: GraphBuilder) -
     energies, forces, stresses, *_ = backend.run_potential(potential, batch, state)
     energies = energies.detach().double().cpu().numpy().reshape(-1)
     each = np.split(forces.detach().double().cpu().numpy(), np.cumsum(batch.n_atoms.tolist())[:-1])
-    stresses = EV_A3 * stresses.detach().double().cpu().numpy().reshape(-1, 3, 3)
+    stresses = stresses.detach().double().cpu().numpy().reshape(-1, 3, 3) / GPA
     for crystal, energy, force, stress in zip(crystals, energies, each, stresses, strict=True):
         if np.isfinite(energy) and np.isfinite(force).all() and np.isfinite(stress).all():
             yield dataclasses.replace(crystal, labels={"energy": float(energy), "forces": force, "stress": stress})
