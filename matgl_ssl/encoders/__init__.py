@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .architectures import ARCHITECTURES, Architecture, architecture_of, bare_model, depth_of_parameter, is_extensive
 from .encoder import HIDDEN, MASK, REPRESENTATION, Encoder, Features, GraphBuilder
+from .joint import encode_jointly
 from .taps import tapped
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "architecture_of",
     "bare_model",
     "depth_of_parameter",
+    "encode_jointly",
     "is_extensive",
     "tapped",
 ]

@@ -1,4 +1,4 @@
-"""Several pretexts on one encoder, each distinct view encoded once."""
+"""Several pretexts on one encoder, each distinct view encoded once, those of a kind in one pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.encoders import Encoder, Features, encode_jointly
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.views import View
 
@@ -35,8 +35,11 @@ class Mixture(nn.Module):
         self.pretexts = nn.ModuleDict(pretexts)
         self.weights = dict(weights)
         self.views: tuple[View, ...] = tuple(dict.fromkeys(v for p in pretexts.values() for v in p.views.values()))
-        self._forces = {v for p in pretexts.values() for name, v in p.views.items() if name in p.forces}
-        self._stresses = {v for p in pretexts.values() for name, v in p.views.items() if name in p.stresses}
+        forces = {v for p in pretexts.values() for name, v in p.views.items() if name in p.forces}
+        stresses = {v for p in pretexts.values() for name, v in p.views.items() if name in p.stresses}
+        self._passes: dict[tuple[bool, bool], list[View]] = {}
+        for view in self.views:
+            self._passes.setdefault((view in forces, view in stresses), []).append(view)
         self.targets = tuple(dict.fromkeys(t for p in pretexts.values() for t in p.targets))
         self.labels = tuple(dict.fromkeys(label for p in pretexts.values() for label in p.labels))
 
@@ -56,7 +59,7 @@ class Mixture(nn.Module):
     def forward(
         self, encoder: Encoder, batches: Sequence[CrystalBatch]
     ) -> tuple[Tensor, dict[str, PretextOutput], Features]:
-        """Encode every view and ask every pretext.
+        """Encode every view, those that are differentiated alike together, and ask every pretext.
 
         Args:
             encoder: The encoder.
@@ -66,10 +69,10 @@ class Mixture(nn.Module):
             The weighted loss, each pretext's output, and the features of the first view.
         """
         batch = dict(zip(self.views, batches, strict=True))
-        features = {
-            view: encoder(batch[view], forces=view in self._forces, stresses=view in self._stresses)
-            for view in self.views
-        }
+        features: dict[View, Features] = {}
+        for (forces, stresses), views in self._passes.items():
+            found = encode_jointly(encoder, [batch[view] for view in views], forces=forces, stresses=stresses)
+            features |= dict(zip(views, found, strict=True))
         pretexts = cast("Mapping[str, Pretext]", self.pretexts)
         outputs: dict[str, PretextOutput] = {
             name: pretext(

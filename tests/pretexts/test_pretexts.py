@@ -254,13 +254,13 @@ class Constant(Pretext):
         return PretextOutput(features["seen"].output.sum() * 0 + self.value)
 
 
-def counted(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """A list that gets a truth value, whether forces were asked for, at each pass."""
-    calls: list[bool] = []
+def counted(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """A list that gets the number of crystals, and whether forces were asked for, at each pass."""
+    calls: list[tuple[int, bool]] = []
     forward = Encoder.forward
 
     def count(self, batch, **options):
-        calls.append(bool(options.get("forces")))
+        calls.append((len(batch), bool(options.get("forces"))))
         return forward(self, batch, **options)
 
     monkeypatch.setattr(Encoder, "forward", count)
@@ -279,7 +279,7 @@ def test_a_mixture_encodes_equal_views_once_and_weighs_the_losses(monkeypatch):
     calls = counted(encoder, monkeypatch)
     made = batches(encoder, mixture.views, [nacl(), cscl()])
     loss, outputs, features = mixture(encoder, made)
-    assert len(calls) == 2
+    assert calls == [(2 * 2, False)]  # two crystals in two distinct views, in one pass
     assert float(loss) == pytest.approx(1.0 + 5.0 + 25.0)
     assert [float(outputs[k].loss) for k in "abc"] == [1.0, 10.0, 100.0]
     assert pretexts["a"].seen[0] is pretexts["b"].seen[0] is features
@@ -299,7 +299,7 @@ def test_a_shared_view_is_differentiated_if_one_pretext_needs_forces(monkeypatch
     )
     calls = counted(encoder, monkeypatch)
     mixture(encoder, batches(encoder, mixture.views, [nacl()]))
-    assert calls == [True, False]
+    assert calls == [(1, True), (1, False)]
 
 
 def test_a_mixture_of_both_pretexts_trains_all_of_them():
