@@ -51,6 +51,10 @@ class Graph:
     edge: dict[str, Tensor] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
 
+    def copy(self) -> Graph:
+        """A graph to annotate. The tensors are the same ones."""
+        return dataclasses.replace(self, atom=dict(self.atom), edge=dict(self.edge))
+
 
 @dataclass(eq=False)
 class CrystalBatch:
@@ -87,6 +91,15 @@ class CrystalBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all tensors as one: between processes each would travel as a file of its own."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "ids"}
+        groups = {name: value if isinstance(value, dict) else {"": value} for name, value in values.items()}
+        tensors = [((name, key), tensor) for name, group in groups.items() for key, tensor in group.items()]
+        tensors.sort(key=lambda item: -item[1].element_size())  # so that each begins where its elements may
+        packed = torch.cat([tensor.detach().reshape(-1).view(torch.uint8) for _, tensor in tensors])
+        return _unpacked, (packed, [(place, tensor.dtype, tensor.shape) for place, tensor in tensors], self.ids)
+
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> CrystalBatch:
         """Return the batch on a device, its floating-point tensors in ``dtype`` if one is given."""
 
@@ -122,6 +135,19 @@ class CrystalBatch:
         """Average per-atom values ``(N, d)`` over each crystal: ``(B, d)``."""
         total = values.new_zeros(len(self), values.shape[-1]).index_add_(0, self.batch, values)
         return total / self.n_atoms.to(values.dtype)[:, None]
+
+
+def _unpacked(packed: Tensor, layout: Sequence[tuple[tuple[str, str], torch.dtype, torch.Size]], ids: Any) -> Any:
+    """The batch that ``CrystalBatch.__reduce__`` took apart."""
+    sizes = [shape.numel() * dtype.itemsize for _, dtype, shape in layout]
+    fields: dict[str, Any] = {"atom": {}, "edge": {}, "labels": {}}
+    for ((name, key), dtype, shape), values in zip(layout, packed.split(sizes), strict=True):
+        tensor = values.view(dtype).view(shape)
+        if name in ("atom", "edge", "labels"):
+            fields[name][key] = tensor
+        else:
+            fields[name] = tensor
+    return CrystalBatch(**fields, ids=ids)
 
 
 def collate(graphs: Sequence[Graph]) -> CrystalBatch:

@@ -4,40 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dgl
 import matgl
 import torch
 from matgl.apps.pes import Potential
-from matgl.ext.pymatgen import Structure2Graph
 from torch import Tensor, nn
 
 from .batch import CrystalBatch, Graph
+from .converter import Converter
 from .dgl_three_body import crystal_by_crystal
-from .structure_like import StructureLike
 
 if TYPE_CHECKING:
     from matgl_ssl.crystals.records import Crystal
 
 
-def make_converter(element_types: tuple[str, ...], cutoff: float) -> Any:
+def make_converter(element_types: tuple[str, ...], cutoff: float) -> Converter:
     """MatGL's own converter from structures to graphs."""
-    return Structure2Graph(element_types=element_types, cutoff=cutoff)
+    return Converter(element_types, cutoff)
 
 
-def to_graph(crystal: Crystal, converter: Any) -> Graph:
+def to_graph(crystal: Crystal, converter: Converter) -> Graph:
     """Build a crystal's graph with MatGL's converter."""
-    g, lattice, _ = converter.get_graph(StructureLike(crystal))
-    return Graph(
-        node_type=g.ndata["node_type"].long(),
-        frac_coords=g.ndata["frac_coords"],
-        lattice=lattice[0],
-        edge_index=torch.stack(g.edges()).long(),
-        pbc_offset=g.edata["pbc_offset"],
-        id=crystal.id,
-        labels=crystal.labels,
-    )
+    return converter(crystal)
 
 
 def native(batch: CrystalBatch) -> dgl.DGLGraph:

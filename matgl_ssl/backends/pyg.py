@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
 from .batch import CrystalBatch, Graph
-from .structure_like import StructureLike
+from .converter import Converter
 
 if TYPE_CHECKING:
     from matgl_ssl.crystals.records import Crystal
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 def make_converter(element_types: tuple[str, ...], cutoff: float) -> Any:
     """MatGL's own converter from structures to graphs."""
-    return matgl_pymatgen.Structure2Graph(element_types=element_types, cutoff=cutoff)
+    # The GPU neighbour list of nvalchemiops takes a true Structure apart in its own way.
+    gpu = matgl_pymatgen._alchmtk_available
+    return (matgl_pymatgen.Structure2Graph if gpu else Converter)(element_types=element_types, cutoff=cutoff)
 
 
 def to_graph(crystal: Crystal, converter: Any) -> Graph:
     """Build a crystal's graph with MatGL's converter."""
-    # The GPU neighbour list of nvalchemiops takes a true Structure apart in its own way.
-    structure = crystal.to_structure() if matgl_pymatgen._alchmtk_available else StructureLike(crystal)
-    g, lattice, _ = converter.get_graph(structure)
+    if isinstance(converter, Converter):
+        return converter(crystal)
+    g, lattice, _ = converter.get_graph(crystal.to_structure())
     return Graph(
         node_type=g.node_type,
         frac_coords=g.frac_coords,

@@ -158,16 +158,21 @@ class CrystalDataset:
 
     def sizes(self) -> np.ndarray:
         """Number of atoms of each crystal, shape ``(len(self),)``."""
-        return pc.list_value_length(self._chunks("numbers")).to_numpy()
+        parts = [pc.list_value_length(rows).to_numpy() for rows in self._pieces("numbers")]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+
+    def volumes(self) -> np.ndarray:
+        """Cell volume of each crystal in Å³, shape ``(len(self),)``."""
+        parts = [np.reshape(decode(rows), (-1, 3, 3)).astype(float) for rows in self._pieces("lattice")]
+        return np.concatenate([np.zeros(0), *(np.abs(np.linalg.det(cells)) for cells in parts)])
 
     def formulas(self) -> list[str]:
         """Reduced formulas, always from ``numbers``: a ``formula`` column may follow another convention."""
-        formulas: list[str] = []
-        numbers = self._arrow.select_columns(["numbers"])
-        for start in range(0, len(self), _BATCH):
-            rows = decode(numbers[start : start + _BATCH].column("numbers"))
-            formulas += [_reduced_formula(np.sort(z).astype(np.int64).tobytes()) for z in rows]
-        return formulas
+        return [
+            _reduced_formula(np.sort(z).astype(np.int64).tobytes())
+            for rows in self._pieces("numbers")
+            for z in decode(rows)
+        ]
 
     def exclude_formulas(self, formulas: Iterable[str]) -> CrystalDataset:
         """Leave out every crystal with one of these formulas, for example those of a test set."""
@@ -180,6 +185,12 @@ class CrystalDataset:
         with atomic_path(path) as temporary:
             self.table.to_parquet(str(temporary))
         return Path(path)
+
+    def _pieces(self, name: str) -> Iterator[pa.ChunkedArray]:
+        """A column in pieces: as a whole, that of a selection would be copied into memory."""
+        column = self._arrow.select_columns([name])
+        for start in range(0, len(self), _BATCH):
+            yield column[start : start + _BATCH].column(name)
 
     def _chunks(self, name: str) -> pa.ChunkedArray:
         return self._arrow.select_columns([name])[:].column(name)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals import CheckReport, Crystal, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.arrow import atomic_path
+from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model
@@ -89,7 +90,7 @@ def embed(
             with what was left out beside it in ``<output>.skipped.json``. The vectors are then not returned: memory
             does not grow with the data.
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
-        batch_size: Crystals in a batch.
+        batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
         state_attr: The state label of all crystals, for models that take one.
 
     Raises:
@@ -177,8 +178,8 @@ def encode(
 ) -> Iterator[tuple[list[Crystal], np.ndarray]]:
     """Crystals and their vectors, or those of their atoms, ``(n, d)`` float32, batch by batch."""
     build = encoder.graph_builder()
-    for start in range(0, len(crystals), batch_size):
-        rows = crystals.rows(range(start, min(start + batch_size, len(crystals))))
+    for batch in consecutive_batches(crystals, batch_size, encoder.cutoff):
+        rows = crystals.rows(batch)
         yield rows, _vectors(encoder, [build(crystal) for crystal in rows], layers, level, reduce, state)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from matgl_ssl.backends import Potential, collate
 from matgl_ssl.crystals import check_dataset, read_crystals
+from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model, model_output
@@ -55,7 +56,7 @@ def predict(
         structures: Crystals: pymatgen structures, ASE atoms, a path (see ``read_crystals``).
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         state_attr: The state label (a fidelity, for example) of all crystals or of each, for models that take one.
-        batch_size: Crystals in a batch.
+        batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
 
     Returns:
         One prediction a crystal, in order.
@@ -83,9 +84,9 @@ def predict(
     build = encoder.graph_builder()
     predictions: list[Prediction] = []
     with evaluating(loaded):
-        for start in range(0, len(crystals), batch_size):
-            rows = crystals.rows(range(start, min(start + batch_size, len(crystals))))
-            part = None if state is None else state[start : start + len(rows)]
+        for batch in consecutive_batches(crystals, batch_size, encoder.cutoff):
+            rows = crystals.rows(batch)
+            part = None if state is None else state[batch.start : batch.stop]
             values = model_output(loaded, collate([build(crystal) for crystal in rows]), part).double()
             if transform == "log10":
                 values = 10**values

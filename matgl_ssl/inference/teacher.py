@@ -14,6 +14,7 @@ import torch
 from matgl_ssl.backends import Potential, backend, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.arrow import atomic_path
+from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import GraphBuilder, bare_model
 from matgl_ssl.errors import ModelError
 from matgl_ssl.hub import evaluating, load_model
@@ -51,7 +52,7 @@ def teacher_labels(
         sigma: Standard deviation of each coordinate's displacement in Å.
         strain: Standard deviation of the components of the copies' symmetric strain.
         seed: Seed of the perturbations.
-        batch_size: Crystals in a batch.
+        batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
 
     Returns:
         Crystals with ``energy`` (eV), ``forces`` ``(N, 3)`` (eV/Å) and ``stress`` ``(3, 3)`` (eV/Å³, positive under
@@ -95,8 +96,7 @@ def _labelled(
         logger.warning("%d of %d crystals are left out: the teacher cannot label them.", left_out, report.n_total)
     logger.info("%s labels %d crystals and %d perturbed copies.", teacher, len(crystals), copies * len(crystals))
     with evaluating(potential):
-        for start in range(0, len(crystals), batch_size):
-            rows = range(start, min(start + batch_size, len(crystals)))
+        for rows in consecutive_batches(crystals, batch_size, build.cutoff):
             for copy in range(copies + 1):
                 batch = [
                     _perturbed(crystal, copy, spread, np.random.default_rng([seed, row, copy]))

@@ -89,7 +89,10 @@ class RunConfig(OptimizerConfig):
     )
     data: str = Field("", description="crystals: a file, a folder, a table, or a Hugging Face data set")
     epochs: int = Field(10, ge=0, description="passes over the training crystals")
-    batch_size: int = Field(64, ge=1, description="crystals in a batch")
+    batch_size: int = Field(64, ge=1, description="crystals in a batch at most")
+    max_edges: int | None = Field(
+        None, ge=1, description="estimated edges in a batch at most; by default what only uncommonly large cells reach"
+    )
     clip: float = Field(10.0, gt=0, description="largest gradient norm")
     seed: int = Field(0, ge=0, description="seed of weights, order, splits and views")
     num_workers: int = Field(0, ge=0, description="processes that build graphs ahead")
@@ -158,4 +161,4 @@ class FinetuneConfig(RunConfig):
     test_data: str | None = Field(None, description="test crystals from elsewhere")
     n_train: int | None = Field(None, ge=1, description="reveal only this many labels (training and validation)")
     epochs: int = Field(100, ge=0, description="passes over the training crystals")
-    batch_size: int = Field(32, ge=1, description="crystals in a batch")
+    batch_size: int = Field(32, ge=1, description="crystals in a batch at most")

@@ -183,7 +183,7 @@ def finetune(
             GraphDataset(part, encoder.graph_builder(), [View()], settings.seed, target=settings.target,
                          transform=settings.transform, representation=next((t.column for t in representation), None)),
             batch_size=settings.batch_size, seed=settings.seed, shuffle=name == "train",
-            num_workers=settings.num_workers,
+            num_workers=settings.num_workers, max_edges=settings.max_edges,
         )
         for name, part in splits.parts().items()
         if len(part)
@@ -194,7 +194,7 @@ def finetune(
         f"from {settings.init_from or 'scratch'}"
         + (f" on the representation of {settings.node_embedding_from}" if settings.node_embedding_from else ""),
     )  # fmt: skip
-    module = FinetuningModule(encoder, standardisation, settings, total_steps=settings.epochs * len(loaders["train"]))
+    module = FinetuningModule(encoder, standardisation, settings, total_steps=loaders["train"].steps(settings.epochs))
     facts = {"data": fingerprint(splits.train), "validation data": fingerprint(splits.val)}
     if representation:
         facts["frozen encoder"] = representation[0].weights
@@ -286,7 +286,9 @@ def _predictions(
     """(id, part, label, prediction) of every crystal in the target's own unit, by the model as exported."""
     rows = []
     for part, loader in loaders.items():
-        ordered = SeededLoader(loader.dataset, batch_size=config.batch_size, seed=config.seed, shuffle=False)
+        ordered = SeededLoader(
+            loader.dataset, batch_size=config.batch_size, seed=config.seed, shuffle=False, max_edges=config.max_edges
+        )
         for (batch,) in ordered:
             values, labels = model_output(model, batch).double(), batch.labels["target"]
             if config.transform == "log10":

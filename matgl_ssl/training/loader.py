@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,25 +14,47 @@ from torch.utils.data import DataLoader, Dataset
 
 from matgl_ssl.backends import CrystalBatch, Graph, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
+from matgl_ssl.crystals.batching import estimated_edges, ordinary_limit
 from matgl_ssl.encoders import REPRESENTATION, GraphBuilder
 from matgl_ssl.views import View, sample_generator
+
+from .order import BatchOrder, Position, rank_and_world
+
+
+@dataclass
+class _Sample:
+    """A crystal, and its graph at rest once a view asked for it."""
+
+    crystal: Crystal
+    graph: Graph | None = None
 
 
 class ViewDataset(Dataset[list[Graph]]):
     """The views of each crystal as graphs.
+
+    What views leave in place is built once for all of them, and kept in memory while the table is small.
 
     Args:
         crystals: The crystals.
         build_graph: Turns a crystal into a graph.
         views: The views to make of each.
         seed: Seed of all randomness.
+
+    Attributes:
+        edges: About how many edges each crystal has, shape ``(len(self),)``.
     """
+
+    keep_at_most: ClassVar[int] = 5_000_000
+    """Edges of the tables whose graphs are kept, 28 bytes each; a larger one is read and built anew each epoch."""
 
     def __init__(self, crystals: CrystalDataset, build_graph: GraphBuilder, views: Sequence[View], seed: int) -> None:
         self.crystals = crystals
         self.build_graph = build_graph
         self.views = tuple(views)
         self.seed = seed
+        self.edges = estimated_edges(crystals, build_graph.cutoff)
+        self._keep = int(self.edges.sum()) <= self.keep_at_most
+        self._kept: dict[int, _Sample] = {}
 
     def __len__(self) -> int:
         return len(self.crystals)
@@ -40,19 +64,28 @@ class ViewDataset(Dataset[list[Graph]]):
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
         """Read the rows of a whole batch at once. Items are (epoch, row)."""
-        crystals = self.crystals.rows([row for _, row in items])
+        unread = [row for _, row in items if row not in self._kept]
+        read = dict(zip(unread, map(_Sample, self.crystals.rows(unread)), strict=True))
+        if self._keep:
+            self._kept |= read
+        samples = [read[row] if row in read else self._kept[row] for _, row in items]
         return [
-            [self._view(view, crystal, epoch, row) for view in self.views]
-            for (epoch, row), crystal in zip(items, crystals, strict=True)
+            [self._view(view, sample, epoch, row) for view in self.views]
+            for (epoch, row), sample in zip(items, samples, strict=True)
         ]
 
-    def _view(self, view: View, crystal: Crystal, epoch: int, row: int) -> Graph:
+    def _view(self, view: View, sample: _Sample, epoch: int, row: int) -> Graph:
         rng = sample_generator(self.seed, 0 if view.static else epoch, row, view.stream)
-        return view.on_graph(self.build_graph(view.on_crystal(crystal, rng)), rng)
+        crystal = view.on_crystal(sample.crystal, rng)
+        if crystal is not sample.crystal:
+            return view.on_graph(self.build_graph(crystal), rng)
+        if sample.graph is None:
+            sample.graph = self.build_graph(crystal)
+        return view.on_graph(sample.graph.copy(), rng)
 
 
 class GraphDataset(ViewDataset):
-    """Crystals as they are, with the target as their only label; what was built once is kept while it is small.
+    """Crystals as they are, with the target as their only label.
 
     Args:
         target: Label column, becomes ``labels["target"]``.
@@ -61,9 +94,6 @@ class GraphDataset(ViewDataset):
         **kwargs: As for ``ViewDataset``.
     """
 
-    keep_at_most: ClassVar[int] = 20_000
-    """Crystals whose graphs are kept in memory (about 10 kB each); a larger table is built anew each epoch."""
-
     def __init__(
         self, *args: Any, target: str, transform: str | None = None, representation: str | None = None, **kwargs: Any
     ) -> None:
@@ -71,22 +101,14 @@ class GraphDataset(ViewDataset):
         self.target = target
         self.transform = transform
         self.representation = representation
-        self._kept: dict[int, list[Graph]] = {}
 
-    def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
-        """Build what is not kept yet."""
-        new = [item for item in items if item[1] not in self._kept]
-        built = dict(zip([row for _, row in new], super().__getitems__(new) if new else [], strict=True))
-        if len(self) <= self.keep_at_most:
-            self._kept |= built
-        return [self._kept[row] if row in self._kept else built[row] for _, row in items]
-
-    def _view(self, view: View, crystal: Crystal, epoch: int, row: int) -> Graph:
-        graph = super()._view(view, crystal, epoch, row)
-        value = float(crystal.labels[self.target])
+    def _view(self, view: View, sample: _Sample, epoch: int, row: int) -> Graph:
+        graph = super()._view(view, sample, epoch, row)
+        labels = sample.crystal.labels
+        value = float(labels[self.target])
         graph.labels = {"target": float(np.log10(value)) if self.transform == "log10" else value}
         if self.representation:
-            graph.atom[REPRESENTATION] = torch.from_numpy(crystal.labels[self.representation])
+            graph.atom[REPRESENTATION] = torch.from_numpy(labels[self.representation])
         return graph
 
 
@@ -105,60 +127,68 @@ class SeededLoader:
     """A resumable stream of batches; Lightning saves and restores it through ``state_dict``.
 
     The order is a function of (seed, epoch), and so is each sample: nothing but the position has to be remembered, and
-    workers need no state. Under ``torch.distributed`` each rank takes every world-size-th batch.
+    workers need no state. They work ahead, and go on from one epoch into the next.
 
     Args:
-        dataset: Takes (epoch, row) items.
-        batch_size: Crystals in a batch.
+        dataset: Takes (epoch, row) items, and knows the ``edges`` of its crystals.
+        batch_size: Crystals in a batch at most.
         seed: Seed of the order.
         shuffle: Draw a new order each epoch; otherwise rows come in order, always as in epoch 0 (for validation).
         num_workers: Worker processes that build graphs ahead; 0 builds them in the training process.
+        max_edges: Estimated edges of a batch at most, before views change them; a crystal with more makes a batch of
+            its own. None sets a limit that only uncommonly large cells reach (``ordinary_limit``).
+
+    Attributes:
+        order: Which crystals make which batch.
+        waited: Seconds spent waiting for batches so far.
     """
 
     def __init__(
-        self, dataset: ViewDataset, *, batch_size: int, seed: int, shuffle: bool, num_workers: int = 0
-    ) -> None:
+        self, dataset: ViewDataset, *, batch_size: int, seed: int, shuffle: bool, num_workers: int = 0,
+        max_edges: int | None = None,
+    ) -> None:  # fmt: skip
         self.dataset = dataset
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
+        max_edges = max_edges or ordinary_limit(dataset.edges, batch_size)
+        self.order = BatchOrder(dataset.edges, batch_size, max_edges, seed, shuffle)
         self.num_workers = num_workers
         self.epoch = 0
         self.batch = 0
+        self.waited = 0.0
+        self._stream: Iterator[list[CrystalBatch]] | None = None
+        self._stream_at: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        n = -(-len(self.dataset) // self.batch_size)
-        return max(1, n // world)
+        """Batches of the epoch that the next batch belongs to."""
+        return self.order.n_batches(self._position()[0])
 
-    def batches_of_epoch(self, epoch: int) -> list[list[tuple[int, int]]]:
-        """All (epoch, row) items of an epoch, batch by batch."""
-        n = len(self.dataset)
-        order = np.random.default_rng([self.seed, epoch]).permutation(n) if self.shuffle else np.arange(n)
-        items = [(epoch, int(row)) for row in order]
-        batches = [items[i : i + self.batch_size] for i in range(0, n, self.batch_size)]
-        if torch.distributed.is_initialized():
-            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-            batches = [batches[i % len(batches)] for i in range(rank, world * len(self), world)]
-        return batches
+    def steps(self, epochs: int) -> int:
+        """Batches of the first epochs together."""
+        return sum(map(self.order.n_batches, range(epochs)))
 
-    def __iter__(self) -> Iterator[list[CrystalBatch]]:
-        # The generator starts at the first ``next``: an iterator that Lightning makes and drops costs nothing.
-        if self.batch >= len(self):
-            self.epoch, self.batch = self.epoch + 1, 0
+    def start(self) -> None:
+        """Have the workers build the next batches from now on."""
+        if self._stream is not None and self._stream_at == self._place():
+            return
         loader = DataLoader(
             self.dataset,
-            batch_sampler=self.batches_of_epoch(self.epoch if self.shuffle else 0)[self.batch :],
+            batch_sampler=self.order.batches_from(*self._position()),
             num_workers=self.num_workers,
             collate_fn=collate_views,
             worker_init_fn=_leave_signals_to_the_trainer,
             generator=torch.Generator(),  # DataLoader draws a seed for its workers: not from the global state
         )
-        for batch in loader:
-            self.batch += 1
-            yield batch
-        if not self.shuffle:
-            self.batch = 0
+        self.close()
+        self._stream, self._stream_at = iter(loader), self._place()
+
+    def close(self) -> None:
+        """End the workers; the position stays."""
+        self._stream = None
+
+    def __iter__(self) -> Iterator[list[CrystalBatch]]:
+        # The generator starts at the first ``next``: an iterator that Lightning makes and drops costs nothing.
+        self.epoch, self.batch = self._position()
+        for _ in range(self.batch, len(self)):
+            yield self._next()
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream stands: the epoch, and how many of its batches were handed out."""
@@ -167,3 +197,20 @@ class SeededLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from there."""
         self.epoch, self.batch = state["epoch"], state["batch"]
+
+    def _next(self) -> list[CrystalBatch]:
+        started = time.perf_counter()
+        self.start()
+        stream, self._stream = self._stream, None  # kept only if it gives a batch
+        assert stream is not None  # noqa: S101 - start saw to it
+        batch = next(stream)
+        self.batch += 1
+        self._stream, self._stream_at = stream, self._place()
+        self.waited += time.perf_counter() - started
+        return batch
+
+    def _position(self) -> Position:
+        return self.order.following((self.epoch, self.batch))
+
+    def _place(self) -> tuple[int, ...]:
+        return *self._position(), *rank_and_world()

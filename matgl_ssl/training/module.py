@@ -63,7 +63,8 @@ class TrainingModule(L.LightningModule):
         self.train_means, self.val_means = Means(), Means()
         self.epoch_metrics: dict[str, float] = {}
         self._random_state: dict[str, Any] | None = None
-        self._epoch_start: tuple[float, int] | None = None
+        self._clock = (0.0, 0.0)
+        self._n_seen = 0
         self._last_metrics: dict[str, Tensor] = {}
         self._lr = 0.0
 
@@ -75,18 +76,19 @@ class TrainingModule(L.LightningModule):
         """Parameters with their learning rates as multiples of the configured one (key ``factor``)."""
         yield {"params": [p for p in self.parameters() if p.requires_grad], "factor": 1.0}
 
+    def on_train_start(self) -> None:
+        """Start the clock of the first epoch, its first batch included."""
+        self._start_clock()
+
     def training_step(self, batches: list[CrystalBatch], batch_idx: int) -> Tensor:
         """One step of Lightning's loop."""
         self.ids = batches[0].ids
         self._lr = self.trainer.optimizers[0].param_groups[-1]["lr"]
-        if self._epoch_start is None:
-            self._epoch_start = (time.perf_counter(), 0)
         loss, metrics = self.score(batches)
         self._last_metrics = {"loss": loss.detach(), **{k: v.detach() for k, v in metrics.items()}}
         self.train_means.add(self._last_metrics, len(batches[0]))
-        started, n = self._epoch_start
-        self._epoch_start = (started, n + len(batches[0]))
-        rate = self._epoch_start[1] / max(time.perf_counter() - started, 1e-9)
+        self._n_seen += len(batches[0])
+        rate = self._n_seen / self._elapsed()[0]
         bar = {k: v for k, v in self._last_metrics.items() if k.endswith("loss")}
         self.log_dict({**bar, "structures/s": rate}, prog_bar=True, logger=False, batch_size=len(batches[0]))
         return loss
@@ -115,12 +117,19 @@ class TrainingModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's row."""
         row = {"epoch": self.current_epoch, **self.train_means.take("train_"), **self.epoch_metrics}
-        if self._epoch_start is not None:
-            started, n = self._epoch_start
-            seconds = time.perf_counter() - started
-            row |= {"seconds": seconds, "structures_per_second": n / seconds}
-        self.epoch_metrics, self._epoch_start = {}, None
+        if self._n_seen:
+            seconds, waited = self._elapsed()
+            row |= {"seconds": seconds, "structures_per_second": self._n_seen / seconds, "waiting": waited / seconds}
+        self.epoch_metrics = {}
         self._log_row(row)
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._clock, self._n_seen = (time.perf_counter(), self.trainer.train_dataloader.waited), 0
+
+    def _elapsed(self) -> tuple[float, float]:
+        """Seconds since the clock was started, and how many of them the steps waited for their batches."""
+        return time.perf_counter() - self._clock[0], self.trainer.train_dataloader.waited - self._clock[1]
 
     def _log_row(self, row: Mapping[str, float]) -> None:
         for logger in self.loggers:

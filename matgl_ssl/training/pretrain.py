@@ -128,17 +128,19 @@ def pretrain(
     train = SeededLoader(
         ViewDataset(parts[0], builder, mixture.views, settings.seed),
         batch_size=settings.batch_size, seed=settings.seed, shuffle=True, num_workers=settings.num_workers,
+        max_edges=settings.max_edges,
     )  # fmt: skip
     val = SeededLoader(
         ViewDataset(parts[1], builder, mixture.views, settings.seed),
         batch_size=settings.batch_size, seed=settings.seed, shuffle=False, num_workers=settings.num_workers,
+        max_edges=settings.max_edges,
     )  # fmt: skip
     logger.info(
         "Pretraining %s on %d crystals (%d held out) with %s.",
         encoder.architecture.name, *map(len, parts), ", ".join(p.name for p in settings.pretexts),
     )  # fmt: skip
     module = PretrainingModule(
-        encoder, mixture, optimizer=settings, total_steps=settings.epochs * len(train), log_every=settings.log_every
+        encoder, mixture, optimizer=settings, total_steps=train.steps(settings.epochs), log_every=settings.log_every
     )
     facts = {"data": fingerprint(crystals)}
     fit(module, train, val, config=settings, run=run, checkpoint=checkpoint, facts=facts, callbacks=[CollapseMonitor()])

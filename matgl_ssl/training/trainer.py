@@ -86,6 +86,7 @@ def fit(
         enable_model_summary=False,
         enable_progress_bar=interactive,
         log_every_n_steps=1,
+        reload_dataloaders_every_n_epochs=1,  # epochs may differ in their number of batches
         callbacks=[
             FiniteGuard(run.incidents),
             LogSteps(),
@@ -102,7 +103,14 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning on torch >= 2.10
         accelerate(module.encoder.model)
         module.train()  # models come loaded in eval mode, and Lightning keeps the mode it finds
-        trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True)
+        loaders = [train] if val is None else [train, val]
+        try:
+            for loader in loaders:
+                loader.start()
+            trainer.fit(module, train, val, ckpt_path=checkpoint, weights_only=True)
+        finally:
+            for loader in loaders:
+                loader.close()
     return trainer
 
 

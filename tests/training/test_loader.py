@@ -51,10 +51,11 @@ def test_each_epoch_shows_each_crystal_once_in_another_order(data):
 
 def test_the_order_is_a_function_of_seed_and_epoch(data):
     first, second, other = loader(data), loader(data), loader(data, seed=8)
-    assert first.batches_of_epoch(5) == second.batches_of_epoch(5)
-    assert first.batches_of_epoch(5) != first.batches_of_epoch(6)
-    assert first.batches_of_epoch(5) != other.batches_of_epoch(5)
-    assert {epoch for batch in first.batches_of_epoch(5) for epoch, _ in batch} == {5}
+    order = list(first.order.batches(5))
+    assert order == list(second.order.batches(5))
+    assert order != list(first.order.batches(6))
+    assert order != list(other.order.batches(5))
+    assert {epoch for batch in order for epoch, _ in batch} == {5}
 
 
 def test_samples_are_drawn_anew_each_epoch(data):
@@ -141,6 +142,7 @@ class Interrupted:
 
     def __init__(self, data: ViewDataset) -> None:
         self.data = data
+        self.edges = data.edges
 
     def __len__(self) -> int:
         return len(self.data)

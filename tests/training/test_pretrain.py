@@ -98,6 +98,7 @@ def test_every_metric_of_the_run_is_in_the_log(finished):
         "collapse_rank",
         "collapse_structure",
         "seconds",
+        "waiting",
     ):
         assert np.isfinite(float(last[column])), column
     assert last["epoch"] == "0"

@@ -17,7 +17,7 @@ from matgl_ssl.encoders import Encoder
 from matgl_ssl.hub import new_model
 from matgl_ssl.training.checkpointing import ResumableCheckpoint
 
-CLOCK = {"seconds", "structures_per_second"}
+CLOCK = {"seconds", "structures_per_second", "waiting"}
 # Double backward through M3GNet, against a run of its own.
 ARGUMENTS = {k: v for k, v in SMALL["M3GNet"].items() if k != "element_types"}
 FORCES = {"model": "M3GNet", "model_args": ARGUMENTS, "recipe": "derivative-denoising"}
