@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 _HF_HOME = tempfile.mkdtemp(prefix="matgl_ssl-hf-")
 os.environ["HF_HOME"] = _HF_HOME
 os.environ["HF_DATASETS_CACHE"] = str(Path(_HF_HOME) / "datasets")
+os.environ["XDG_CACHE_HOME"] = str(Path(_HF_HOME) / "cache")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["MPLBACKEND"] = "Agg"

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from bad_crystals import CRYSTALS as CRYSTALS_NOBODY_SHOULD_TRUST
 from small_systems import cscl, double, iron, make_batch, nacl, skewed, small_encoder, supercell
-from torch.nn.functional import silu, softplus
 
-from matgl_ssl._lane import LANE
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import Encoder
-from matgl_ssl.encoders.acceleration import accelerate, decelerate
-
-if LANE == "pyg":
-    from matgl_ssl.encoders.acceleration.activations import _SiLU, softplus2_
+from matgl_ssl.encoders.acceleration import accelerate, decelerate, native
+from matgl_ssl.encoders.acceleration import rows as rows_module
+from matgl_ssl.encoders.acceleration.fast_class import FastClass
+from matgl_ssl.encoders.acceleration.row_network import ACTIVATIONS, gradient
+from matgl_ssl.encoders.acceleration.rows import BY_TORCH, Rows
 
 pytestmark = pytest.mark.pyg
+needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
 
 
-def shadows(model) -> list[str]:
-    """Methods that are shadowed on instances."""
-    names = ("forward", "edge_update_", "node_update_")
-    return [f"{path}.{name}" for path, module in model.named_modules() for name in names if name in vars(module)]
+def faster_modules(model) -> list[str]:
+    """Modules of faster classes."""
+    return [path for path, module in model.named_modules() if isinstance(module, FastClass)]
 
 
 def sparse() -> Crystal:
@@ -85,20 +85,8 @@ def test_it_gives_the_same_outputs_forces_stresses_and_gradients(crystals, model
     batch = make(encoder, CRYSTALS[crystals])
     expected = everything(encoder, batch)
     accelerate(encoder.model)
-    assert shadows(encoder.model)
+    assert faster_modules(encoder.model)
     assert_close(everything(encoder, batch), expected, tolerance)
-
-
-@pytest.mark.parametrize("model", ["energy", "MEGNet"])
-def test_it_needs_no_sparse_products(model, monkeypatch):
-    """Where torch has no MKL, and on GPUs, atoms are gathered."""
-    name, changes = MODELS[model]
-    encoder = small_encoder(name, **changes).double()
-    batch = double(encoder, CRYSTALS["batch"])
-    expected = everything(encoder, batch)
-    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    accelerate(encoder.model)
-    assert_close(everything(encoder, batch), expected, 1e-10)
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if name not in ("energy", "MEGNet")])
@@ -154,19 +142,126 @@ def test_a_potential_is_accelerated_too():
     encoder = small_encoder("M3GNet", is_intensive=False)
     potential = Potential(encoder.model)
     assert matgl_ssl.accelerate(potential) is potential
-    assert shadows(encoder.model)
-    assert not shadows(matgl_ssl.decelerate(potential))
+    assert faster_modules(encoder.model)
+    assert not faster_modules(matgl_ssl.decelerate(potential))
 
 
-def test_activations_have_the_right_derivatives_of_every_order():
-    """First and second on their own paths, and a third, which nothing here takes but somebody may."""
-    x = torch.linspace(-6, 6, 25, dtype=torch.float64, requires_grad=True)
-    for ours, torchs in ((_SiLU.apply, silu), (lambda x: softplus2_(x.clone()), lambda x: softplus(x) - math.log(2))):
-        found, expected = ours(x), torchs(x)
-        for _ in range(4):
-            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-            found, expected = (torch.autograd.grad(y.sum(), x, create_graph=True)[0] for y in (found, expected))
-        assert torch.autograd.gradgradcheck(ours, x)
+def a_network(x: list[torch.Tensor], edge_index: torch.Tensor, n_atoms: int, kind: str) -> tuple[torch.Tensor, ...]:
+    """Every operation that there is."""
+    edges, source, destination, weight, bias, second, scale = x
+    rows = Rows(edge_index, n_atoms)
+    hidden = rows.rows(edges).linear(weight, bias) + rows.atoms(source, 0) + rows.atoms(destination, 1)
+    hidden = hidden.activate(kind)
+    gated = hidden.linear(second) * hidden.linear(second).activate("sigmoid") * rows.vector(scale) + rows.rows(edges)
+    return rows.compute(gated, gated.sum(0), hidden.sum(1))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_row_networks_have_the_right_derivatives(kind, compiled, monkeypatch):
+    """With and without a compiler; widths that fill no vector register, and rows that fill no block."""
+    if not compiled:
+        monkeypatch.setattr(native, "library", lambda: None)
+    generator = torch.Generator().manual_seed(0)
+    shapes = (70, 5), (3, 7), (3, 7), (7, 5), (7,), (5, 7), (5,)
+    x = [torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+    edge_index = torch.randint(3, (2, 70), generator=generator, dtype=torch.int32)
+    assert torch.autograd.gradcheck(lambda *x: a_network(x, edge_index, 3, kind), x, fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda *x: a_network(x, edge_index, 3, kind), x, fast_mode=True)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_activations_and_their_derivatives_are_exact(kind, dtype, monkeypatch):
+    """Over the whole range, up to the third derivative, against torch in double precision."""
+    x = torch.cat([torch.linspace(-30, 30, 2001), torch.tensor([-1e4, -90.0, -0.0, 80.0])]).to(dtype)
+    given, exactly = x[:, None].requires_grad_(), x.double().detach().requires_grad_()
+    rows = Rows()
+    # torch's softplus is the identity above 20, which is off by 2e-9 there.
+    by_torch = (lambda x: torch.log1p(x.exp()) - math.log(2)) if kind == "softplus2" else BY_TORCH[ACTIVATIONS[kind]]
+    ours, theirs = rows.compute(rows.rows(given).activate(kind))[0], by_torch(exactly)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-13
+    for order in range(4):
+        if order:
+            (ours,) = torch.autograd.grad(ours.sum(), given, create_graph=True)
+            (theirs,) = torch.autograd.grad(theirs.sum(), exactly, create_graph=True)
+        torch.testing.assert_close(ours.flatten().double(), theirs, rtol=tolerance, atol=10 * tolerance)
+    if kind != "softplus2":
+        with pytest.raises(NotImplementedError, match="decelerate"):
+            torch.autograd.grad(ours.sum(), given)
+
+
+def test_forces_take_no_gradients_of_weights(monkeypatch):
+    """They would cost as much again."""
+    asked = []
+    monkeypatch.setattr(
+        rows_module, "gradient", lambda network, wanted, given: asked.append(wanted) or gradient(network, wanted, given)
+    )
+    x, weight = torch.randn(5, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
+    for inputs, wanted in ((x,), (True, False)), ((x, weight), (True, True)), ((weight,), (False, True)):
+        rows = Rows()
+        (y,) = rows.compute(rows.rows(2 * x).linear(weight))
+        torch.autograd.grad(y.sum(), inputs)
+        assert asked.pop() == wanted if native.library() else not asked
+
+
+@needs_compiler
+def test_inputs_that_do_not_go_together_are_refused():
+    """What is read by pointer is checked first."""
+    for x, weight, message in (
+        (torch.ones(4, 3), torch.ones(2, 5), "3 numbers a row"),
+        (torch.ones(4, 3), torch.ones(2, 3).double(), "precision"),
+    ):
+        rows = Rows()
+        with pytest.raises(ValueError, match=message):
+            rows.compute(rows.rows(x).linear(weight))
+    x, of_atoms = torch.ones(4, 3), torch.ones(2, 3)
+    for edge_index, error in (
+        (torch.tensor([[0, 1, 0, 1], [0, 1, 2, 0]]), IndexError),
+        (torch.tensor([[0, 1, 0, 1], [0, 1, -1, 0]]), IndexError),
+        (torch.tensor([[0, 1, 0], [0, 1, 1]]), ValueError),
+    ):
+        rows = Rows(edge_index, 2)
+        with pytest.raises(error):
+            rows.compute(rows.rows(x) + rows.atoms(of_atoms, 1))
+
+
+@needs_compiler
+def test_plans_do_not_grow_with_the_batches():
+    x, weight = torch.randn(9, 3), torch.randn(2, 3)
+    sizes = []
+    for n in range(1, 9):
+        rows = Rows()
+        rows.compute(rows.rows(x[:n]).linear(weight))
+        sizes.append(native._plan.cache_info().currsize)
+    assert sizes[0] == sizes[-1]
+
+
+def test_without_a_compiler_it_is_the_same(monkeypatch, caplog):
+    """As on GPUs: the same networks by torch's own operations."""
+    encoder = small_encoder("M3GNet", is_intensive=False).double()
+    batch = double(encoder, CRYSTALS["batch"])
+    expected = everything(encoder, batch)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    native.library.cache_clear()
+    with caplog.at_level("INFO", logger="matgl_ssl"):
+        accelerate(encoder.model)
+        assert_close(everything(encoder, batch), expected, 1e-10)
+    assert "No C++ compiler" in caplog.text
+    native.library.cache_clear()
+
+
+def test_a_compiler_that_fails_is_reported_and_done_without(monkeypatch, tmp_path, caplog):
+    broken = tmp_path / "c++"
+    broken.write_text("#!/bin/sh\n[ $1 = --version ] || { echo no space left >&2; exit 1; }\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    native.library.cache_clear()
+    assert native.library() is None
+    assert "no space left" in caplog.text
+    native.library.cache_clear()
 
 
 def test_large_activations_do_not_overflow():
@@ -191,7 +286,7 @@ def test_the_state_dict_and_what_is_saved_stay_what_they_were(name, tmp_path):
     assert all(torch.equal(value, before[k]) for k, value in after.items())
     encoder.model.save(tmp_path / "saved")
     loaded = matgl.load_model(tmp_path / "saved")
-    assert not shadows(loaded)
+    assert not faster_modules(loaded)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -201,9 +296,9 @@ def test_decelerate_restores_matgls_own_code(name):
     with torch.no_grad():
         expected = encoder(batch).output
         accelerate(encoder.model)
-        assert shadows(encoder.model)
+        assert faster_modules(encoder.model)
         assert decelerate(encoder.model) is encoder.model
-        assert not shadows(encoder.model)
+        assert not faster_modules(encoder.model)
         assert torch.equal(encoder(batch).output, expected)
 
 

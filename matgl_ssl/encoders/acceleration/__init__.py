@@ -1,7 +1,7 @@
-"""The same function with the same parameters, computed with less work; one file an architecture.
+"""The same function with the same parameters, computed with less work.
 
-Methods of MatGL's modules are shadowed on the instances, and nothing else changes: not the modules, not their names,
-not what is saved. PyG lane only: MatGL 2's convolutions call into DGL.
+Modules of a model become instances of subclasses of their own classes (``fast_class.py``); nothing else changes: not
+their names, not what is saved. PyG lane only: MatGL 2's convolutions call into DGL.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from matgl import models
 from matgl_ssl._lane import LANE
 from matgl_ssl.encoders.architectures import bare_model
 
-_SHADOWED = ("forward", "edge_update_", "node_update_")
-
 
 def accelerate(model: Any) -> Any:
     """Make an M3GNet or MEGNet of the PyG lane faster, in place; other models are returned as they are.
 
     Parameters, ``state_dict`` and what is saved stay what they were; outputs and gradients differ by rounding alone.
+    Copies (``copy.deepcopy``) and pickles are plain models.
 
     Args:
         model: A MatGL model, bare or inside a ``Potential``.
@@ -28,20 +27,21 @@ def accelerate(model: Any) -> Any:
         The model.
     """
     bare = bare_model(model)
-    if LANE == "pyg" and isinstance(bare, models.M3GNet):
-        from .m3gnet import accelerate_m3gnet
+    if LANE == "pyg" and isinstance(bare, models.M3GNet | models.MEGNet):
+        from .m3gnet import M3GNET
+        from .megnet import MEGNET
+        from .perceptrons import PERCEPTRONS
 
-        accelerate_m3gnet(bare)
-    elif LANE == "pyg" and isinstance(bare, models.MEGNet):
-        from .megnet import accelerate_megnet
-
-        accelerate_megnet(bare)
+        fast = {c.plain: c for c in (*PERCEPTRONS, *(M3GNET if isinstance(bare, models.M3GNet) else MEGNET))}
+        for module in bare.modules():
+            faster = fast.get(type(module))
+            if faster is not None and faster.fits(module):
+                module.__class__ = faster
     return model
 
 
 def decelerate(model: Any) -> Any:
     """Undo ``accelerate``. Returns the model."""
     for module in model.modules():
-        for method in _SHADOWED:
-            module.__dict__.pop(method, None)
+        module.__class__ = getattr(type(module), "plain", type(module))
     return model

@@ -1,81 +1,152 @@
 """M3GNet with less work.
 
-A convolution's first layer acts on ``[v_i | v_j | e_ij]``. Its node part is a matrix product per edge in MatGL; the
-same product per atom, gathered afterwards, gives the same sum. MatGL's layers and gates share their input, so their
-first products are one. Gathers are ``index_select``, whose backward is the fast ``index_add``.
+A convolution's first layers act on ``[v_i | v_j | e_ij | u]``. Their parts of atoms and crystals are products per edge
+in MatGL; the same products per atom, gathered afterwards, give the same sum. All that is left, the edges' update and
+their messages to the atoms, is one pass over the edges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import MethodType
 from typing import Any
 
 import torch
+from matgl.layers._graph_convolution import M3GNetGraphConv
+from matgl.models import M3GNet
 from matgl.utils.cutoff import polynomial_cutoff
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from .activations import accelerate_silu
-from .incidence import Incidence
+from .fast_class import FastClass
+from .perceptrons import after, are_known
+from .rows import Rows, Value
 from .three_body import Angles
 
 
-def accelerate_m3gnet(model: Any) -> None:
-    """Shadow the convolutions' methods, the forward pass, and the activations."""
-    accelerate_silu(model)
-    for block in model.graph_layers:
-        conv = block.conv
-        if not conv.include_state:
-            conv.edge_update_ = MethodType(_update(conv.edge_update_func, conv.edge_weight_func, None), conv)
-            conv.node_update_ = MethodType(_update(conv.node_update_func, conv.node_weight_func, "source"), conv)
-    if not model.basis_expansion.use_phi:
-        model.forward = MethodType(_forward, model)
+class FastM3GNetGraphConv(FastClass, M3GNetGraphConv):
+    """Updates of edges, atoms and state (Eqs. 4-6 of Chen & Ong, Nat. Comput. Sci. 2022, 2, 718)."""
+
+    @classmethod
+    def fits(cls, module: Any) -> bool:
+        """Whether its activations are known."""
+        updates = module.edge_update_func, module.node_update_func
+        return all(are_known((*update.layers, *update.gates)) for update in updates)
+
+    def forward(
+        self,
+        edge_index: Tensor,
+        edge_feat: Tensor,
+        node_feat: Tensor,
+        state_feat: Tensor | None,
+        rbf: Tensor,
+        node_batch: Tensor | None,
+        edge_batch: Tensor | None,
+        num_nodes: int,
+        num_graphs: int,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As MatGL's."""
+        with_state = self.include_state and state_feat is not None
+        of_state = None
+        if with_state:
+            batch = edge_index.new_zeros(num_nodes) if node_batch is None else node_batch
+            of_state = state_feat.reshape(num_graphs, -1), batch  # type: ignore[union-attr]
+        rows = Rows(edge_index, num_nodes)
+        radial = rows.rows(rbf)
+        edges = rows.rows(edge_feat)
+        gated = _gated(self.edge_update_func, edges, node_feat, of_state)
+        edges = edges + gated * radial.linear(self.edge_weight_func.weight)
+        messages = _gated(self.node_update_func, edges, node_feat, of_state)
+        messages = messages * radial.linear(self.node_weight_func.weight)
+        new_edges, sums = rows.compute(edges, messages.sum(0))
+        nodes = node_feat + sums
+        if with_state:
+            state_feat = self.state_update_(nodes, state_feat, node_batch, num_graphs)
+        return new_edges, nodes, state_feat
 
 
-def _forward(
-    model: Any,
-    g: Any,
-    state_attr: Tensor | None = None,
-    l_g: dict[str, Tensor] | None = None,
-    return_all_layer_output: bool = False,
-) -> Any:
-    """MatGL's ``M3GNet.forward`` (Chen & Ong, Nat. Comput. Sci. 2022, 2, 718), three-body terms by atom."""
-    if l_g is not None or return_all_layer_output:
-        return type(model).forward(model, g, state_attr, l_g, return_all_layer_output)
-    node_types = getattr(g, "node_type", getattr(g, "z", None))
-    edge_index, batch, n_atoms = g.edge_index, getattr(g, "batch", None), g.pos.size(0)
-    n_graphs = getattr(g, "num_graphs", None) or (1 if batch is None else int(batch.max()) + 1)
-    source, destination = edge_index
-    edge_batch = None if batch is None else batch.index_select(0, source)
+def _gated(network: Any, edges: Value, node_feat: Tensor, of_state: tuple[Tensor, Tensor] | None) -> Value:
+    """``network(cat([node[source], node[destination], edge, state]))`` of MatGL's ``GatedMLP``."""
+    first, gate = network.layers[0], network.gates[0]
+    width, edge_width = node_feat.shape[1], first.in_features - 2 * node_feat.shape[1]
+    if of_state is not None:
+        edge_width -= of_state[0].shape[1]
+    both = torch.cat([first.weight, gate.weight])
+    by_source, by_destination, by_edge, by_state = both.split(
+        [width, width, edge_width, both.shape[1] - 2 * width - edge_width], dim=1
+    )
+    source, destination = functional.linear(node_feat, by_source), functional.linear(node_feat, by_destination)
+    if of_state is not None:
+        state, batch = of_state
+        source = source + functional.linear(state, by_state).index_select(0, batch)
+    halves = []
+    for layers, *parts in zip(
+        (network.layers, network.gates),
+        by_edge.chunk(2),
+        source.chunk(2, dim=1),
+        destination.chunk(2, dim=1),
+        strict=True,
+    ):
+        weight, of_source, of_destination = parts
+        hidden = edges.linear(weight, layers[0].bias) + edges.rows.atoms(of_source, 0)
+        halves.append(after(hidden + edges.rows.atoms(of_destination, 1), layers[1:]))
+    return halves[0] * halves[1]
 
-    shift = getattr(g, "pbc_offshift", None)
-    vectors = g.pos.index_select(0, destination) - g.pos.index_select(0, source)
-    vectors = vectors if shift is None else vectors + shift
-    lengths = torch.norm(vectors, dim=1)
-    radial = model.bond_expansion(lengths)
-    nodes, edges, state = model.embedding(node_types, radial, state_attr)
-    if model.include_state and state is not None and state.dim() == 1:
-        state = state.unsqueeze(0)
-    features = {"bond_expansion": radial, "embedding": {"node_feat": nodes, "edge_feat": edges, "state_feat": state}}
 
-    near = torch.nonzero(lengths.detach() <= model.threebody_cutoff).squeeze(1)
-    far_end, near_lengths = destination.index_select(0, near), lengths.index_select(0, near)
-    basis = model.basis_expansion
-    angles = Angles(source.index_select(0, near), vectors.index_select(0, near), near_lengths, n_atoms, basis.shf.funcs)
-    envelope = polynomial_cutoff(near_lengths, model.threebody_cutoff)[:, None]
-    bessel = basis.sbf(near_lengths) * envelope
-    for k, (three_body, block) in enumerate(zip(model.three_body_interactions, model.graph_layers, strict=True), 1):
-        if angles.any:
-            atoms = three_body.update_network_atom(nodes).index_select(0, far_end)
-            messages = envelope * angles.message(bessel * atoms)
-            edges = edges.index_add(0, near, three_body.update_network_bond(messages.to(edges.dtype)))
-        edges, nodes, state = block(edge_index, edges, nodes, state, radial, batch, edge_batch, n_atoms, n_graphs)
-        features[f"gc_{k}"] = {"node_feat": nodes, "edge_feat": edges, "state_feat": state}
-    output = _output(model, nodes, edges, state, batch, n_graphs, features)
-    features["final"] = output
-    model.feature_dict = features
-    return torch.squeeze(output)
+class FastM3GNet(FastClass, M3GNet):
+    """The model, with three-body terms by atom."""
+
+    @classmethod
+    def fits(cls, module: Any) -> bool:
+        """Whether its angular basis depends on one angle alone."""
+        return not module.basis_expansion.use_phi
+
+    def forward(
+        self,
+        g: Any,
+        state_attr: Tensor | None = None,
+        l_g: dict[str, Tensor] | None = None,
+        return_all_layer_output: bool = False,
+    ) -> Any:
+        """As MatGL's."""
+        if l_g is not None or return_all_layer_output:
+            return super().forward(g, state_attr, l_g, return_all_layer_output)
+        node_types = getattr(g, "node_type", getattr(g, "z", None))
+        edge_index, batch, n_atoms = g.edge_index, getattr(g, "batch", None), g.pos.size(0)
+        n_graphs = getattr(g, "num_graphs", None) or (1 if batch is None else int(batch.max()) + 1)
+        source, destination = edge_index
+        edge_batch = None if batch is None else batch.index_select(0, source)
+
+        shift = getattr(g, "pbc_offshift", None)
+        vectors = g.pos.index_select(0, destination) - g.pos.index_select(0, source)
+        vectors = vectors if shift is None else vectors + shift
+        lengths = torch.norm(vectors, dim=1)
+        radial = self.bond_expansion(lengths)
+        nodes, edges, state = self.embedding(node_types, radial, state_attr)
+        if self.include_state and state is not None and state.dim() == 1:
+            state = state.unsqueeze(0)
+        features = {
+            "bond_expansion": radial,
+            "embedding": {"node_feat": nodes, "edge_feat": edges, "state_feat": state},
+        }
+
+        near = torch.nonzero(lengths.detach() <= self.threebody_cutoff).squeeze(1)
+        far_end, near_lengths = destination.index_select(0, near), lengths.index_select(0, near)
+        basis = self.basis_expansion
+        angles = Angles(
+            source.index_select(0, near), vectors.index_select(0, near), near_lengths, n_atoms, basis.shf.funcs
+        )
+        envelope = polynomial_cutoff(near_lengths, self.threebody_cutoff)[:, None]
+        bessel = basis.sbf(near_lengths) * envelope
+        for k, (three_body, block) in enumerate(zip(self.three_body_interactions, self.graph_layers, strict=True), 1):
+            if angles.any:
+                atoms = three_body.update_network_atom(nodes).index_select(0, far_end)
+                messages = envelope * angles.message(bessel * atoms)
+                edges = edges.index_add(0, near, three_body.update_network_bond(messages.to(edges.dtype)))
+            edges, nodes, state = block(edge_index, edges, nodes, state, radial, batch, edge_batch, n_atoms, n_graphs)
+            features[f"gc_{k}"] = {"node_feat": nodes, "edge_feat": edges, "state_feat": state}
+        output = _output(self, nodes, edges, state, batch, n_graphs, features)
+        features["final"] = output
+        self.feature_dict = features
+        return torch.squeeze(output)
 
 
 def _output(
@@ -93,30 +164,4 @@ def _output(
     return atomic.sum().view(1) if batch is None else atomic.new_zeros(n_graphs).index_add(0, batch, atomic)
 
 
-def _update(gated: nn.Module, weight: nn.Module, sum_over: str | None) -> Callable[..., Tensor]:
-    """M3GNet's edge update (Eq. 4 of Chen & Ong 2022) or node update (Eq. 5)."""
-
-    def update(
-        conv: Any, edge_index: Tensor, edge_feat: Tensor, node_feat: Tensor, rbf: Tensor, u: Any, num_nodes: int = 0
-    ) -> Tensor:
-        ends = Incidence.of(edge_index, len(node_feat), edge_feat)
-        messages = _gated_of_concatenated(gated, ends, node_feat, edge_feat) * weight(rbf)
-        return messages if sum_over is None else ends.sum_edges(messages)
-
-    return update
-
-
-def _gated_of_concatenated(gated: Any, ends: Incidence, node_feat: Tensor, edge_feat: Tensor) -> Tensor:
-    """``gated(cat([node[source], node[destination], edge]))`` of MatGL's ``GatedMLP``."""
-    first, gate = gated.layers[0], gated.gates[0]
-    bias = None if first.bias is None else torch.cat([first.bias, gate.bias])
-    by_source, by_destination, by_edge = torch.cat([first.weight, gate.weight]).split(
-        [node_feat.shape[1], node_feat.shape[1], edge_feat.shape[1]], dim=1
-    )
-    hidden = ends.add_atoms(
-        functional.linear(edge_feat, by_edge, bias),
-        functional.linear(node_feat, by_source),
-        functional.linear(node_feat, by_destination),
-    )
-    layers, gates = hidden.chunk(2, dim=1)
-    return gated.layers[1:](layers) * gated.gates[1:](gates)
+M3GNET = (FastM3GNetGraphConv, FastM3GNet)

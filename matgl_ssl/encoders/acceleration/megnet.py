@@ -1,123 +1,168 @@
 """MEGNet with less work.
 
 The first layer of a block's edge network acts on ``[v_i | v_j | e_ij | u]``. The parts of atoms and of the crystal are
-matrix products per edge in MatGL; the same products per atom, gathered afterwards, give the same sum. Means over a
-crystal's edges come from the sums over each atom's edges, which the atoms need anyway.
+products per edge in MatGL; the same products per atom, gathered afterwards, give the same sum. All that is left is one
+pass over the edges. Means over a crystal's edges come from the sums over each atom's, which the atoms need anyway.
 """
 
 from __future__ import annotations
 
-from types import MethodType
 from typing import Any
 
 import torch
-from matgl.layers._activations import SoftPlus2
+from matgl.graph._compute import compute_pair_vector_and_distance
+from matgl.layers import MLP
 from matgl.layers._basis import GaussianExpansion
-from torch import Tensor, nn
+from matgl.layers._graph_convolution import MEGNetBlock
+from matgl.layers._readout import EdgeSet2Set
+from matgl.models import MEGNet
+from torch import Tensor
 from torch.nn import functional
 
-from .activations import accelerate_softplus2, softplus2_
-from .incidence import Incidence
+from .fast_class import FastClass
+from .perceptrons import after, are_known
+from .rows import Rows
 
 
-def accelerate_megnet(model: Any) -> None:
-    """Shadow the blocks, the edges' Set2Set, and the activations."""
-    if not isinstance(model.blocks[0].activation, SoftPlus2):
-        return
-    accelerate_softplus2(model)
-    if isinstance(expansion := model.bond_expansion.rbf, GaussianExpansion):
-        expansion.forward = MethodType(_expand, expansion)
-    for block in model.blocks:
-        block.forward = MethodType(_block, block)
-    model.edge_s2s.forward = MethodType(_edge_set2set, model.edge_s2s)
+class FastMEGNet(FastClass, MEGNet):
+    """The model, with edges encoded from their lengths in one pass."""
+
+    @classmethod
+    def fits(cls, module: Any) -> bool:
+        """Whether lengths are expanded in Gaussians, and the activations are known."""
+        return isinstance(module.bond_expansion.rbf, GaussianExpansion) and are_known(module.edge_encoder.layers)
+
+    def forward(self, g: Any, state_attr: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """As MatGL's."""
+        batch, edge_index, n_nodes = getattr(g, "batch", None), g.edge_index, g.pos.size(0)
+        n_graphs = getattr(g, "num_graphs", None) or (1 if batch is None else int(batch.max()) + 1)
+        edge_batch = None if batch is None else batch.index_select(0, edge_index[0])
+        _, lengths = compute_pair_vector_and_distance(g.pos, edge_index, getattr(g, "pbc_offshift", None))
+        node_types = getattr(g, "node_type", getattr(g, "z", None))
+        nodes, _, state = self.embedding(node_types, lengths, state_attr)
+        edges = self.edge_encoder(lambda layers: _encode(lengths, self.bond_expansion.rbf, layers))
+        nodes, state = self.node_encoder(nodes), self.state_encoder(state)
+        features: dict[str, Any] = {"embedding": {"node_feat": nodes, "edge_feat": edges, "state_feat": state}}
+        if not self.training:  # what is large and nobody asks for while training
+            features["edge_attr"] = self.bond_expansion(lengths)
+        state = state.reshape(n_graphs, -1)
+        for k, block in enumerate(self.blocks, 1):
+            edges, nodes, state = block(edge_index, edges, nodes, state, batch, edge_batch, n_nodes, n_graphs)
+            features[f"gc_{k}"] = {"node_feat": nodes, "edge_feat": edges, "state_feat": state}
+        of_nodes, of_edges = self.node_s2s(nodes, batch), self.edge_s2s(edges, edge_batch, num_graphs=n_graphs)
+        readout = torch.cat([part.reshape(n_graphs, -1) for part in (of_nodes, of_edges, state)], dim=-1)
+        features["readout"] = readout
+        output = self.output_proj(self.dropout(readout) if self.dropout else readout)
+        features["final"] = output = torch.squeeze(torch.sigmoid(output) if self.is_classification else output)
+        self.feature_dict = features
+        return output
 
 
-def _expand(gaussians: Any, lengths: Tensor) -> Tensor:
-    """MatGL's ``GaussianExpansion``, written over itself where nobody differentiates it."""
-    differences = lengths[:, None] - gaussians.centers[None, :]
-    if differences.requires_grad:
-        return torch.exp(-gaussians.width * differences**2)
-    return differences.square_().mul_(-gaussians.width).exp_()
+def _encode(lengths: Tensor, gaussians: Any, layers: Any) -> Tensor:
+    """Edges' embeddings. An edge and its reverse have one length, to the last bit: it is encoded once."""
+    index = None
+    if not lengths.requires_grad:
+        lengths, index = torch.unique(lengths, return_inverse=True)
+    centers = gaussians.centers
+    scale = torch.as_tensor(gaussians.width, dtype=lengths.dtype, device=lengths.device).sqrt().expand(len(centers))
+    rows = Rows()
+    differences = rows.rows(lengths[:, None]).linear(torch.ones_like(centers)[:, None], -centers)
+    (edges,) = rows.compute(after((differences * rows.vector(scale.contiguous())).activate("gaussian"), layers))
+    return edges if index is None else edges.index_select(0, index)
 
 
-def _block(
-    block: Any,
-    edge_index: Tensor,
-    edge_feat: Tensor,
-    node_feat: Tensor,
-    state_feat: Tensor,
-    node_batch: Tensor | None,
-    edge_batch: Tensor | None,
-    num_nodes: int,
-    num_graphs: int,
-) -> tuple[Tensor, ...]:
-    """MatGL's ``MEGNetBlock``: edges, atoms, state (Eqs. 1-3 of Chen et al., Chem. Mater. 2019, 31, 3564)."""
-    conv, ends = block.conv, Incidence.of(edge_index, num_nodes, edge_feat)
-    batch = edge_index.new_zeros(num_nodes) if node_batch is None else node_batch
-    nodes, state = block.node_func(node_feat), block.state_func(state_feat.reshape(num_graphs, -1))
+class FastMEGNetBlock(FastClass, MEGNetBlock):
+    """Updates of edges, atoms and state (Eqs. 1-3 of Chen et al., Chem. Mater. 2019, 31, 3564)."""
 
-    width, state_width = nodes.shape[1], state.shape[1]
-    (weight, bias), *rest = _linear(conv.edge_func)
-    by_source, by_destination, by_edge, by_state = weight.split(
-        [width, width, weight.shape[1] - 2 * width - state_width, state_width], dim=1
-    )
-    of_source = functional.linear(nodes, by_source) + functional.linear(state, by_state).index_select(0, batch)
-    hidden = functional.linear(block.edge_func(edge_feat), by_edge, bias)
-    edges = softplus2_(ends.add_atoms(hidden, of_source, functional.linear(nodes, by_destination)))
-    for weight, bias in rest:
-        edges = softplus2_(functional.linear(edges, weight, bias))
+    @classmethod
+    def fits(cls, module: Any) -> bool:
+        """Whether its activations are known."""
+        networks = module.edge_func, module.conv.edge_func, module.conv.node_func
+        return all(not isinstance(network, MLP) or are_known(network.layers) for network in networks)
 
-    sums, degrees = ends.sum_edges(edges), torch.bincount(ends.source, minlength=num_nodes)
-    (weight, bias), *rest = _linear(conv.node_func)
-    by_node, by_edge, by_state = weight.split([width, edges.shape[1], state_width], dim=1)
-    hidden = functional.linear(nodes, by_node, bias)
-    hidden = hidden + functional.linear(sums / degrees.clamp(min=1)[:, None], by_edge)
-    nodes = softplus2_(hidden + functional.linear(state, by_state).index_select(0, batch))
-    for weight, bias in rest:
-        nodes = softplus2_(functional.linear(nodes, weight, bias))
+    def forward(
+        self,
+        edge_index: Tensor,
+        edge_feat: Tensor,
+        node_feat: Tensor,
+        state_feat: Tensor,
+        node_batch: Tensor | None,
+        edge_batch: Tensor | None,
+        num_nodes: int,
+        num_graphs: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As MatGL's."""
+        batch = edge_index.new_zeros(num_nodes) if node_batch is None else node_batch
+        nodes, state = self.node_func(node_feat), self.state_func(state_feat.reshape(num_graphs, -1))
+        width, state_width = nodes.shape[1], state.shape[1]
 
-    if node_batch is None:
-        # The mean over no edges at all is NaN there, as in MatGL.
-        means = [edges.mean(0, keepdim=True), nodes.mean(0, keepdim=True)]
-    else:
+        first, *rest = self.conv.edge_func.layers
+        by_source, by_destination, by_edge, by_state = first.weight.split(
+            [width, width, first.in_features - 2 * width - state_width, state_width], dim=1
+        )
+        of_source = functional.linear(nodes, by_source) + functional.linear(state, by_state).index_select(0, batch)
+        rows = Rows(edge_index, num_nodes)
+        before = rows.rows(edge_feat)
+        hidden = after(before, getattr(self.edge_func, "layers", ())).linear(by_edge, first.bias)
+        hidden = hidden + rows.atoms(of_source, 0) + rows.atoms(functional.linear(nodes, by_destination), 1)
+        new = after(hidden, rest)
+        skip = self.skip and self.dropout is None
+        edges, sums = rows.compute(new + before if skip else new, new.sum(0))
+
+        degrees = torch.bincount(edge_index[0], minlength=num_nodes)
+        first, *rest = self.conv.node_func.layers
+        by_node, by_edge, by_state = first.weight.split([width, sums.shape[1], state_width], dim=1)
+        # Means over no edges are 0 for atoms, and NaN for a crystal that is alone in its batch, as in MatGL.
+        rows = Rows()
+        hidden = rows.rows(sums / degrees.clamp(min=1)[:, None]).linear(by_edge, first.bias)
+        hidden = hidden + rows.rows(nodes).linear(by_node)
+        hidden = hidden + rows.rows(functional.linear(state, by_state).index_select(0, batch))
+        (nodes,) = rows.compute(after(hidden, rest))
+
         n_edges = degrees.new_zeros(num_graphs).index_add(0, batch, degrees)
         n_nodes = torch.bincount(batch, minlength=num_graphs)
+        if node_batch is not None:
+            n_edges, n_nodes = n_edges.clamp(min=1), n_nodes.clamp(min=1)
         means = [
-            values.new_zeros(num_graphs, values.shape[1]).index_add(0, batch, values) / n.clamp(min=1)[:, None]
+            values.new_zeros(num_graphs, values.shape[1]).index_add(0, batch, values) / n[:, None]
             for values, n in ((sums, n_edges), (nodes, n_nodes))
         ]
-    state = conv.state_func(torch.cat([state, *means], dim=1))
-    new, old = (edges, nodes, state), (edge_feat, node_feat, state_feat)
-    if block.dropout is not None:
-        new = tuple(map(block.dropout, new))
-    return tuple(a + b for a, b in zip(new, old, strict=True)) if block.skip else new
+        state = self.conv.state_func(torch.cat([state, *means], dim=1))
+        if self.dropout is not None:
+            edges, nodes, state = map(self.dropout, (edges, nodes, state))
+        if not self.skip:
+            return edges, nodes, state
+        return edges if skip else edges + edge_feat, nodes + node_feat, state + state_feat
 
 
-def _linear(network: Any) -> list[tuple[Tensor, Tensor]]:
-    """Weights and biases of MatGL's ``MLP``."""
-    return [(layer.weight, layer.bias) for layer in network.layers if isinstance(layer, nn.Linear)]
+class FastEdgeSet2Set(FastClass, EdgeSet2Set):
+    """Readout of edges; the attention's sum is taken before it is normalised."""
+
+    def forward(self, edge_feat: Tensor, edge_batch: Tensor | None, num_graphs: int | None = None) -> Tensor:
+        """As MatGL's."""
+        if edge_batch is None:
+            edge_batch = torch.zeros(len(edge_feat), dtype=torch.long, device=edge_feat.device)
+        if num_graphs is None:
+            num_graphs = int(edge_batch.max()) + 1 if len(edge_batch) else 1
+        if not len(edge_feat):
+            return edge_feat.new_zeros(num_graphs, self.output_dim)
+        zeros = edge_feat.new_zeros(self.n_layers, num_graphs, self.input_dim)
+        state, q_star = (zeros, zeros), edge_feat.new_zeros(num_graphs, self.output_dim)
+        ones, index = edge_feat.new_ones(1, self.input_dim), edge_batch.expand(2, -1).contiguous()
+        for _ in range(self.n_iters):
+            q, state = self.lstm(q_star[None], state)
+            q = q.view(num_graphs, self.input_dim)
+            rows = Rows(index, num_graphs)
+            (logits,) = rows.compute((rows.rows(edge_feat) * rows.atoms(q, 0)).linear(ones))
+            # A shift cancels in the ratio: nothing needs to flow through the maximum.
+            found = logits.detach().squeeze(1)
+            top = found.new_full((num_graphs,), -torch.inf).scatter_reduce(0, edge_batch, found, "amax")
+            weights = torch.exp(logits - top.index_select(0, edge_batch)[:, None])
+            rows = Rows(index, num_graphs)
+            weight = rows.rows(weights)
+            summed, total = rows.compute((weight.linear(ones.t()) * rows.rows(edge_feat)).sum(0), weight.sum(0))
+            q_star = torch.cat([q, summed / (total + 1e-16)], dim=1)
+        return q_star
 
 
-def _edge_set2set(readout: Any, edge_feat: Tensor, edge_batch: Tensor | None, num_graphs: int | None = None) -> Tensor:
-    """MatGL's ``EdgeSet2Set``; the attention's sum is taken before it is normalised."""
-    if edge_batch is None:
-        edge_batch = torch.zeros(len(edge_feat), dtype=torch.long, device=edge_feat.device)
-    if num_graphs is None:
-        num_graphs = int(edge_batch.max()) + 1 if len(edge_batch) else 1
-    if not len(edge_feat):
-        return edge_feat.new_zeros(num_graphs, readout.output_dim)
-    zeros = edge_feat.new_zeros(readout.n_layers, num_graphs, readout.input_dim)
-    state, q_star = (zeros, zeros), edge_feat.new_zeros(num_graphs, readout.output_dim)
-    for _ in range(readout.n_iters):
-        q, state = readout.lstm(q_star[None], state)
-        q = q.view(num_graphs, readout.input_dim)
-        logits = (edge_feat * q.index_select(0, edge_batch)).sum(1)
-        # A shift cancels in the ratio: nothing needs to flow through the maximum.
-        top = logits.detach().new_full((num_graphs,), -torch.inf).scatter_reduce(0, edge_batch, logits.detach(), "amax")
-        weights = torch.exp(logits - top.index_select(0, edge_batch))
-        total = weights.new_zeros(num_graphs).index_add(0, edge_batch, weights)
-        summed = edge_feat.new_zeros(num_graphs, readout.input_dim).index_add(
-            0, edge_batch, edge_feat * weights[:, None]
-        )
-        q_star = torch.cat([q, summed / (total + 1e-16)[:, None]], dim=1)
-    return q_star
+MEGNET = (FastMEGNet, FastMEGNetBlock, FastEdgeSet2Set)

@@ -1,0 +1,260 @@
+"""Compiling ``rows.cpp`` with the machine's own C++ compiler, once, and calling it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .row_network import (
+    ACTIVATE,
+    ACTIVATE_PAIR,
+    ADD,
+    ADDED,
+    COLUMNS,
+    LINEAR,
+    OUTER,
+    ROWS,
+    SUM,
+    TABLE,
+    VECTOR,
+    WRITE,
+    Node,
+    RowNetwork,
+)
+
+TYPES = (torch.float32, torch.float64)
+_SOURCE = Path(__file__).with_name("rows.cpp")
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fno-strict-aliasing")
+_PAD = 16
+"""Numbers to which each value's row is rounded up in the scratch; no vector register is longer."""
+_BLOCK = 64
+"""Rows at a time: three values of 64 numbers a row fill a first-level cache."""
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def library() -> Any:
+    """The compiled library, or None where it cannot be made (no compiler, say), which is logged once."""
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+    if compiler is None:
+        log.info("No C++ compiler (CXX, c++, g++, clang++): MatGL models run accelerated, but not compiled.")
+        return None
+    try:
+        path = _compiled(compiler)
+        found = ctypes.CDLL(str(path)).matgl_ssl_rows
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        log.warning("%s could not compile %s; MatGL models run uncompiled. It said: %s", compiler, _SOURCE.name, said)
+        return None
+    found.restype, found.argtypes = ctypes.c_int64, [ctypes.c_int64] * 12  # pointers are numbers here
+    return found
+
+
+def _compiled(compiler: str) -> Path:
+    """The library's file, made if this compiler has not made it for this processor yet."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    cpu = Path("/proc/cpuinfo")
+    flags = (
+        next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "") if cpu.exists() else ""
+    )
+    facts = [_SOURCE.read_text(encoding="utf-8"), version, flags, platform.machine(), platform.processor(), *_FLAGS]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matgl_ssl"
+    path = folder / f"rows-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:16]}.so"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = Path(scratch) / path.name
+            command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(made)]
+            try:
+                subprocess.run([*command, "-fopenmp"], capture_output=True, text=True, check=True, timeout=600)
+            except subprocess.CalledProcessError:  # a compiler without OpenMP
+                subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+            made.replace(path)
+    return path
+
+
+class Plan(NamedTuple):
+    """A network for inputs of given widths, as ``rows.cpp`` takes it."""
+
+    records: array[int]
+    """What ``operations`` points to."""
+    operations: int
+    n_operations: int
+    scratch_width: int
+    outputs: tuple[tuple[int, int, int], ...]
+    """Of each its kind, its own number of rows (``OUTER``), and its width."""
+
+
+def compute(
+    network: RowNetwork, inputs: Sequence[Tensor], edge_index: Tensor | None, n_atoms: int
+) -> tuple[Tensor, ...]:
+    """A network's outputs, without a graph.
+
+    Args:
+        network: The network.
+        inputs: Of one precision, on the CPU; the first has one row for each row of the network.
+        edge_index: The two atoms of each row, ``(2, E)``; None where there are no atoms.
+        n_atoms: Number of atoms.
+
+    Raises:
+        ValueError: Inputs whose shapes or precisions do not go together.
+        IndexError: Edges between atoms that there are not.
+    """
+    first, n_rows = inputs[0], len(inputs[0])
+    kinds = _kinds(network)
+    plan = _plan(
+        network, tuple(x.shape if kind == LINEAR else x.shape[-1:] for x, kind in zip(inputs, kinds, strict=True))
+    )
+    tensors = []
+    held = []  # what the pointers point to
+    for x, kind in zip(inputs, kinds, strict=True):
+        if x.dtype != first.dtype:
+            raise ValueError(f"{x.dtype} among {first.dtype}: a model and its graphs must have one precision.")
+        if (kind == ROWS and len(x) != n_rows) or (kind == TABLE and len(x) != n_atoms):
+            raise ValueError(f"{len(x)} rows are given where there are {n_rows} edges of {n_atoms} atoms.")
+        held.append(x if x.stride(-1) == 1 else x.contiguous())
+        tensors += [held[-1].data_ptr(), held[-1].stride(0)]
+    outputs, described = [], []
+    for kind, own, width in plan.outputs:
+        rows = n_rows if kind == WRITE else n_atoms if kind == SUM else own
+        outputs.append(first.new_empty((width,) if kind == COLUMNS else (rows, width)))
+        described += [outputs[-1].data_ptr(), rows, width, kind != WRITE]
+    if edge_index is not None:
+        if edge_index.shape[1] != n_rows:
+            raise ValueError(f"{edge_index.shape[1]} edges are given where there are {n_rows}.")
+        held.append(edge_index.long().contiguous())
+    ends = [0, 0] if edge_index is None else [end.data_ptr() for end in held[-1]]
+    numbers = array("q", [*tensors, *described, *ends])
+    at = numbers.buffer_info()[0]
+    is_in_range = library()(
+        first.dtype == torch.float64,
+        plan.operations,
+        plan.n_operations,
+        at,
+        at + 8 * len(tensors),
+        len(outputs),
+        at + 8 * (len(numbers) - 2),
+        n_rows,
+        n_atoms,
+        _BLOCK,
+        plan.scratch_width,
+        torch.get_num_threads(),
+    )
+    if not is_in_range:
+        raise IndexError(f"Edges name atoms that are not among the {n_atoms} of the batch.")
+    return tuple(outputs)
+
+
+@cache
+def _kinds(network: RowNetwork) -> tuple[int, ...]:
+    """How each input is taken."""
+    kinds = {node.slot: node.code for node in network.nodes if node.slot >= 0}
+    return tuple(kinds.get(slot, VECTOR) for slot in range(network.n_inputs))
+
+
+@cache
+def _plan(network: RowNetwork, shapes: tuple[torch.Size, ...]) -> Plan:
+    """``shapes`` are those of matrices, and the widths of other inputs: no two batches have the same number of rows."""
+    widths: list[int] = []
+    for node in network.nodes:
+        if node.code < LINEAR:
+            widths.append(shapes[node.slot][-1])
+        elif node.code == LINEAR:
+            taken, made = shapes[node.slot][node.which], shapes[node.slot][1 - node.which]
+            if widths[node.a] != taken:
+                raise ValueError(f"{widths[node.a]} numbers a row are given to a layer that takes {taken}.")
+            widths.append(made)
+        else:
+            if node.b >= 0 and widths[node.a] != widths[node.b]:
+                raise ValueError(f"Rows of {widths[node.a]} and of {widths[node.b]} numbers do not go together.")
+            widths.append(widths[node.a])
+    steps = _steps(network)
+    last = {value: position for position, step in enumerate(steps) for value in step.takes}
+    places: dict[int, int] = {-1: 0}
+    free: dict[int, list[int]] = {}
+    top = 0
+    records = array("q")
+    for position, (code, node, value, into, slot, slope) in enumerate(steps):
+        for made in (value, slope):
+            if made < 0 or into >= 0:
+                continue
+            size = -(-widths[made] // _PAD) * _PAD
+            if not free.get(size):
+                free.setdefault(size, []).append(top)
+                top += size
+            places[made] = free[size].pop()
+        if into >= 0:
+            places[value] = places[into]
+        records.extend([code, places[value], places[node.a], places[slope if slope >= 0 else node.b]])
+        records.extend([slot if value < 0 else node.slot, node.which, widths[value if value >= 0 else node.a]])
+        records.append(widths[node.b] if node.code == OUTER else widths[node.a] if node.code == LINEAR else 0)
+        for end in steps[position].takes - {into}:
+            if last[end] == position:
+                free.setdefault(-(-widths[end] // _PAD) * _PAD, []).append(places[end])
+    outputs = []
+    for node, *_ in network.outputs:
+        own = widths[node.a] if node.code == OUTER else 1
+        outputs.append((node.code, own, widths[node.b] if node.code == OUTER else widths[node.a]))
+    return Plan(records, records.buffer_info()[0], len(steps), top, tuple(outputs))
+
+
+class _Step(NamedTuple):
+    code: int
+    node: Node
+    value: int
+    """Number of the value that it makes; -1 for an output."""
+    into: int = -1
+    """Value that it is added to, in place."""
+    slot: int = -1
+    """Number of the output."""
+    slope: int = -1
+    """Number of the value that is its derivative, made at the same time."""
+
+    @property
+    def takes(self) -> set[int]:
+        """Values that must be there."""
+        return {self.node.a, self.node.b, self.into} - {-1}
+
+
+def _steps(network: RowNetwork) -> list[_Step]:
+    """The order of work. Outputs come as soon as they can, so that the places of their values are free for others."""
+    nodes = network.nodes
+    numbers = {node: number for number, node in enumerate(nodes)}
+    outputs = [(slot, node) for slot, output in enumerate(network.outputs) for node in output]
+    uses = Counter(end for node in (*nodes, *(node for _, node in outputs)) for end in (node.a, node.b))
+    # Where one of two terms is an input or a product, and nothing else needs either, it is added to the other in place.
+    sums: dict[int, tuple[int, int]] = {}
+    for number, node in enumerate(nodes):
+        for kept, added in ((node.a, node.b), (node.b, node.a)) if node.code == ADD and node.a != node.b else ():
+            if uses[kept] == uses[added] == 1 and nodes[added].code <= LINEAR:
+                sums[number] = kept, added
+                break
+    done = {added for _, added in sums.values()}
+    steps: list[_Step] = []
+    for number, node in enumerate(nodes):
+        if number in sums:
+            kept, added = sums[number]
+            steps.append(_Step(nodes[added].code + ADDED, nodes[added], number, kept))
+        elif number not in done:
+            slope = numbers.get(node._replace(which=node.which + 1), -1) if node.code == ACTIVATE else -1
+            slope = slope if slope > number else -1
+            done.add(slope)
+            steps.append(_Step(node.code if slope < 0 else ACTIVATE_PAIR, node, number, slope=slope))
+        steps += [_Step(node.code, node, -1, slot=slot) for slot, node in outputs if max(node.a, node.b) == number]
+    return steps

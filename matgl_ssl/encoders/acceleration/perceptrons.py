@@ -1,0 +1,70 @@
+"""MatGL's perceptrons, all layers in one pass over the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from matgl.layers import MLP, GatedMLP
+from matgl.layers._activations import SoftPlus2
+from torch import Tensor, nn
+
+from .fast_class import FastClass
+from .rows import Rows, Value
+
+_KINDS: dict[type, str] = {SoftPlus2: "softplus2", nn.SiLU: "silu", nn.Sigmoid: "sigmoid"}
+
+
+_FEW = 256
+"""Rows for which calling torch's layers takes less time than preparing a pass."""
+
+
+def are_known(layers: Iterable[nn.Module]) -> bool:
+    """Whether they are linear layers and activations that ``after`` can take."""
+    return all(type(layer) is nn.Linear or type(layer) in _KINDS for layer in layers)
+
+
+def after(value: Value, layers: Iterable[Any]) -> Value:
+    """What comes out of the layers."""
+    for layer in layers:
+        kind = _KINDS.get(type(layer))
+        value = value.linear(layer.weight, layer.bias) if kind is None else value.activate(kind)
+    return value
+
+
+class FastMLP(FastClass, MLP):
+    """``MLP``."""
+
+    @classmethod
+    def fits(cls, module: Any) -> bool:
+        """Whether its activations are known."""
+        return are_known(module.layers)
+
+    def forward(self, inputs: Tensor | Callable[[Any], Tensor]) -> Tensor:
+        """As MatGL's; instead of its input it takes what makes its output, given the layers."""
+        if callable(inputs):
+            return inputs(self.layers)
+        if inputs.dim() != 2 or len(inputs) < _FEW:
+            return super().forward(inputs)
+        rows = Rows()
+        return rows.compute(after(rows.rows(inputs), self.layers))[0]
+
+
+class FastGatedMLP(FastClass, GatedMLP):
+    """``GatedMLP``."""
+
+    @classmethod
+    def fits(cls, module: Any) -> bool:
+        """Whether its activations are known."""
+        return are_known((*module.layers, *module.gates))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """As MatGL's."""
+        if inputs.dim() != 2 or len(inputs) < _FEW:
+            return super().forward(inputs)
+        rows = Rows()
+        x = rows.rows(inputs)
+        return rows.compute(after(x, self.layers) * after(x, self.gates))[0]
+
+
+PERCEPTRONS = (FastMLP, FastGatedMLP)
