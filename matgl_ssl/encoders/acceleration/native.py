@@ -116,20 +116,24 @@ def compute(
         ValueError: Inputs whose shapes or precisions do not go together.
         IndexError: Edges between atoms that there are not.
     """
-    first, n_rows = inputs[0], len(inputs[0])
-    kinds = _kinds(network)
-    plan = _plan(
-        network, tuple(x.shape if kind == LINEAR else x.shape[-1:] for x, kind in zip(inputs, kinds, strict=True))
-    )
-    tensors = []
+    first = inputs[0]
+    dtype, n_rows = first.dtype, first.shape[0]
+    shapes: list[Any] = []
+    tensors: list[int] = []
     held = []  # what the pointers point to
-    for x, kind in zip(inputs, kinds, strict=True):
-        if x.dtype != first.dtype:
-            raise ValueError(f"{x.dtype} among {first.dtype}: a model and its graphs must have one precision.")
-        if (kind == ROWS and len(x) != n_rows) or (kind == TABLE and len(x) != n_atoms):
-            raise ValueError(f"{len(x)} rows are given where there are {n_rows} edges of {n_atoms} atoms.")
-        held.append(x if x.stride(-1) == 1 else x.contiguous())
-        tensors += [held[-1].data_ptr(), held[-1].stride(0)]
+    for x, kind in zip(inputs, _kinds(network), strict=True):
+        shape, strides = x.shape, x.stride()
+        if x.dtype != dtype:
+            raise ValueError(f"{x.dtype} among {dtype}: a model and its graphs must have one precision.")
+        if (kind == ROWS and shape[0] != n_rows) or (kind == TABLE and shape[0] != n_atoms):
+            raise ValueError(f"{shape[0]} rows are given where there are {n_rows} edges of {n_atoms} atoms.")
+        if strides[-1] != 1:
+            x = x.contiguous()
+            strides = x.stride()
+        held.append(x)
+        shapes.append(shape if kind == LINEAR else shape[-1])
+        tensors += [x.data_ptr(), strides[0]]
+    plan = _plan(network, tuple(shapes))
     outputs, described = [], []
     for kind, own, width in plan.outputs:
         rows = n_rows if kind == WRITE else n_atoms if kind == SUM else own
@@ -143,7 +147,7 @@ def compute(
     numbers = array("q", [*tensors, *described, *ends])
     at = numbers.buffer_info()[0]
     is_in_range = library()(
-        first.dtype == torch.float64,
+        dtype == torch.float64,
         plan.operations,
         plan.n_operations,
         at,
@@ -169,12 +173,12 @@ def _kinds(network: RowNetwork) -> tuple[int, ...]:
 
 
 @cache
-def _plan(network: RowNetwork, shapes: tuple[torch.Size, ...]) -> Plan:
+def _plan(network: RowNetwork, shapes: tuple[Any, ...]) -> Plan:
     """``shapes`` are those of matrices, and the widths of other inputs: no two batches have the same number of rows."""
     widths: list[int] = []
     for node in network.nodes:
         if node.code < LINEAR:
-            widths.append(shapes[node.slot][-1])
+            widths.append(shapes[node.slot])
         elif node.code == LINEAR:
             taken, made = shapes[node.slot][node.which], shapes[node.slot][1 - node.which]
             if widths[node.a] != taken:
@@ -238,10 +242,11 @@ def _steps(network: RowNetwork) -> list[_Step]:
     numbers = {node: number for number, node in enumerate(nodes)}
     outputs = [(slot, node) for slot, output in enumerate(network.outputs) for node in output]
     uses = Counter(end for node in (*nodes, *(node for _, node in outputs)) for end in (node.a, node.b))
-    # Where one of two terms is an input or a product, and nothing else needs either, it is added to the other in place.
+    # Where one of two terms is an input or a product, and nothing else needs either, it is added to the other in place:
+    # a product to an input rather than the other way round, which is a pass more.
     sums: dict[int, tuple[int, int]] = {}
     for number, node in enumerate(nodes):
-        for kept, added in ((node.a, node.b), (node.b, node.a)) if node.code == ADD and node.a != node.b else ():
+        for kept, added in ((node.b, node.a), (node.a, node.b)) if node.code == ADD and node.a != node.b else ():
             if uses[kept] == uses[added] == 1 and nodes[added].code <= LINEAR:
                 sums[number] = kept, added
                 break

@@ -49,12 +49,23 @@ template <class T> inline Vec<T> all(T x) { return x - Vec<T>{}; }  // subtracti
 
 // ---- Functions of one number. NaN stays NaN: comparisons with it are false, and leave it where it is. ----
 
+template <class T> inline Vec<T> clamped(Vec<T> x) {
+  using L = Lanes<T>;
+#ifdef __AVX512F__  // one instruction each, which puts out its second argument where one is NaN
+  if constexpr (sizeof(T) == 4) {
+    const __m512 above = _mm512_max_ps(_mm512_set1_ps(L::lowest), reinterpret_cast<__m512>(x));
+    return reinterpret_cast<Vec<T>>(_mm512_min_ps(_mm512_set1_ps(L::highest), above));
+  }
+#endif
+  x = x < L::lowest ? all<T>(L::lowest) : x;
+  return x > L::highest ? all<T>(L::highest) : x;
+}
+
 constexpr double inverse_factorial(int n) { return n < 2 ? 1.0 : inverse_factorial(n - 1) / n; }
 
 template <class T> inline Vec<T> exponential(Vec<T> x) {
   using L = Lanes<T>;
-  x = x < L::lowest ? all<T>(L::lowest) : x;
-  x = x > L::highest ? all<T>(L::highest) : x;
+  x = clamped<T>(x);
   const Vec<T> shifted = x * static_cast<T>(1.4426950408889634074) + L::magic;  // its last bits are the exponent
   const Vec<T> n = shifted - L::magic;
   const Vec<T> r = (x - n * L::ln2_high) - n * L::ln2_low;
