@@ -88,13 +88,15 @@ class Encoder(nn.Module):
 
     Args:
         model: An M3GNet or MEGNet (a NEGNN too), bare or inside a ``Potential`` or ``TransformedTargetModel``.
+        state: State label of all crystals, ``(1,)``, for models that take one, where none are given with a batch.
 
     Raises:
         ModelError: If the model is of another architecture.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, state: Tensor | None = None) -> None:
         super().__init__()
+        self.state = state
         self.model: Any = bare_model(model)
         self.architecture: Architecture = architecture_of(self.model)
         embedding = self.model.embedding.layer_node_embedding
@@ -135,7 +137,7 @@ class Encoder(nn.Module):
         Args:
             batch: Crystals. Where ``batch.atom["mask"]`` is true an atom's embedding is replaced by the mask token;
                 where ``batch.edge["hidden"]`` is true an edge's vector is replaced by one that all hidden edges share.
-            state: State attribute of each crystal, for models that take one (default: zeros).
+            state: State attribute of each crystal, for models that take one (default: the encoder's, else zeros).
             forces: Also differentiate the output (times the number of atoms if it is intensive) by positions.
             stresses: Also differentiate it by strain; implies ``forces``.
 
@@ -170,6 +172,8 @@ class Encoder(nn.Module):
         return potential.to(self.mask_token.device, self.dtype).train(self.training)
 
     def _default_state(self, n: int) -> Tensor | None:
+        if self.state is not None:
+            return self.state.to(self.mask_token.device).expand(n)
         if getattr(self.model.embedding, "ntypes_state", None):
             raise ModelError(
                 "This model was trained with a state label for each crystal (a fidelity, for example); "

@@ -10,16 +10,18 @@ from typing import Any
 
 from torch import nn
 
+from matgl_ssl.encoders.acceleration import decelerate
+
 
 def copy_model(model: Any, *, fresh: Sequence[str] = (), **changes: Any) -> Any:
-    """A new model with the same weights.
+    """A new plain model with the same weights.
 
     Args:
         model: A bare MatGL model; it is left as it is.
         fresh: Names of submodules that keep their new random weights instead.
         **changes: Constructor arguments to be changed.
     """
-    copy = type(model)(**{**model._init_args, **changes}).to(next(model.parameters()))
+    copy = decelerate(type(model)(**{**model._init_args, **changes})).to(next(model.parameters()))
     ours, theirs = copy.state_dict(), model.state_dict()
     starts = tuple(f"{name}." for name in fresh)
     kept = {k: v for k, v in theirs.items() if not k.startswith(starts)} if starts else theirs

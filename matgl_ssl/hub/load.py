@@ -20,6 +20,7 @@ from torch import nn
 
 from matgl_ssl._lane import LANE
 from matgl_ssl.encoders import ARCHITECTURES
+from matgl_ssl.encoders.acceleration import accelerate
 from matgl_ssl.errors import ConfigError, ModelError, unknown
 
 from .resolve import EXPORTS, resolve
@@ -38,11 +39,11 @@ def load_model(
     trained_with: str | None = None,
     prefer: Sequence[str] = EXPORTS,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Load a model in eval mode.
+    """Load a model in eval mode, accelerated.
 
     Args:
-        source: A MatGL model (returned as it is), a model directory, a run directory, a hub name, or an architecture's
-            name (random weights, drawn from torch's global generator).
+        source: A MatGL model (returned as it is: ``accelerate`` it to have it faster), a model directory, a run
+            directory, a hub name, or an architecture's name (random weights, drawn from torch's global generator).
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         prefer: Which export of a run directory to take.
 
@@ -59,13 +60,13 @@ def load_model(
     if isinstance(source, nn.Module):
         return source, {}
     if source in ARCHITECTURES and not Path(source).is_dir():
-        return new_model(str(source)).eval(), {"kind": "encoder", "readout": "untrained"}
+        return accelerate(new_model(str(source)).eval()), {"kind": "encoder", "readout": "untrained"}
     path, name = resolve(source, prefer=prefer), str(source)
     model_json = _read_json(path / "model.json")
     _check_class(name, model_json)
     check_lane(name, model_json, trained_with)
     try:
-        model = _load_checked(name, path)
+        model = accelerate(_load_checked(name, path))  # before its references are checked, so that they check this, too
         stamp = stamp_of(model_json)
         check_references(name, model, stamp)
     except ModelError:

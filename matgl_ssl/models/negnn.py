@@ -142,7 +142,7 @@ def node_embedded(model: Any, encoder: Any, *, layers: Sequence[int] = (0, 1), m
 def _name(model: Any) -> str:
     """Of a plain M3GNet or MEGNet."""
     for name, architecture in ARCHITECTURES.items():
-        if type(model) is architecture.cls:
+        if isinstance(model, architecture.cls) and not isinstance(model, NEGNN):
             return name
     raise ModelError(f"A NEGNN is made of plain models, {' or '.join(ARCHITECTURES)}, not of {type(model).__name__}.")
 

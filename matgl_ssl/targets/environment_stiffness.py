@@ -69,22 +69,15 @@ def stiffnesses(potential: Any, crystals: Sequence[Crystal]) -> list[np.ndarray]
     """
     from matgl_ssl.backends import backend, collate
     from matgl_ssl.encoders import GraphBuilder, bare_model
+    from matgl_ssl.hub import evaluating
 
     model, parameter = bare_model(potential), next(potential.parameters())
     build = GraphBuilder(tuple(model.element_types), float(model.cutoff))
     batch = collate([build(crystal) for crystal in crystals]).to(parameter.device, parameter.dtype)
     batch.frac_coords.requires_grad_(True)
-    modes = [(module, module.training) for module in potential.modules()]
-    potential.train()  # MatGL keeps the graph of the forces in training only
-    for module in potential.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.eval()
-    try:
-        with torch.enable_grad():
-            forces = backend.run_potential(potential, batch, parameter.new_zeros(len(batch), 2))[1]
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(potential), torch.enable_grad():
+        potential.training = True  # MatGL keeps the graph of the forces in training only
+        forces = backend.run_potential(potential, batch, parameter.new_zeros(len(batch), 2))[1]
     first = batch.n_atoms.cumsum(0) - batch.n_atoms
     inverse = torch.linalg.inv(batch.lattice)[batch.batch]
     trace = torch.zeros(len(batch.node_type), dtype=parameter.dtype, device=parameter.device)

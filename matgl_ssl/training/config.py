@@ -87,6 +87,9 @@ class RunConfig(OptimizerConfig):
     trained_with: Literal["pyg", "dgl"] | None = Field(
         None, description="graph library that a model without a matgl_ssl stamp was trained with"
     )
+    state_attr: int | None = Field(
+        None, ge=0, description="for a model with state labels (fidelities, for example), the label of all crystals"
+    )
     data: str = Field("", description="crystals: a file, a folder, a table, or a Hugging Face data set")
     epochs: int = Field(10, ge=0, description="passes over the training crystals")
     batch_size: int = Field(64, ge=1, description="crystals in a batch at most")

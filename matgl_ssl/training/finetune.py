@@ -21,9 +21,11 @@ from torch.nn import functional
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import compositions
-from matgl_ssl.encoders import Encoder, depth_of_parameter
+from matgl_ssl.encoders import Encoder, bare_model, depth_of_parameter
+from matgl_ssl.encoders.acceleration import accelerate
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import model_output, save_model, without_dropout
+from matgl_ssl.inference.predict import state_labels
 from matgl_ssl.models import NEGNN
 from matgl_ssl.targets import with_targets
 from matgl_ssl.targets.representation import Representation
@@ -155,7 +157,7 @@ def finetune(
         raise ConfigError("--patience and --selection best need validation crystals: set --val-fraction or --val-data.")
     checkpoint = run.resume(settings) if resume else None
     begin = initialise(lambda: start(settings, sources["init_from"], sources["node_embedding_from"]), settings.seed)
-    encoder = Encoder(begin.model)
+    encoder = Encoder(begin.model, state_labels(begin.model, settings.state_attr, 1))
     columns = [settings.target, *([settings.split_column] if settings.split_column else [])]
     crystals = _labelled(read_source(data, columns=columns), settings)
     others = {
@@ -205,7 +207,7 @@ def finetune(
 
 def _representation(model: Any) -> list[Representation]:
     """A NEGNN's frozen vectors, to be computed once; nothing for other models."""
-    return [Representation.of(model.frozen, model.layers)] if isinstance(model, NEGNN) else []
+    return [Representation.of(accelerate(model.frozen), model.layers)] if isinstance(model, NEGNN) else []
 
 
 def _labelled(crystals: CrystalDataset, config: FinetuneConfig) -> CrystalDataset:
@@ -270,7 +272,7 @@ def _export(
     if config.node_embedding_from:
         facts["node_embedding_from"] = config.node_embedding_from
     path = save_model(model, run.path / "model", kind="model", readout="trained", target=target, **facts)
-    table = _predictions(model, config, loaders)
+    table = _predictions(accelerate(model), config, loaders)
     run.write_text("predictions.csv", _csv(table))
     metrics = {name: scores(*_columns(table, name)) for name in loaders}
     finite = {name: {k: v if math.isfinite(v) else None for k, v in part.items()} for name, part in metrics.items()}
@@ -283,14 +285,15 @@ def _export(
 def _predictions(
     model: nn.Module, config: FinetuneConfig, loaders: dict[str, SeededLoader]
 ) -> list[tuple[str, str, float, float]]:
-    """(id, part, label, prediction) of every crystal in the target's own unit, by the model as exported."""
+    """(id, part, label, prediction) of every crystal in the target's own unit."""
     rows = []
     for part, loader in loaders.items():
         ordered = SeededLoader(
             loader.dataset, batch_size=config.batch_size, seed=config.seed, shuffle=False, max_edges=config.max_edges
         )
         for (batch,) in ordered:
-            values, labels = model_output(model, batch).double(), batch.labels["target"]
+            state = state_labels(bare_model(model), config.state_attr, len(batch))
+            values, labels = model_output(model, batch, state).double(), batch.labels["target"]
             if config.transform == "log10":
                 values, labels = 10**values, 10**labels
             rows += [(i, part, y, v) for i, y, v in zip(batch.ids, labels.tolist(), values.tolist(), strict=True)]

@@ -15,6 +15,7 @@ from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model, save_model, without_dropout
+from matgl_ssl.inference.predict import state_labels
 from matgl_ssl.inference.teacher import teacher_labels
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.registry import get_pretext
@@ -164,7 +165,7 @@ def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
     if trains_output and (energy := architecture_of(model).energy_arguments) and not is_extensive(model):
         # The readout is for intensive targets: the encoder gets a fresh one that sums over atoms.
         model = copy_model(model, fresh=architecture_of(model).readout_modules, **energy)
-    encoder = Encoder(model)
+    encoder = Encoder(model, state_labels(model, config.state_attr, 1))
     names = [p.name for p in config.pretexts]
     pretexts = {p.name: build_pretext(p.name, encoder, p.arguments) for p in config.pretexts}
     if len(pretexts) < len(names):

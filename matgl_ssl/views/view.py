@@ -27,11 +27,11 @@ class View:
     static: bool = False
 
     def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
-        """Change the crystal before its graph is built. Never change the one given."""
+        """Return the crystal to build the graph of: the one given, never changed, or another."""
         return crystal
 
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
-        """Change or annotate the graph just built, in place."""
+        """Change or annotate the graph just built, in place, but not its tensors: other views may share them."""
         return graph
 
     @property

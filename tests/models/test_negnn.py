@@ -18,6 +18,7 @@ from matgl_ssl._lane import LANE
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.encoders import MASK, REPRESENTATION, Encoder, depth_of_parameter
+from matgl_ssl.encoders.acceleration import decelerate
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model, model_output, new_model, save_model, without_dropout
 from matgl_ssl.inference import embed
@@ -74,7 +75,7 @@ def test_the_representation_is_the_chosen_depths_one_after_the_other(layers):
 def test_matgl_loads_it_whole_and_it_predicts_the_same(name, encoder, mode, tmp_path):
     model = small_negnn(name, encoder, mode=mode, layers=(0, 2))
     path = save_model(model, tmp_path / "model", kind="model", readout="trained")
-    for loaded in (matgl.load_model(path), load_model(path)[0]):
+    for loaded in (matgl.load_model(path), decelerate(load_model(path)[0])):
         assert type(loaded) is CLASSES[name]
         assert (loaded.layers, loaded.mode) == ((0, 2), mode)
         assert same(weights_of(loaded), weights_of(model))
@@ -115,7 +116,7 @@ def test_inside_a_potential_forces_go_through_the_frozen_encoder_too(tmp_path):
         moved.append(float(encoder(shifted).output.detach()))
     assert float(forces[0, 0]) == pytest.approx(-(moved[0] - moved[1]) / (2 * step), rel=1e-3, abs=1e-7)
     path = save_model(Potential(model.float()), tmp_path / "potential", kind="potential", readout="trained")
-    loaded = load_model(path)[0]
+    loaded = decelerate(load_model(path)[0])
     assert isinstance(loaded.model, M3GNetNEGNN)
     assert torch.equal(output_of(loaded), output_of(Potential(model.float())))
 
