@@ -27,4 +27,4 @@ class FastClass:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # Not copyreg.__newobj__: pickle insists that what it makes is of the class of what it pickles.
-        return copyreg._reconstructor, (self.plain, object, None), self.__dict__  # type: ignore[attr-defined]
+        return copyreg._reconstructor, (self.plain, object, None), self.__getstate__()  # type: ignore[attr-defined]
