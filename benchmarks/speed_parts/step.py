@@ -1,0 +1,230 @@
+"""(a) A training step against MatGL's own, and whether both compute the same.
+
+``lightning`` is one whole step from a collated batch: ``training_step`` of MatGL's ``ModelLightningModule`` (or
+``PotentialLightningModule``, stresses included), backward and the optimiser it configures, against the same crystals,
+labels and weights in our Lightning module, accelerated, with our optimiser and gradient clipping. ``model`` is the bare
+forward and backward, plain against accelerated. ``products_ms`` is what the plain pass's matrix products alone take:
+multiplications, counted, over the rate that such a product reaches here.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from matgl.ext.pymatgen import Structure2Graph
+from matgl.graph.data import collate_fn_graph, collate_fn_pes
+from matgl.utils.training import ModelLightningModule, PotentialLightningModule
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from matgl_ssl import accelerate, decelerate
+from matgl_ssl.backends import CrystalBatch, collate
+from matgl_ssl.crystals import Crystal
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.hub import new_model
+from matgl_ssl.pretexts import Mixture, build_pretext
+from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
+from matgl_ssl.training.finetune import FinetuningModule
+from matgl_ssl.training.module import TrainingModule
+from matgl_ssl.training.pretrain import PretrainingModule
+from matgl_ssl.training.target import Standardisation
+
+from .common import LABEL, Results, Settings, drawn, fresh, in_turn, n_threads, paired, seconds
+
+CASES: dict[str, tuple[str, dict[str, Any], int]] = {
+    "MEGNet": ("MEGNet", {}, 64),
+    "M3GNet": ("M3GNet", {}, 64),
+    "M3GNet forces and stress": ("M3GNet", {"is_intensive": False}, 16),
+}
+STEPS = 3
+"""Steps, on as many batches, that a measurement is the mean of."""
+
+
+def matgl_batches(model: Any, crystals: list[Crystal], n: int, forces: bool) -> list[Any]:
+    """Batches as MatGL's own dataset and collating make them; forces and stresses are zero."""
+    converter = Structure2Graph(element_types=model.element_types, cutoff=model.cutoff)
+    items = []
+    for crystal in crystals:
+        graph, lattice, state = converter.get_graph(crystal.to_structure())
+        energy = torch.tensor(crystal.labels[LABEL], dtype=torch.float32)
+        labels = {"energies": energy, "forces": torch.zeros(len(crystal), 3), "stresses": torch.zeros(3, 3)}
+        items.append((graph, lattice, torch.tensor(state), labels if forces else {LABEL: energy}))
+    collated = collate_fn_pes if forces else collate_fn_graph
+    return [collated(items[i : i + n]) for i in range(0, len(items), n)]
+
+
+def our_batches(model: Any, crystals: list[Crystal], n: int) -> list[CrystalBatch]:
+    """The same crystals and labels as our loader hands them out."""
+    build, graphs = Encoder(model).graph_builder(), []
+    for crystal in crystals:
+        graph, energy = build(crystal), crystal.labels[LABEL]
+        zeros = {"forces": np.zeros((len(crystal), 3)), "stress": np.zeros((3, 3))}
+        graph.labels = {"target": energy, "energy": energy, **zeros}
+        graphs.append(graph)
+    return [collate(graphs[i : i + n]) for i in range(0, len(graphs), n)]
+
+
+def our_module(model: Any, labels: np.ndarray, forces: bool, device: str) -> TrainingModule:
+    """Our Lightning module for the same task."""
+    encoder = Encoder(accelerate(model))
+    if forces:
+        mixture = Mixture({"pretext": build_pretext("energy-force-stress", encoder, {})}, {"pretext": 1.0})
+        return PretrainingModule(encoder, mixture, optimizer=PretrainConfig(), total_steps=1000).to(device)
+    config = FinetuneConfig(target=LABEL)
+    return FinetuningModule(encoder, Standardisation.fit(labels), config, total_steps=1000).to(device)
+
+
+def matgl_stepper(model: Any, batches: list[Any], forces: bool, device: str) -> Callable[[int], float]:
+    """Seconds of a step of MatGL's Lightning module."""
+    cls: Any = PotentialLightningModule if forces else ModelLightningModule
+    module = cls(model, **({"stress_weight": 0.1} if forces else {})).to(device).train()
+    (optimizer,), _ = module.configure_optimizers()
+
+    def step(batch: Any) -> None:
+        module.optimizer_zero_grad(0, 0, optimizer)
+        loss = module.training_step(batch, 0)
+        (loss["loss"] if forces else loss).backward()
+        optimizer.step()
+
+    return timer(step, [[part.to(device) for part in batch] for batch in batches], device)
+
+
+def our_stepper(module: TrainingModule, batches: list[CrystalBatch], device: str) -> Callable[[int], float]:
+    """Seconds of a step of ours."""
+    optimizer = module.train().configure_optimizers()["optimizer"]
+    clip = PretrainConfig().clip
+
+    def step(batch: CrystalBatch) -> None:
+        optimizer.zero_grad()
+        loss, _ = module.score([batch])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), clip)
+        optimizer.step()
+
+    return timer(step, [batch.to(device) for batch in batches], device)
+
+
+def bare_stepper(encoder: Encoder, batches: list[CrystalBatch], forces: bool, device: str) -> Callable[[int], float]:
+    """Seconds of a forward and backward pass of the model alone, in whatever state of acceleration it is."""
+
+    def step(batch: CrystalBatch) -> None:
+        encoder.zero_grad()
+        trained(encoder, batch, forces).backward()
+
+    return timer(step, [batch.to(device) for batch in batches], device)
+
+
+def timer(step: Callable[[Any], None], batches: list[Any], device: str) -> Callable[[int], float]:
+    """From a number to the seconds of a step, over ``STEPS`` batches nobody has seen."""
+
+    def measure(i: int) -> float:
+        todo = [fresh(batches[(STEPS * i + k) % len(batches)]) for k in range(STEPS)]
+        return seconds(lambda: [step(batch) for batch in todo], device) / STEPS
+
+    return measure
+
+
+def trained(encoder: Encoder, batch: CrystalBatch, forces: bool) -> Tensor:
+    """A loss on what is trained."""
+    found = encoder(batch, forces=forces, stresses=forces)
+    loss = found.output.square().mean()
+    return loss + found.forces.square().mean() + found.stresses.square().mean() if forces else loss
+
+
+def floor(encoder: Encoder, batch: CrystalBatch, forces: bool) -> dict[str, float]:
+    """Multiplications of a plain step (in 10⁹, two operations each), and the milliseconds they take at that rate."""
+    with FlopCounterMode(display=False) as counter:
+        trained(encoder, batch, forces).backward()
+    a, b = torch.randn(20_000, 64), torch.randn(64, 64)
+    a @ b
+    start = time.perf_counter()
+    for _ in range(20):
+        a @ b
+    rate = 20 * 2 * 20_000 * 64 * 64 / (time.perf_counter() - start)
+    flops = counter.get_total_flops()
+    return {"multiplications_1e9": round(flops / 2e9, 2), "products_ms": round(1e3 * flops / rate, 1)}
+
+
+def timed(case: str, threads: int, settings: Settings) -> dict[str, Any]:
+    """One case."""
+    name, arguments, n = CASES[case]
+    forces, device, pairs = case.endswith("stress"), settings.device, 2 if settings.quick else 15
+    crystals = list(drawn(2 * n if settings.quick else 512))
+    torch.manual_seed(0)
+    model = new_model(name, arguments).train()
+    ours, theirs = our_batches(model, crystals, n), matgl_batches(model, crystals, n, forces)
+    labels = np.array([crystal.labels[LABEL] for crystal in crystals])
+    with n_threads(threads), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*self.log.*")  # outside a trainer MatGL's step logs nothing
+        module = our_module(copy.deepcopy(model), labels, forces, device)
+        plain, fast = (Encoder(m).to(device) for m in (copy.deepcopy(model), accelerate(copy.deepcopy(model))))
+        steppers = {
+            "matgl": matgl_stepper(copy.deepcopy(model), theirs, forces, device),
+            "ours": our_stepper(module, ours, device),
+            "plain": bare_stepper(plain, ours, forces, device),
+            "accelerated": bare_stepper(fast, ours, forces, device),
+        }
+        found = in_turn(steppers, pairs=pairs)
+        floors = floor(plain, ours[0], forces) if device == "cpu" else {}
+    return {
+        "batch": n,
+        "atoms": int(np.mean([len(b.node_type) for b in ours])),
+        "edges": int(np.mean([b.edge_index.shape[1] for b in ours])),
+        "lightning": paired(found, "matgl", "ours"),
+        "model": {**paired(found, "plain", "accelerated"), **floors},
+    }
+
+
+def equality(case: str, settings: Settings) -> dict[str, Any]:
+    """``||accelerated - plain|| / ||plain||`` of outputs, forces, stresses, and of all gradients and the worst one."""
+    name, arguments, n = CASES[case]
+    forces = case.endswith("stress")
+    rows: dict[str, Any] = {}
+    for dtype in (torch.float32, torch.float64):
+        torch.manual_seed(0)
+        encoder = Encoder(new_model(name, arguments)).train().to(settings.device, dtype)
+        batch = our_batches(encoder.model, list(drawn(n)), n)[0].to(settings.device, dtype)
+        expected, found = (
+            dict(_everything(encoder, batch, forces)) for change in (decelerate, accelerate) if change(encoder.model)
+        )
+        errors = {k: float((found[k] - v).norm() / v.norm()) for k, v in expected.items()}
+        tensors = {k: e for k, e in errors.items() if k.startswith("d ") and e == e}  # 0/0: no gradient either way
+        worst = max(tensors, key=lambda k: tensors[k])
+        joint = [torch.cat([values[k].flatten() for k in values if k.startswith("d ")]) for values in (found, expected)]
+        rows[str(dtype).removeprefix("torch.")] = {
+            **{k: f"{e:.1e}" for k, e in errors.items() if not k.startswith("d ")},
+            "all_gradients": f"{float((joint[0] - joint[1]).norm() / joint[1].norm()):.1e}",
+            "worst_gradient": f"{tensors[worst]:.1e}",
+            "worst_gradient_of": worst.removeprefix("d model."),
+            "tensors": len(tensors),
+        }
+    return rows
+
+
+def _everything(encoder: Encoder, batch: CrystalBatch, forces: bool) -> Iterator[tuple[str, Tensor]]:
+    encoder.zero_grad()
+    features = encoder(batch, forces=forces, stresses=forces)
+    names = ("output", "forces", "stresses") if forces else ("output",)
+    torch.stack([getattr(features, name).square().mean() for name in names]).sum().backward()
+    for name in names:
+        yield name, getattr(features, name).detach().clone()
+    for name, parameter in encoder.named_parameters():
+        if parameter.grad is not None:
+            yield f"d {name}", parameter.grad.clone()
+
+
+def run(settings: Settings) -> None:
+    """All cases."""
+    results = Results("step", settings)
+    for case in CASES:
+        results.measure(f"{case}, equality", lambda case=case: equality(case, settings))
+        for threads in settings.threads:
+            results.measure(
+                f"{case}, {threads} threads", lambda case=case, threads=threads: timed(case, threads, settings)
+            )
