@@ -86,20 +86,20 @@ def check_dataset(
         DataError: If nothing is left.
     """
     findings = list(dataset.rejected)
-    kept: list[int] = []
+    good = np.zeros(len(dataset), dtype=bool)
     for index, crystal in _readable(dataset):
         found = (
             [crystal]
             if isinstance(crystal, Finding)
             else check_structure(crystal, element_types=element_types, cutoff=cutoff, **limits)
         )
-        if not found:
-            kept.append(index)
+        good[index] = not found
         findings += found
         if findings and policy == "raise":
             raise BadStructureError(f"{dataset.source}: {findings[0].message}")
+    kept = np.flatnonzero(good)
     report = CheckReport(len(dataset) + len(dataset.rejected), len(kept), tuple(findings))
-    if not kept:
+    if not len(kept):
         counts = ", ".join(f"{count} {code}" for code, count in report.counts().items())
         first = f"; for example {findings[0].message}" if findings else ""
         raise DataError(f"{dataset.source}: nothing left of {report.n_total} crystals: {counts or 'none given'}{first}")

@@ -47,7 +47,11 @@ def describe(source: Any) -> str:
 
 def fingerprint(crystals: CrystalDataset) -> str:
     """Hash of the crystals' names and order: whether a resumed run sees the same data."""
-    return hashlib.sha256(json.dumps(list(crystals.ids)).encode()).hexdigest()
+    digest = hashlib.sha256(b"[")
+    for i, name in enumerate(crystals.each_id()):
+        digest.update(f"{', ' if i else ''}{json.dumps(name)}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def random_split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
