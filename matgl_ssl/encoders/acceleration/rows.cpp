@@ -9,9 +9,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
@@ -333,13 +330,12 @@ template <class T> struct Run {
     }
   }
 
-  void gather(const Output& output, int64_t first, int64_t last, const T* const* parts, int n_parts) const {
+  static void gather(const Output& output, const T* const* parts, int n_parts) {
     const int64_t width = padded<T>(static_cast<int>(output.width));
-    for (int64_t i = first; i < last; ++i) {
+    for (int64_t i = 0; i < output.rows; ++i) {
       T* out = static_cast<T*>(output.data) + i * output.width;
-      for (int64_t j = 0; j < output.width; ++j) out[j] = parts[0][i * width + j];
-      for (int p = 1; p < n_parts; ++p)
-        for (int64_t j = 0; j < output.width; ++j) out[j] += parts[p][i * width + j];
+      row<T, false>(parts[0] + i * width, out, output.width);
+      for (int p = 1; p < n_parts; ++p) row<T, true>(parts[p] + i * width, out, output.width);
     }
   }
 };
@@ -360,7 +356,8 @@ struct Arena {
 template <class T> void run(Run<T> network, int64_t scratch_width, int n_threads) {
   thread_local Arena arena;
   const int64_t n_blocks = (network.n_rows + network.block - 1) / network.block;
-  n_threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(n_threads, n_blocks)));
+  // Waiting for each other costs threads more than a few blocks, most of all where others want the cores, too.
+  n_threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(n_threads, n_blocks / 16)));
 
   size_t matrices = 0, sums = 0;
   for (int64_t o = 0; o < network.n_operations; ++o)
@@ -386,32 +383,21 @@ template <class T> void run(Run<T> network, int64_t scratch_width, int n_threads
   }
   network.matrices = packed.get();
 
-  std::unique_ptr<T*[]> starts(new T*[n_threads * (network.n_outputs + 1)]);
-#pragma omp parallel num_threads(n_threads)
-  {
-#ifdef _OPENMP
-    const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
-#else
-    const int thread = 0, threads = 1;
-#endif
+  std::unique_ptr<const T*[]> parts(new const T*[n_threads * network.n_outputs + 1]);
+#pragma omp parallel for num_threads(n_threads) schedule(static, 1) if (n_threads > 1)
+  for (int thread = 0; thread < n_threads; ++thread) {
     T* mine = memory + matrices + thread * own;
-    T** my_sums = starts.get() + thread * network.n_outputs;
+    std::unique_ptr<T*[]> my_sums(new T*[network.n_outputs + 1]);
     std::memset(mine, 0, sums * sizeof(T));
     for (int64_t i = 0; i < network.n_outputs; ++i) {
-      my_sums[i] = mine;
+      parts[i * n_threads + thread] = my_sums[i] = mine;
       mine += Run<T>::size(network.outputs[i]);
     }
-    network.rows(std::min(network.n_rows, n_blocks * thread / threads * network.block),
-                 std::min(network.n_rows, n_blocks * (thread + 1) / threads * network.block), mine, my_sums);
-#pragma omp barrier
-    std::unique_ptr<const T*[]> parts(new const T*[threads]);
-    for (int64_t i = 0; i < network.n_outputs; ++i) {
-      const Output& output = network.outputs[i];
-      if (!output.summed) continue;
-      for (int p = 0; p < threads; ++p) parts[p] = starts[p * network.n_outputs + i];
-      network.gather(output, output.rows * thread / threads, output.rows * (thread + 1) / threads, parts.get(), threads);
-    }
+    network.rows(std::min(network.n_rows, n_blocks * thread / n_threads * network.block),
+                 std::min(network.n_rows, n_blocks * (thread + 1) / n_threads * network.block), mine, my_sums.get());
   }
+  for (int64_t i = 0; i < network.n_outputs; ++i)
+    if (network.outputs[i].summed) Run<T>::gather(network.outputs[i], parts.get() + i * n_threads, n_threads);
 }
 
 }  // namespace
