@@ -203,6 +203,24 @@ def _embed(options: dict[str, Any]) -> None:
         print(f"{left_out} crystals left out: see {result.output}.skipped.json")
 
 
+def _benchmark_options(parser: Parser) -> None:
+    from matgl_ssl.evaluation.benchmarking import BenchmarkOptions
+
+    parser.add_argument("config", metavar="CONFIG.yaml", help="tasks, arms, budgets, and what to run first")
+    add_fields(parser, BenchmarkOptions)
+
+
+def _benchmark(options: dict[str, Any]) -> None:
+    from matgl_ssl.evaluation import benchmark
+
+    _quiet_lightning()
+    result = benchmark(**options)
+    print(f"scores     {result.out / 'scores.csv'}", f"table      {result.out / 'table.md'}", sep="\n")
+    print(f"report     {result.out / 'report.html'}")
+    if result.unfinished:
+        print(f"unfinished {len(result.unfinished)} cells: the same command goes on with them")
+
+
 def _list_options(parser: Parser) -> None:
     parser.add_argument("what", choices=("pretexts", "recipes", "encoders"))
 
@@ -244,6 +262,9 @@ VERBS = {
     "finetune": Verb("fine-tune an encoder on few labels", _run_options("FinetuneConfig"), _finetune),
     "predict": Verb("predict a property of crystals", _predict_options, _predict),
     "embed": Verb("write vectors of crystals or atoms", _embed_options, _embed),
+    "benchmark": Verb(
+        "compare pretrained encoders with scratch, paired, on few labels", _benchmark_options, _benchmark
+    ),
     "list": Verb("list pretexts, recipes or encoders", _list_options, _list),
     "doctor": Verb("say which crystals cannot be trained on, and why", _doctor_options, _doctor),
 }

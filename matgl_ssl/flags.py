@@ -9,7 +9,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
-    from matgl_ssl.training.config import RunConfig
+    from matgl_ssl.training.config import Config
 
 
 def number_or_text(value: str) -> int | str:
@@ -26,11 +26,9 @@ def _yaml(value: str) -> Any:
         raise argparse.ArgumentTypeError(f"not YAML or JSON: {err}") from err
 
 
-def add_fields(parser: argparse.ArgumentParser, config: type[RunConfig]) -> None:
+def add_fields(parser: argparse.ArgumentParser, config: type[Config]) -> None:
     """An option for each field; those not given stay out of the result, so that recipe and file can set them."""
-    group = parser.add_argument_group(
-        "options of the run (defaults hold where neither a recipe nor --config says more)"
-    )
+    group = parser.add_argument_group("options of the run (defaults hold where no file says more)")
     for name, field in config.model_fields.items():
         flags = [f"--{name.replace('_', '-')}", *(["-m"] if name == "model" else [])]
         required = field.is_required() or name == "data"

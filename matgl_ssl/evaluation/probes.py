@@ -1,4 +1,4 @@
-"""Ridge and kernel ridge on a representation, with the scaler inside, and folds by groups.
+"""Ridge, kernel ridge and a small perceptron on a representation, with the scaler inside, and folds by groups.
 
 The probes of Kong et al. (arXiv 2211.03563; Harrykjg-physics/self-supervised-atomic-representations): standardised
 vectors, hyperparameters on powers of ten by tenfold cross-validated mean absolute error. Deviations: the scaler is
@@ -16,6 +16,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -72,6 +73,23 @@ def kernel_ridge(
     regression = TransformedTargetRegressor(KernelRidge(), transformer=StandardScaler())
     choices: dict[str, Sequence[Any]] = {"kernel": kernels, "alpha": alphas, "gamma": gammas}
     return _search(regression, {f"regression__regressor__{name}": list(v) for name, v in choices.items()}, cv, scale)
+
+
+def mlp(*, alphas: Sequence[float] = (1e-3, 1e-1, 1e1), hidden: int = 64, cv: Folds = 3, seed: int = 0) -> GridSearchCV:
+    """A small perceptron on standardised vectors, by L-BFGS, the target standardised, too.
+
+    Args:
+        alphas: Penalties of its weights to choose from.
+        hidden: Width of its one hidden layer.
+        cv: Folds to choose by: a number, or ``grouped_folds`` of the training part.
+        seed: Seed of its weights.
+
+    Returns:
+        A search that is fitted with ``fit(vectors, targets)`` and then predicts with the best penalty.
+    """
+    network = MLPRegressor((hidden,), solver="lbfgs", max_iter=500, max_fun=5000, random_state=seed)
+    regression = TransformedTargetRegressor(network, transformer=StandardScaler())
+    return _search(regression, {"regression__regressor__alpha": list(alphas)}, cv, "training part")
 
 
 def _search(regression: Any, grid: dict[str, list[Any]], cv: Folds, scale: Scale) -> GridSearchCV:

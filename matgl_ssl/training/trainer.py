@@ -95,7 +95,7 @@ def fit(
             ResumableCheckpoint(run.checkpoint, minutes=config.checkpoint_minutes),
         ],
     )
-    with warnings.catch_warnings(), _deterministic_on_cpu(trainer):
+    with warnings.catch_warnings(), deterministic_on_cpu(trainer.strategy.root_device.type == "cpu"):
         # Our loader builds its workers itself, from --num-workers.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
@@ -115,12 +115,12 @@ def fit(
 
 
 @contextmanager
-def _deterministic_on_cpu(trainer: L.Trainer) -> Iterator[None]:
+def deterministic_on_cpu(on_cpu: bool) -> Iterator[None]:
     """Equal runs have equal bits: with several threads, the backward of MatGL's gathers adds in any order otherwise."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     options: Any = torch.utils.deterministic
     fill, options.fill_uninitialized_memory = options.fill_uninitialized_memory, False  # a pass over all memory
-    if trainer.strategy.root_device.type == "cpu":
+    if on_cpu:
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield

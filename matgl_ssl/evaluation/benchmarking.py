@@ -1,0 +1,215 @@
+"""Run a benchmark: all its cells, by one process or several, again and again until they are finished."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from pydantic import Field
+from tqdm import tqdm
+
+from matgl_ssl.errors import ConfigError, MatGLSSLError
+from matgl_ssl.training.config import Config, read_yaml
+from matgl_ssl.training.options import with_options
+
+from .config import BenchmarkConfig, LeakRule
+from .plan import Cell, Plan
+from .report import scores_of, write_report, write_scores
+from .runner import Runner
+from .statistics import Score
+from .tasks import data_root
+from .units import Store, Unit, seconds_left, work
+
+logger = logging.getLogger(__name__)
+
+
+class BenchmarkOptions(Config):
+    """Options of ``benchmark`` beside its file."""
+
+    out: str | None = Field(None, description="where tables go; by default results/<name of the file> beside it")
+    runs: str = Field("runs/benchmark", description="where finished cells and pretrained encoders are kept")
+    only: dict[str, Any] = Field(
+        default_factory=dict,
+        description="run only the cells with these values, e.g. {task: phonons, arm: [dssl]}",
+    )
+    jobs: int = Field(1, ge=1, description="processes that share the cells, one thread each")
+    leak_rule: LeakRule | None = Field(None, description="another leak rule than the file's")
+    report_only: bool = Field(False, description="run nothing; write the tables of what is finished")
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What ``benchmark`` leaves behind.
+
+    Attributes:
+        out: The folder of ``scores.csv``, ``table.md``, ``report.html`` and the figures.
+        scores: The finished cells that fine-tuned (and the baselines' beside them).
+        unfinished: Cells that were asked for and are not finished: they failed, or only a report was asked for.
+    """
+
+    out: Path
+    scores: list[Score]
+    unfinished: list[Cell]
+
+
+@with_options(BenchmarkOptions)
+def benchmark(
+    *, config: str | Path | dict[str, Any], data: str | Path | None = None, **options: Any
+) -> BenchmarkResult:
+    """Run a benchmark, or go on with it, and write its tables.
+
+    Finished cells are kept under ``runs``, under the hash of everything that determines them: a benchmark that was
+    stopped in whatever way goes on where it was, and any number of processes may work on the same one.
+
+    Args:
+        config: YAML file, or its content (see ``BenchmarkConfig``).
+        data: The folder that the file's data are named from; by default ``MATGL_SSL_DATA``.
+        **options: The fields of ``BenchmarkOptions``.
+
+    Returns:
+        The scores, and where the tables are.
+
+    Raises:
+        MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
+    """
+    settings = BenchmarkOptions.build(options)
+    content = config if isinstance(config, dict) else read_yaml(config)
+    content = {**content, **({"leak_rule": settings.leak_rule} if settings.leak_rule else {})}
+    out = _out(config, settings)
+    root = data_root(data)
+    plan = _plan(content, root, Path(settings.runs))
+    unknown = sorted(settings.only.keys() - set(Cell._fields[:-1]))
+    if unknown:
+        raise ConfigError(f"--only knows {', '.join(Cell._fields[:-1])}, not {', '.join(unknown)}.")
+    wanted = [cell for cell in plan.cells if cell.unit and cell.matches(settings.only)]
+    if not wanted:
+        raise ConfigError(f"No cell of the benchmark has {settings.only}.")
+    if not settings.report_only:
+        with _Progress(plan, settings, out) as progress:
+            if settings.jobs == 1:
+                work_on(plan, settings.only, progress)
+            else:
+                _share(content, root, settings, progress)
+    write_scores(plan, out)
+    title = "Benchmark" if isinstance(config, dict) else f"Benchmark {Path(config).stem}"
+    write_report(plan, out, title)
+    unfinished = [cell for cell in wanted if cell.unit and plan.store.get(cell.unit) is None]
+    return BenchmarkResult(out, scores_of(plan, "fine-tune"), unfinished)
+
+
+def _out(config: str | Path | dict[str, Any], settings: BenchmarkOptions) -> Path:
+    if settings.out:
+        return Path(settings.out)
+    if isinstance(config, dict):
+        raise ConfigError("A benchmark that is no file needs out=, a folder for its tables.")
+    return Path(config).parent / "results" / Path(config).stem
+
+
+def _plan(content: dict[str, Any], root: Path, runs: Path) -> Plan:
+    config = BenchmarkConfig.build(content)
+    return Plan(Runner(config, root, runs / "pretrained"), Store(runs / "units"))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small tensors: a second thread only waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def work_on(plan: Plan, only: dict[str, Any], progress: _Progress | None = None) -> None:
+    """Finish the cells in this process."""
+    with _one_thread():
+        work(plan.units(only), plan.store, progress.finished if progress else lambda unit: None)
+
+
+def _worker(content: dict[str, Any], root: Path, runs: Path, only: dict[str, Any]) -> None:
+    from matgl_ssl.cli import configure_logging
+
+    configure_logging(logging.WARNING)
+    work_on(_plan(content, root, runs), only)
+
+
+def _share(content: dict[str, Any], root: Path, settings: BenchmarkOptions, progress: _Progress) -> None:
+    """Let processes of their own do the work, and watch."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when they import torch
+    context = multiprocessing.get_context("spawn")
+    arguments = (content, root, Path(settings.runs), settings.only)
+    workers = [context.Process(target=_worker, args=arguments) for _ in range(settings.jobs)]
+    try:
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            time.sleep(1)
+            progress.look()
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+        os.environ.pop("OMP_NUM_THREADS")
+        os.environ |= {} if before is None else {"OMP_NUM_THREADS": before}
+    if all(worker.exitcode for worker in workers):
+        raise MatGLSSLError("Every worker process failed: see the messages above, or run with one job (--jobs 1).")
+
+
+class _Progress:
+    """Cells finished, time left, and a CSV that is never far behind."""
+
+    def __init__(self, plan: Plan, settings: BenchmarkOptions, out: Path) -> None:
+        self.plan, self.jobs, self.out = plan, settings.jobs, out
+        self.units = plan.units(settings.only)
+        self.cells = [unit for unit in self.units if unit.kind == "cell"]
+        self.n = len(self._done())
+
+    def __enter__(self) -> Self:
+        interactive = sys.stderr.isatty()
+        form = "{n_fmt}/{total_fmt} cells |{bar}| {elapsed}{postfix}"
+        self.bar: Any = tqdm(total=len(self.cells), initial=self.n, bar_format=form, disable=not interactive)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def _done(self) -> list[Unit]:
+        return [unit for unit in self.cells if self.plan.store.get(unit)]
+
+    def finished(self, unit: Unit) -> None:
+        """Say that a unit of this process is finished."""
+        if unit.kind == "cell":
+            self.look(unit)
+        else:
+            logger.info("%s: %.0f s", unit.label, (self.plan.store.get(unit) or {})["seconds"])
+
+    def look(self, unit: Unit | None = None) -> None:
+        """See what is finished."""
+        done = self._done()
+        if len(done) == self.n:
+            return
+        self.bar.update(len(done) - self.n)
+        self.n = len(done)
+        seconds = seconds_left(self.units, self.plan.store, self.jobs)
+        left = "time left unknown" if seconds is None else f"about {_duration(seconds)} left"
+        self.bar.set_postfix_str(left)
+        if self.bar.disable:
+            score = f"  {unit.label}: {self.plan.store.result(unit)['mae']:.4g}" if unit else ""
+            logger.info("%d/%d cells, %s%s", self.n, len(self.cells), left, score)
+        write_scores(self.plan, self.out)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

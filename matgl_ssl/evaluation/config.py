@@ -1,0 +1,101 @@
+"""The configuration of a benchmark: tasks, arms, budgets, and the order in which the cells are run."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from matgl_ssl.errors import ConfigError, unknown
+from matgl_ssl.recipes import list_recipes
+from matgl_ssl.training.config import Config
+
+LeakRule = Literal["formula", "structure", "none"]
+Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
+BASELINES = ("trivial", "forest")
+SCRATCH, LONGER, SUPERVISED = "scratch", "scratch-longer", "supervised-formation-energy"
+
+
+class TaskConfig(Config):
+    """A labelled data set, and which part of it is tested on."""
+
+    data: str = Field(description="crystals whose labels may be revealed")
+    test_data: str | None = Field(None, description="crystals to test on; without it, folds of the data")
+    target: str = Field(description="label column")
+    quantity: str | None = Field(None, description="what the column is, if its name does not say it (see quantities)")
+    unit: str = Field("", description="unit of the score")
+    transform: Literal["log10"] | None = Field(None, description="the target is the logarithm of the column")
+    per_atom: bool = Field(False, description="the target is the column divided by the number of atoms")
+    fold_column: str | None = Field(None, description="column with the official folds")
+    group: Literal["formula", "chemical-system"] = Field("formula", description="what no two folds share otherwise")
+
+
+class CorpusConfig(Config):
+    """What encoders are pretrained on."""
+
+    data: str = Field(description="crystals")
+    max_atoms: int | None = Field(None, ge=1, description="leave out larger crystals")
+
+
+class ArmConfig(Config):
+    """A way to a fine-tuned model, beside those that are known by name."""
+
+    recipe: str | None = Field(None, description="pretraining recipe (name or YAML file)")
+    supervised: str | None = Field(None, description="label column of the corpus to pretrain on instead")
+    corpus: CorpusConfig | None = Field(None, description="another corpus than the others'")
+    pretrain: dict[str, Any] = Field(default_factory=dict, description="options of the pretraining")
+    finetune: dict[str, Any] = Field(default_factory=dict, description="options of the fine-tuning")
+
+
+class RoundConfig(Config):
+    """Cells that are run together; those of earlier rounds come first."""
+
+    tasks: list[str] = Field(description="names of tasks")
+    arms: list[str] = Field(description="names of arms")
+    labels: list[int | Literal["all"]] = Field(description="numbers of revealed labels")
+    encoders: list[str] = Field(default_factory=lambda: ["MEGNet"], description="architectures")
+    seeds: list[int] = Field(
+        default_factory=lambda: [0, 1, 2, 3, 4], description="seeds of weights and revealed labels"
+    )
+    folds: list[int] = Field(default_factory=lambda: [0], description="folds to test on")
+    method: Method = Field("fine-tune", description="transfer, or a probe on frozen vectors")
+
+
+class BenchmarkConfig(Config):
+    """Options of ``benchmark``."""
+
+    corpus: CorpusConfig = Field(description="what encoders are pretrained on")
+    leak_rule: LeakRule = Field("formula", description="what is removed from the corpus because a task has it, too")
+    tasks: dict[str, TaskConfig] = Field(description="the tasks by name")
+    encoders: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="constructor arguments of the architectures, where not the default"
+    )
+    arms: dict[str, ArmConfig] = Field(default_factory=dict, description="further arms, or changes of known ones")
+    pretrain: dict[str, Any] = Field(default_factory=dict, description="options of every pretraining")
+    finetune: dict[str, Any] = Field(default_factory=dict, description="options of every fine-tuning")
+    grid: list[dict[str, Any]] = Field([{}], min_length=1, description="options of the fine-tuning to choose from")
+    validation_crystals: int = Field(100, ge=1, description="revealed labels to be validated on, over one fold or more")
+    longer_by: str = Field("intrinsic", description="the arm whose pretraining compute scratch-longer gets")
+    rounds: list[RoundConfig] = Field(description="what to run, in this order")
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        arms = self.known_arms()
+        for part in self.rounds:
+            for kind, names, known in (("task", part.tasks, self.tasks), ("arm", part.arms, arms)):
+                for name in names:
+                    if name not in known:
+                        raise unknown(kind, name, known)
+        if arms[self.longer_by].recipe is None and arms[self.longer_by].supervised is None:
+            raise ConfigError(f"longer_by: {self.longer_by} has no pretraining whose compute scratch-longer could get.")
+        return self
+
+    def known_arms(self) -> dict[str, ArmConfig]:
+        """Every arm that a round may name: the recipes, the baselines, and the configuration's own."""
+        known = {name: ArmConfig() for name in (SCRATCH, LONGER, *BASELINES)}
+        known[SUPERVISED] = ArmConfig(supervised="formation_energy_per_atom")
+        known |= {name: ArmConfig(recipe=name) for name in list_recipes()}
+        for name, arm in self.arms.items():
+            base = known.get(name, ArmConfig()).model_dump(exclude_unset=True)
+            known[name] = ArmConfig(**{**base, **arm.model_dump(exclude_unset=True)})
+        return known

@@ -1,0 +1,110 @@
+"""Figures of a benchmark: learning curves, and the improvement over scratch, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .config import SCRATCH
+from .statistics import Score, bootstrap, relative_differences
+
+
+def _figure(n_panels: int) -> tuple[Any, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(3, n_panels)
+    rows = -(-n_panels // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
+    for panel in panels[n_panels:]:
+        panel.set_axis_off()
+    return figure, panels[:n_panels]
+
+
+def _colours(arms: Sequence[str]) -> dict[str, Any]:
+    from matplotlib import colormaps
+
+    return {arm: "black" if arm == SCRATCH else colormaps["tab20"](i % 20) for i, arm in enumerate(arms)}
+
+
+def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str]) -> None:
+    """MAE against the number of revealed labels, a panel a task; bars are bootstrap intervals.
+
+    Args:
+        path: Where the PNG goes.
+        scores: Of one encoder and method.
+        units: Each task's unit.
+    """
+    tasks = list(dict.fromkeys(score.task for score in scores))
+    arms = list(dict.fromkeys(score.arm for score in scores))
+    figure, panels = _figure(len(tasks))
+    colours = _colours(arms)
+    for panel, task in zip(panels, tasks, strict=True):
+        most = max([s.n_labels for s in scores if s.task == task and isinstance(s.n_labels, int)], default=500)
+        for i, arm in enumerate(arms):
+            by_n: dict[float, list[float]] = {}
+            for s in scores:
+                if (s.task, s.arm) == (task, arm):
+                    by_n.setdefault(s.n_labels if isinstance(s.n_labels, int) else 2 * most, []).append(s.mae)
+            if not by_n:
+                continue
+            xs = sorted(by_n)
+            intervals = [bootstrap(by_n[x]) for x in xs]
+            means = np.array([each.mean for each in intervals])
+            low, high = (np.array([getattr(each, end) for each in intervals]) for end in ("low", "high"))
+            bars = np.nan_to_num(np.stack([means - low, high - means]))
+            shifted = np.array(xs) * 1.012 ** (i - len(arms) / 2)
+            panel.errorbar(shifted, means, bars, marker="o", ms=3, lw=1, capsize=2, color=colours[arm], label=arm)
+        ticks = sorted({s.n_labels if isinstance(s.n_labels, int) else 2 * most for s in scores if s.task == task})
+        panel.set(
+            xscale="log", title=task, xlabel="revealed labels", ylabel=f"test MAE ({units[task]})".replace(" ()", "")
+        )
+        panel.set_xticks(ticks, [f"{t}" if t <= most else "all" for t in ticks], minor=False)
+        panel.minorticks_off()
+    panels[0].legend(frameon=False, fontsize=6)
+    _save(figure, path)
+
+
+def improvements(path: Path, scores: Sequence[Score]) -> None:
+    """Paired difference to scratch in per cent, a panel a number of labels, with bootstrap intervals.
+
+    Args:
+        path: Where the PNG goes.
+        scores: Of one encoder and method.
+    """
+    groups = list(dict.fromkeys(score.n_labels for score in scores))
+    tasks = list(dict.fromkeys(score.task for score in scores))
+    figure, panels = _figure(len(groups))
+    colours = _colours(["", *tasks])
+    for panel, n in zip(panels, groups, strict=True):
+        done = [score for score in scores if score.n_labels == n]
+        found = {arm: relative_differences(done, arm) for arm in dict.fromkeys(s.arm for s in done) if arm != SCRATCH}
+        found = {arm: by_task for arm, by_task in found.items() if by_task}
+        for row, by_task in enumerate(found.values()):
+            for i, task in enumerate(tasks):
+                if task in by_task:
+                    y = row + 0.6 * (i + 0.5) / len(tasks) - 0.3
+                    _bar(panel, bootstrap(by_task[task]), y, colours[task], task if row == 0 else None)
+            if len(by_task) > 1:
+                _bar(panel, bootstrap(by_task), row, "black", "mean over tasks" if row == 0 else None)
+        panel.axvline(0, color="0.6", lw=0.8)
+        panel.set_yticks(range(len(found)), list(found), fontsize=7)
+        panel.invert_yaxis()
+        panel.set(title=f"{n} labels", xlabel="difference to scratch (%)")
+    panels[0].legend(frameon=False, fontsize=6)
+    _save(figure, path)
+
+
+def _bar(panel: Any, interval: Any, y: float, colour: Any, label: str | None) -> None:
+    ends = np.nan_to_num([[interval.mean - interval.low], [interval.high - interval.mean]])
+    panel.errorbar(interval.mean, y, xerr=ends, marker="o", ms=3, lw=1, capsize=2, color=colour, label=label)
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)

@@ -1,0 +1,97 @@
+"""The leak guard: which crystals of the corpus are left out because a downstream task has them, too.
+
+One corpus serves all tasks of a benchmark, so what any of them has is removed: all tables stand on the same
+encoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pymatgen.analysis.structure_matcher import StructureMatcher
+
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.errors import unknown
+
+from .config import LeakRule
+from .tasks import Task
+
+RULES = ("formula", "structure", "none")
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What the guard took out of a corpus.
+
+    Attributes:
+        rule: The rule it followed.
+        rows: Rows of the corpus, of any task.
+        by_task: How many each task alone would remove.
+        n_corpus: Crystals of the corpus before.
+    """
+
+    rule: LeakRule
+    rows: list[int]
+    by_task: dict[str, int]
+    n_corpus: int
+
+    def __str__(self) -> str:
+        tasks = ", ".join(f"{name} {n:,}" for name, n in self.by_task.items())
+        return f"leak rule `{self.rule}`: {len(self.rows):,} of {self.n_corpus:,} crystals removed ({tasks})"
+
+
+def leaking(corpus: CrystalDataset, tasks: Sequence[Task], rule: LeakRule) -> Removed:
+    """Find the crystals of a corpus that tasks have, too.
+
+    Args:
+        corpus: The corpus.
+        tasks: The downstream tasks.
+        rule: ``"formula"`` removes every crystal whose reduced formula a task has, ``"structure"`` those that
+            pymatgen's StructureMatcher also takes for one of the task's, ``"none"`` nothing: pretraining then has seen
+            the structures (never the labels) of the test part, and is transductive.
+
+    Raises:
+        ConfigError: If there is no such rule.
+    """
+    if rule not in RULES:
+        raise unknown("leak rule", rule, RULES)
+    if rule == "none":
+        return Removed(rule, [], {task.name: 0 for task in tasks}, len(corpus))
+    formulas = corpus.formulas()
+    found = {}
+    for task in tasks:
+        rows = [i for i, formula in enumerate(formulas) if formula in task.guarded_formulas]
+        found[task.name] = rows if rule == "formula" else _matching(corpus, rows, formulas, task)
+    everything = sorted({row for rows in found.values() for row in rows})
+    return Removed(rule, everything, {name: len(rows) for name, rows in found.items()}, len(corpus))
+
+
+def _matching(corpus: CrystalDataset, rows: list[int], formulas: Sequence[str], task: Task) -> list[int]:
+    """Of rows whose formula the task has, those with a structure that it has."""
+    matcher = StructureMatcher()
+    theirs: dict[str, list[Any]] = {}
+    shared = {formulas[row] for row in rows}
+    candidates = np.arange(len(task.crystals)) if task.tested is None else np.flatnonzero(task.tested)
+    own = task.crystals.formulas()
+    wanted = [int(i) for i in candidates if own[i] in shared]
+    for i, crystal in zip(wanted, task.crystals.rows(wanted), strict=True):
+        theirs.setdefault(own[i], []).append(crystal.to_structure())
+    structures = (crystal.to_structure() for crystal in corpus.rows(rows))
+    return [
+        row
+        for row, structure in zip(rows, structures, strict=True)
+        if any(matcher.fit(structure, other) for other in theirs[formulas[row]])
+    ]
+
+
+def as_facts(removed: Removed) -> dict[str, Any]:
+    """For a file."""
+    return {"rule": removed.rule, "rows": removed.rows, "by_task": removed.by_task, "n_corpus": removed.n_corpus}
+
+
+def from_facts(facts: Mapping[str, Any]) -> Removed:
+    """From a file."""
+    return Removed(facts["rule"], facts["rows"], facts["by_task"], facts["n_corpus"])

@@ -1,0 +1,209 @@
+"""From a configuration to units of work: guarded corpora, pretrainings, trials of the grid, and cells, in order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matgl_ssl._lane import LANE
+
+from .config import BASELINES, LONGER, SCRATCH, ArmConfig, CorpusConfig
+from .leaks import from_facts
+from .pretraining import labels_used, pretraining_options
+from .quantities import quantity
+from .runner import Runner, best
+from .tasks import Labels
+from .units import Store, Unit
+
+
+class Cell(NamedTuple):
+    """One number of the study.
+
+    Attributes:
+        unit: What computes it; None where the leak guard refuses to.
+    """
+
+    task: str
+    encoder: str
+    arm: str
+    n_labels: Labels
+    seed: int
+    fold: int
+    method: str
+    unit: Unit | None
+
+    def matches(self, only: Mapping[str, Any]) -> bool:
+        """Whether the cell has the wanted values."""
+        for name, wanted in only.items():
+            values = wanted if isinstance(wanted, list) else [wanted]
+            if str(getattr(self, name)) not in map(str, values):
+                return False
+        return True
+
+
+@dataclass
+class _Pretraining:
+    """An arm's pretraining, and what it is trained on."""
+
+    unit: Unit
+    labels: tuple[str, ...]
+
+
+class Plan:
+    """All cells of a benchmark, and what they need.
+
+    Args:
+        runner: Runs them.
+        store: Keeps them.
+
+    Attributes:
+        cells: Every cell once, in the order of the rounds.
+    """
+
+    def __init__(self, runner: Runner, store: Store) -> None:
+        self.runner, self.config, self.store = runner, runner.config, store
+        self._units: dict[str, Unit] = {}
+        self._pretrainings: dict[tuple[str, str], _Pretraining] = {}
+        self.guard = self._guard(self.config.corpus)
+        cells: dict[tuple[Any, ...], Cell] = {}
+        for part in self.config.rounds:
+            keys = (
+                (task, encoder, arm, n, seed, fold, part.method)
+                for encoder in part.encoders for n in part.labels for task in part.tasks for arm in part.arms
+                for fold in part.folds for seed in part.seeds
+            )  # fmt: skip
+            for key in keys:
+                if key not in cells:
+                    cells[key] = Cell(*key, unit=self._cell(*key))
+        self.cells = list(cells.values())
+
+    def units(self, only: Mapping[str, Any]) -> list[Unit]:
+        """The units of some cells, what a unit needs right before it, each once."""
+        ordered: dict[str, Unit] = {}
+
+        def add(unit: Unit) -> None:
+            if unit.name not in ordered:
+                for need in unit.needs:
+                    add(need)
+                ordered[unit.name] = unit
+
+        for cell in self.cells:
+            if cell.unit and cell.matches(only):
+                add(cell.unit)
+        return list(ordered.values())
+
+    def _unit(self, kind: str, label: str, key: dict[str, Any], run: Callable[[], Any], *needs: Unit) -> Unit:
+        """The same work is the same unit."""
+        unit = Unit(kind, label, {**key, "lane": LANE}, run, needs)
+        return self._units.setdefault(unit.name, unit)
+
+    def _facts(self, config: Any) -> dict[str, Any]:
+        """A part of the configuration with the hashes of the files it names."""
+        facts = config.model_dump(mode="json")
+        names = [facts[name] for name in ("data", "test_data") if facts.get(name)]
+        return {**facts, "files": [_hash(self.runner.root / name) for name in names]}
+
+    def _guard(self, corpus: CorpusConfig) -> Unit:
+        tasks = {name: self._facts(task) for name, task in self.config.tasks.items()}
+        key = {"corpus": self._facts(corpus), "rule": self.config.leak_rule, "tasks": tasks}
+        return self._unit("corpus", f"leak guard of {corpus.data}", key, partial(self.runner.guard, corpus))
+
+    def _pretraining(self, encoder: str, name: str) -> _Pretraining | None:
+        """An arm's pretraining; None for arms without."""
+        arm = self.runner.arms[name]
+        if arm.recipe is None and arm.supervised is None:
+            return None
+        if (encoder, name) not in self._pretrainings:
+            options = pretraining_options(arm, self.config.pretrain, self.runner.model(encoder))
+            labels = labels_used(arm, options)
+            guard = self.guard if arm.corpus is None else self._guard(arm.corpus)
+            key = {"arm": name, "options": options, "supervised": arm.supervised, "guard": guard.name}
+            folder = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
+            out = f"{name}-{encoder}-{folder}"
+            run = partial(self._pretrain, arm, options, labels, guard, out)
+            unit = self._unit("pretraining", f"pretraining {name} {encoder}", key, run, guard)
+            self._pretrainings[encoder, name] = _Pretraining(unit, labels)
+        return self._pretrainings[encoder, name]
+
+    def _pretrain(
+        self, arm: ArmConfig, options: dict[str, Any], labels: tuple[str, ...], guard: Unit, out: str
+    ) -> dict[str, Any]:
+        removed = from_facts(self.store.result(guard))
+        return {**self.runner.pretrain(arm, options, labels, removed, out), "folder": out}
+
+    def _cell(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, method: str) -> Unit | None:
+        pretraining = self._pretraining(encoder, arm)
+        spec = self.config.tasks[task]
+        asked = quantity(spec.target, spec.quantity)
+        if pretraining and asked in map(quantity, pretraining.labels):
+            return None
+        reference = self._pretraining(encoder, self.config.longer_by) if arm == LONGER else None
+        tuned = SCRATCH if arm == LONGER else arm
+        fine_tunes = method == "fine-tune" and arm not in BASELINES
+        trials = [self._trial(task, encoder, tuned, n, choice) for choice in self.config.grid] if fine_tunes else []
+        trials = trials if len(trials) > 1 else []
+        key: dict[str, Any] = {
+            "task": self._facts(spec), "arm": arm, "n_labels": n, "seed": seed, "fold": fold, "method": method,
+        }  # fmt: skip
+        if arm not in BASELINES:
+            key |= self._training_key(encoder, arm, pretraining)
+            key |= {"grid": self.config.grid, "trials": [trial.name for trial in trials]} if fine_tunes else {}
+            key |= {"longer by": reference.unit.name} if reference else {}
+        label = f"{task} {encoder} {arm} {n} labels, seed {seed}, fold {fold}"
+        run = partial(self._run_cell, task, encoder, arm, n, seed, fold, method, trials, pretraining, reference)
+        needs = [each.unit for each in (pretraining, reference) if each]
+        return self._unit("cell", label, key, run, *needs, *trials)
+
+    def _training_key(self, encoder: str, arm: str, pretraining: _Pretraining | None) -> dict[str, Any]:
+        return {
+            "encoder": self.runner.model(encoder),
+            "finetune": {**self.config.finetune, **self.runner.arms[arm].finetune},
+            "pretraining": pretraining.unit.name if pretraining else None,
+        }
+
+    def _trial(self, task: str, encoder: str, arm: str, n: Labels, choice: dict[str, Any]) -> Unit:
+        pretraining = self._pretraining(encoder, arm)
+        key = {
+            "task": self._facts(self.config.tasks[task]), "arm": arm, "n_labels": n, "choice": choice,
+            "validation_crystals": self.config.validation_crystals, **self._training_key(encoder, arm, pretraining),
+        }  # fmt: skip
+        label = f"{task} {encoder} {arm} {n} labels, trial of {choice}"
+        run = partial(self._run_trial, task, encoder, arm, n, choice, pretraining)
+        return self._unit("trial", label, key, run, *([pretraining.unit] if pretraining else []))
+
+    def _run_trial(
+        self, task: str, encoder: str, arm: str, n: Labels, choice: dict[str, Any], pretraining: _Pretraining | None
+    ) -> dict[str, Any]:
+        settings = self.runner.settings(encoder, arm, 0, **choice, **self._weights(pretraining))
+        return self.runner.trial(task, settings, n)
+
+    def _run_cell(
+        self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, method: str, trials: list[Unit],
+        pretraining: _Pretraining | None, reference: _Pretraining | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        if pretraining:
+            self.runner.refuse(self.runner.arms[arm], pretraining.labels, self.runner.task(task))
+        tried = [(trial.key["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
+        choice = best(tried) if tried else dict(self.config.grid[0])
+        settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(pretraining))
+        extra = float(self.store.result(reference.unit)["edges"]) if reference else 0.0
+        scored = self.runner.cell(task, arm, n, seed, fold, method=method, settings=settings, extra_edges=extra)
+        return {**scored, "choice": choice, "tried": tried}
+
+    def _weights(self, pretraining: _Pretraining | None) -> dict[str, str]:
+        if pretraining is None:
+            return {}
+        result = self.store.result(pretraining.unit)
+        return {"init_from": str(self.runner.runs / result["folder"] / result["weights"])}
+
+
+@cache
+def _hash(path: Path) -> str:
+    """Of a file's content; the name of what is no file."""
+    if not path.is_file():
+        return path.name
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:20]

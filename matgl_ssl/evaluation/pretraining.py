@@ -1,0 +1,110 @@
+"""Pretraining for a benchmark: every arm's encoder on the same guarded corpus."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matgl_ssl.crystals import CrystalDataset, read_crystals
+from matgl_ssl.crystals.batching import estimated_edges
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.hub import new_model
+from matgl_ssl.pretexts import Mixture, build_pretext
+from matgl_ssl.recipes import load_recipe
+from matgl_ssl.training.config import FinetuneConfig, PretextConfig, PretrainConfig
+from matgl_ssl.training.finetune import finetune
+from matgl_ssl.training.pretrain import pretrain
+
+from .config import ArmConfig, CorpusConfig
+from .tasks import locate
+
+CUTOFF = 5.0
+"""Of the edges that compute is counted in, in Å."""
+
+
+def pretraining_options(arm: ArmConfig, common: dict[str, Any], encoder: dict[str, Any]) -> dict[str, Any]:
+    """The options of an arm's pretraining, fully expanded.
+
+    Args:
+        arm: An arm with a recipe or a supervised column.
+        common: Options of every pretraining; they win over the recipe, and the arm's over them.
+        encoder: ``model`` and ``model_args``.
+    """
+    given = {**common, **encoder, **arm.pretrain}
+    if arm.recipe:
+        return PretrainConfig.build(load_recipe(arm.recipe), {**given, "recipe": arm.recipe}).model_dump(mode="json")
+    shared = {k: v for k, v in given.items() if k in FinetuneConfig.model_fields}
+    own = {"target": arm.supervised, "test_fraction": 0.0, "val_fraction": 0.05, "batch_size": 64}
+    return FinetuneConfig.build(own, shared).model_dump(mode="json")
+
+
+def mixture_of(options: dict[str, Any]) -> Mixture:
+    """The pretexts of a pretraining, on an encoder of their own."""
+    encoder = Encoder(new_model(options["model"], options["model_args"]))
+    pretexts = [PretextConfig.build(given) for given in options["pretexts"]]
+    built = {p.name: build_pretext(p.name, encoder, p.arguments) for p in pretexts}
+    return Mixture(built, {p.name: p.weight for p in pretexts})
+
+
+def labels_used(arm: ArmConfig, options: dict[str, Any]) -> tuple[str, ...]:
+    """Label columns of the corpus that an arm is trained on."""
+    if arm.supervised:
+        return (arm.supervised,)
+    return () if options.get("teacher") else mixture_of(options).labels
+
+
+def read_corpus(config: CorpusConfig, root: Path, columns: tuple[str, ...] = ()) -> CrystalDataset:
+    """The corpus before the guard, with no more label columns than asked for."""
+    crystals = read_crystals(locate(config.data, root), columns=list(columns))
+    if config.max_atoms is None:
+        return crystals
+    return crystals.select(np.flatnonzero(crystals.sizes() <= config.max_atoms))
+
+
+def pretrained(arm: ArmConfig, options: dict[str, Any], corpus: CrystalDataset, out: Path) -> dict[str, Any]:
+    """Pretrain, or go on with it.
+
+    Args:
+        arm: The arm.
+        options: From ``pretraining_options``.
+        corpus: The guarded corpus with the labels the arm uses.
+        out: The run directory.
+
+    Returns:
+        ``weights``: the export's directory, relative to ``out``; ``edges``: edges passed through the encoder.
+    """
+    options = {k: v for k, v in options.items() if k != "data"}
+    resume = (out / "config.yaml").exists()
+    views = 1
+    with quiet():
+        if arm.recipe:
+            views = len(mixture_of(options).views)
+            result: Any = pretrain(data=corpus, out=out, resume=resume, **options)
+            weights = result.encoder
+        else:
+            weights = finetune(data=corpus, out=out, resume=resume, **options).model
+    n_trained = min(len(corpus), options.get("n_crystals") or len(corpus)) * (1 - options["val_fraction"])
+    edges = float(estimated_edges(corpus, CUTOFF).mean()) * n_trained * options["epochs"] * views
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return {"weights": weights.relative_to(out).as_posix(), "edges": edges, "n_crystals": len(corpus)}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Warnings of runs only: a benchmark has hundreds of them."""
+    names = ("matgl_ssl.training", "matgl_ssl.targets", "matgl_ssl.crystals", "lightning", "lightning.pytorch")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

@@ -1,0 +1,193 @@
+"""How a cell is run: one arm, one task, one number of labels, one seed, one fold, one error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals.batching import estimated_edges
+from matgl_ssl.encoders import Encoder, bare_model
+from matgl_ssl.errors import NonFiniteError
+from matgl_ssl.hub import evaluating, load_model, new_model
+from matgl_ssl.inference.embed import chosen_layers, encode
+from matgl_ssl.training.config import FinetuneConfig
+from matgl_ssl.training.module import initialise
+
+from .baselines import descriptors, forest, median
+from .config import ArmConfig, BenchmarkConfig, CorpusConfig
+from .leaks import Removed, as_facts, leaking
+from .pretraining import CUTOFF, pretrained, read_corpus
+from .probes import GRID, kernel_ridge, mlp, ridge
+from .quantities import refuse_same_quantity
+from .tasks import Labels, Task, read_task, validation_folds
+from .transfer import TARGET, GraphPool, fine_tune, predict_rows
+
+PROBES = {
+    "ridge": lambda seed: ridge(),
+    "kernel-ridge": lambda seed: kernel_ridge(alphas=GRID[4::2], gammas=GRID[4::2], cv=5),
+    "mlp": lambda seed: mlp(seed=seed),
+}
+
+
+@dataclass
+class Runner:
+    """What one process keeps from cell to cell: tasks, their graphs and their descriptors.
+
+    Attributes:
+        config: The benchmark.
+        root: The folder that data are named from.
+        runs: Where pretrained encoders are.
+    """
+
+    config: BenchmarkConfig
+    root: Path
+    runs: Path
+    _tasks: dict[str, Task] = field(default_factory=dict)
+    _pools: dict[tuple[str, str], GraphPool] = field(default_factory=dict)
+    _descriptors: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+
+    @cached_property
+    def arms(self) -> dict[str, ArmConfig]:
+        """The arms by name."""
+        return self.config.known_arms()
+
+    def task(self, name: str) -> Task:
+        """A task, read once."""
+        if name not in self._tasks:
+            self._tasks[name] = read_task(name, self.config.tasks[name], self.root)
+        return self._tasks[name]
+
+    def model(self, encoder: str) -> dict[str, Any]:
+        """An architecture with its arguments."""
+        return {"model": encoder, "model_args": self.config.encoders.get(encoder, {})}
+
+    def settings(self, encoder: str, arm: str, seed: int, **more: Any) -> FinetuneConfig:
+        """How an arm is fine-tuned."""
+        own = self.arms[arm].finetune
+        return FinetuneConfig.build(
+            {"target": TARGET, **self.model(encoder)}, self.config.finetune, own, more, {"seed": seed}
+        )
+
+    def guard(self, corpus: CorpusConfig) -> dict[str, Any]:
+        """What leaks out of a corpus into any task."""
+        tasks = [self.task(name) for name in self.config.tasks]
+        return as_facts(leaking(read_corpus(corpus, self.root), tasks, self.config.leak_rule))
+
+    def pretrain(
+        self, arm: ArmConfig, options: dict[str, Any], labels: tuple[str, ...], removed: Removed, name: str
+    ) -> dict[str, Any]:
+        """An encoder, under ``runs/<name>``."""
+        corpus = self._corpus(arm, labels)
+        kept = corpus.select(np.setdiff1d(np.arange(len(corpus)), removed.rows))
+        return pretrained(arm, options, kept, self.runs / name)
+
+    def refuse(self, arm: ArmConfig, labels: tuple[str, ...], task: Task) -> None:
+        """See ``refuse_same_quantity``."""
+        if labels:
+            refuse_same_quantity(labels, task.quantity, task.crystals, TARGET, self._corpus(arm, labels))
+
+    def trial(self, task: str, settings: FinetuneConfig, n: Labels) -> dict[str, Any]:
+        """Error on held-out revealed labels, infinite if training diverges."""
+        data, errors = self.task(task), []
+        for train, val in validation_folds(data.revealed(n, 0, 0), self.config.validation_crystals):
+            try:
+                errors.append(np.abs(self._transfer(data, settings, train, val) - data.labels[val]))
+            except NonFiniteError:
+                return {"mae": math.inf}
+        return {"mae": float(np.concatenate(errors).mean())}
+
+    def cell(
+        self,
+        task: str,
+        arm: str,
+        n: Labels,
+        seed: int,
+        fold: int,
+        *,
+        method: str,
+        settings: FinetuneConfig,
+        extra_edges: float = 0.0,
+    ) -> dict[str, Any]:
+        """Train on the revealed labels, and score the whole test part.
+
+        Args:
+            task: The task's name.
+            arm: The arm's name.
+            n: Revealed labels.
+            seed: Of weights and of which labels are revealed.
+            fold: The test part.
+            method: ``"fine-tune"``, or a probe.
+            settings: How to fine-tune, and from which weights.
+            extra_edges: Compute to be added: edges passed through the encoder.
+        """
+        data = self.task(task)
+        train, test = data.revealed(n, seed, fold), data.test_rows(fold)
+        labels = data.labels[train]
+        if extra_edges:
+            per_epoch = float(estimated_edges(data.crystals.select(train), CUTOFF).sum())
+            settings = settings.model_copy(update={"epochs": settings.epochs + math.ceil(extra_edges / per_epoch)})
+        if arm == "trivial":
+            predicted = median(labels, len(test))
+        elif arm == "forest":
+            predicted = forest(self._described(data, train), labels, self._described(data, test), seed)
+        elif method == "fine-tune":
+            predicted = self._transfer(data, settings, train, test)
+        else:
+            predicted = self._probe(data, settings, train, test, method)
+        mae = float(np.abs(predicted - data.labels[test]).mean())
+        return {"mae": mae, "epochs": settings.epochs, "n_train": len(train), "n_test": len(test)}
+
+    def _corpus(self, arm: ArmConfig, labels: tuple[str, ...]) -> CrystalDataset:
+        return read_corpus(arm.corpus or self.config.corpus, self.root, labels)
+
+    def _pool(self, task: Task, settings: FinetuneConfig) -> GraphPool:
+        key = task.name, settings.model
+        if key not in self._pools:
+            encoder = Encoder(new_model(settings.model, settings.model_args))
+            self._pools[key] = GraphPool(task.crystals, encoder, settings.min_distance)
+        return self._pools[key]
+
+    def _transfer(self, task: Task, settings: FinetuneConfig, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Predictions; the revealed labels' median for crystals that encoders cannot be given."""
+        pool = self._pool(task, settings)
+        model = fine_tune(pool, train, settings)
+        usable = np.isin(test, pool.usable(test))
+        predicted = median(task.labels[train], len(test))
+        predicted[usable] = predict_rows(model, pool, test[usable], settings)
+        return predicted
+
+    def _probe(
+        self, task: Task, settings: FinetuneConfig, train: np.ndarray, test: np.ndarray, method: str
+    ) -> np.ndarray:
+        """The same on frozen vectors: means over the atoms of the last depth. Random weights for scratch."""
+        if settings.init_from:
+            encoder = Encoder(bare_model(load_model(settings.init_from, prefer=("encoder", "model"))[0]))
+        else:
+            encoder = Encoder(initialise(lambda: new_model(settings.model, settings.model_args), settings.seed))
+        pool = self._pool(task, settings)
+        seen, asked = pool.usable(train), pool.usable(test)
+        crystals = task.crystals.select(np.concatenate([seen, asked]))
+        with evaluating(encoder):
+            parts = encode(encoder, crystals, chosen_layers(encoder, None, "crystal"), "crystal", "mean", None, 64)
+            vectors = np.concatenate([part for _, part in parts])
+        probe = PROBES[method](settings.seed).fit(vectors[: len(seen)], task.labels[seen])
+        predicted = median(task.labels[train], len(test))
+        predicted[np.isin(test, asked)] = probe.predict(vectors[len(seen) :])
+        return predicted
+
+    def _described(self, task: Task, rows: np.ndarray) -> np.ndarray:
+        known = self._descriptors.setdefault(task.name, {})
+        new = [int(row) for row in rows if int(row) not in known]
+        known |= zip(new, map(descriptors, task.crystals.rows(new)), strict=True)
+        return np.stack([known[int(row)] for row in rows])
+
+
+def best(trials: list[tuple[dict[str, Any], float]]) -> dict[str, Any]:
+    """The options of least validation error, the first of equals."""
+    return dict(min(trials, key=lambda trial: trial[1])[0])

@@ -1,0 +1,123 @@
+"""Tables of a benchmark, and the sentence each needs: what was left out, and what was not run."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .plan import Cell
+from .statistics import Interval, Score, bootstrap, relative_differences, verdicts
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text.
+
+    Attributes:
+        title: Its heading.
+        header: Names of the columns.
+        rows: As many entries each as there are columns.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """As Markdown."""
+        lines = [f"## {self.title}", "", _line(self.header), _line(("---",) * len(self.header))]
+        return "\n".join([*lines, *map(_line, self.rows)]) + "\n"
+
+    def html(self) -> str:
+        """As HTML."""
+        head = "".join(f"<th>{html.escape(entry)}</th>" for entry in self.header)
+        rows = ("".join(f"<td>{html.escape(entry)}</td>" for entry in row) for row in self.rows)
+        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<h2>{html.escape(self.title)}</h2>\n<table>\n<tr>{head}</tr>\n{body}\n</table>"
+
+
+def error_tables(cells: Sequence[Cell], scores: Sequence[Score], units: dict[str, str], method: str) -> list[Table]:
+    """Two tables for each encoder and number of labels: errors, and paired differences to scratch.
+
+    Args:
+        cells: The planned cells of one method.
+        scores: The finished ones.
+        units: Each task's unit.
+        method: For the headings.
+    """
+    tables = []
+    for encoder, n in dict.fromkeys((cell.encoder, cell.n_labels) for cell in cells):
+        planned = [cell for cell in cells if (cell.encoder, cell.n_labels) == (encoder, n)]
+        done = [score for score in scores if (score.encoder, score.n_labels) == (encoder, n)]
+        tasks = list(dict.fromkeys(cell.task for cell in planned))
+        arms = list(dict.fromkeys(cell.arm for cell in planned))
+        what = f"{encoder}, {n} labels, {method}"
+        header = ("arm", *(f"{task} ({units[task]})" if units[task] else task for task in tasks))
+        rows = tuple((arm, *(_errors(planned, done, task, arm) for task in tasks)) for arm in arms)
+        tables.append(Table(f"Test MAE: {what}", header, rows))
+        others = [arm for arm in arms if arm != "scratch"]
+        paired = tuple((arm, *_differences(done, arm, tasks)) for arm in others)
+        heads = ("arm", *tasks, "mean over tasks", "won / tied / lost")
+        tables.append(Table(f"Paired difference to scratch in per cent, 95 % interval: {what}", heads, paired))
+    return tables
+
+
+def choices_table(cells: Sequence[Cell], results: Sequence[dict[str, object] | None]) -> Table:
+    """What each arm chose from the grid, and its validation errors."""
+    rows = {}
+    for cell, result in zip(cells, results, strict=True):
+        key = (cell.task, cell.encoder, cell.arm, str(cell.n_labels))
+        if result and result.get("tried"):
+            tried: list[tuple[dict[str, object], float]] = result["tried"]  # type: ignore[assignment]
+            rows[key] = (*key, _options(result["choice"]), "; ".join(f"{_options(c)}: {e:.4g}" for c, e in tried))
+    return Table(
+        "Chosen on validation, seed 0", ("task", "encoder", "arm", "labels", "chosen", "validation MAE"),
+        tuple(rows.values()),
+    )  # fmt: skip
+
+
+def _errors(planned: Sequence[Cell], done: Sequence[Score], task: str, arm: str) -> str:
+    wanted = [cell for cell in planned if (cell.task, cell.arm) == (task, arm)]
+    if not wanted:
+        return NOT_RUN
+    if all(cell.unit is None for cell in wanted):
+        return "refused: same quantity"
+    errors = [score.mae for score in done if (score.task, score.arm) == (task, arm)]
+    if not errors:
+        return NOT_RUN
+    spread = f" ± {np.std(errors, ddof=1):.2g}" if len(errors) > 1 else ""
+    share = f" ({len(errors)} of {len(wanted)})" if len(errors) < len(wanted) else ""
+    return f"{np.mean(errors):.4g}{spread}{share}"
+
+
+def _differences(done: Sequence[Score], arm: str, tasks: Sequence[str]) -> list[str]:
+    by_task = relative_differences(done, arm)
+    entries = [percent(bootstrap(by_task[task])) if task in by_task else "-" for task in tasks]
+    if not by_task:
+        return [*entries, "-", "-"]
+    counts: Counter[str] = verdicts(by_task)
+    share = f" ({len(by_task)} tasks)" if len(by_task) < len(tasks) else ""
+    mean = percent(bootstrap(by_task)) if len(by_task) > 1 else "-"
+    return [*entries, mean + share, f"{counts['won']} / {counts['tied']} / {counts['lost']}"]
+
+
+def percent(interval: Interval) -> str:
+    """``-12.3 [-15.0, -9.1]``; without an interval where too few numbers make one."""
+    if math.isnan(interval.low):
+        return f"{interval.mean:+.1f} ({interval.n} pair{'s' * (interval.n > 1)})"
+    return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
+
+
+def _options(options: object) -> str:
+    return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in dict(options).items())  # type: ignore[call-overload]
+
+
+def _line(entries: Sequence[str]) -> str:
+    return f"| {' | '.join(entry.replace('|', '/') for entry in entries)} |"
