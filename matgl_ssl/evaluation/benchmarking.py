@@ -81,7 +81,7 @@ def benchmark(
     Raises:
         MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
     """
-    settings = BenchmarkOptions.build(options)
+    settings = BenchmarkOptions.build({k: str(v) if isinstance(v, Path) else v for k, v in options.items()})
     content = config if isinstance(config, dict) else read_yaml(config)
     content = {**content, **({"leak_rule": settings.leak_rule} if settings.leak_rule else {})}
     out = _out(config, settings)

@@ -96,7 +96,8 @@ def improvements(path: Path, scores: Sequence[Score]) -> None:
         panel.set_yticks(range(len(found)), list(found), fontsize=7)
         panel.invert_yaxis()
         panel.set(title=f"{n} labels", xlabel="difference to scratch (%)")
-    panels[0].legend(frameon=False, fontsize=6)
+    if panels[0].get_legend_handles_labels()[0]:
+        panels[0].legend(frameon=False, fontsize=6)
     _save(figure, path)
 
 

@@ -1,0 +1,156 @@
+"""Whole benchmarks on data in which the truth is known."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from synthetic import corpus_and_task, study
+
+from matgl_ssl.errors import ConfigError
+from matgl_ssl.evaluation import benchmark
+from matgl_ssl.evaluation.statistics import bootstrap, relative_differences
+from matgl_ssl.evaluation.units import Store
+
+ROUND = {"tasks": ["size"], "labels": [16], "seeds": [0, 1, 2]}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    corpus_and_task(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def truth(root):
+    """One arm that must help, one that must not, one that leaks, and the baselines."""
+    rounds = [
+        {**ROUND, "arms": ["trivial", "forest", "scratch", "helps", "does-not-help"]},
+        {**ROUND, "arms": ["leaks", "scratch-longer"], "seeds": [0]},
+        {**ROUND, "arms": ["scratch", "helps"], "method": "ridge"},
+    ]
+    config = study(root, rounds=rounds)
+    return config, benchmark(config=config, data=root, out=root / "truth", runs=root / "runs")
+
+
+def test_what_helps_wins_and_what_does_not_does_not(truth):
+    _, result = truth
+    gain = {arm: bootstrap(relative_differences(result.scores, arm)) for arm in ("helps", "does-not-help", "trivial")}
+    assert gain["helps"].verdict == "won"
+    assert gain["helps"].mean < -50
+    assert gain["does-not-help"].verdict != "won"
+
+
+def test_a_leak_is_caught_before_it_counts(truth):
+    """``renamed`` is the target under another name: no cell of that arm is ever finished."""
+    _, result = truth
+    assert {cell.arm for cell in result.unfinished} == {"leaks"}
+    assert not [score for score in result.scores if score.arm == "leaks"]
+    assert "not run" in next(line for line in (result.out / "table.md").read_text().splitlines() if "| leaks" in line)
+
+
+def test_crystals_of_the_task_are_not_pretrained_on(truth, root):
+    _, result = truth
+    text = (result.out / "table.md").read_text()
+    assert "Leak rule `formula`: 80 of 240 crystals removed (size 80)" in text
+    configs = list((root / "runs" / "pretrained").glob("*/facts.json"))
+    assert len(configs) == 3
+
+
+def test_everything_is_written(truth):
+    _, result = truth
+    with (result.out / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["task", "encoder", "arm", "n_labels", "seed", "fold", "mae"]
+    assert len(rows) == len(result.scores) == 5 * 3 + 1
+    page = (result.out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert "http" not in page.split("<body>")[1]
+    assert (result.out / "scores-ridge.csv").read_text().count("\n") == 7
+    assert "Chosen on validation" in page
+
+
+def test_the_worse_of_two_lengths_is_not_chosen(truth, root):
+    """The grid's second entry hardly trains: validation sees it, and every arm takes the first."""
+    found = [p for p in (root / "runs" / "units").glob("cell-*.json") if '"epochs": 40' in p.read_text()]
+    assert found
+    assert "lr 1e-06, epochs 1 |" not in (truth[1].out / "table.md").read_text()
+
+
+def test_scratch_longer_trains_longer(truth, root):
+    results = [yaml.safe_load(p.read_text()) for p in (root / "runs" / "units").glob("cell-*.json")]
+    epochs = {r["key"]["arm"]: r["result"]["epochs"] for r in results if r["key"]["method"] == "fine-tune"}
+    assert epochs["scratch-longer"] > 2 * epochs["scratch"]
+
+
+def test_finished_cells_are_not_run_again(truth, root, monkeypatch):
+    config, result = truth
+    monkeypatch.setattr(Store, "keep", lambda *args: pytest.fail("nothing was left to do"))
+    again = benchmark(config=config, data=root, out=root / "again", runs=root / "runs",
+                      only={"arm": ["scratch", "helps"]})  # fmt: skip
+    assert again.scores == result.scores
+    assert (root / "again" / "scores.csv").read_bytes() == (result.out / "scores.csv").read_bytes()
+
+
+def test_another_leak_rule_is_another_encoder(truth, root):
+    config, _ = truth
+    result = benchmark(config=config, data=root, out=root / "none", runs=root / "runs", leak_rule="none",
+                       report_only=True)  # fmt: skip
+    arms = {score.arm for score in result.scores}
+    assert {"scratch", "trivial", "forest"} <= arms
+    assert "helps" not in arms
+
+
+def test_labels_of_the_same_quantity_are_refused_by_name(root):
+    arms = {"modulus": {"supervised": "bulk_modulus_vrh"}}
+    tasks = {"size": {"data": "task.parquet", "target": "size", "quantity": "elastic moduli"}}
+    config = study(root, arms={**study(root)["arms"], **arms}, tasks=tasks,
+                   rounds=[{**ROUND, "arms": ["trivial", "modulus"]}])  # fmt: skip
+    result = benchmark(config=config, data=root, out=root / "refused", runs=root / "runs")
+    assert {score.arm for score in result.scores} == {"trivial"}
+    assert "refused: same quantity" in (result.out / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rounds": [{**ROUND, "arms": ["scrtch"]}]}, "Did you mean 'scratch'"),
+        ({"rounds": [{**ROUND, "tasks": ["sizes"], "arms": ["scratch"]}]}, "Unknown task"),
+        ({"longer_by": "trivial"}, "no pretraining"),
+        ({"leak_rule": "formulas"}, "leak_rule"),
+    ],
+)
+def test_wrong_names_are_told(root, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        benchmark(config=study(root, **changes), data=root, out=root / "x", runs=root / "runs")
+
+
+@pytest.mark.slow
+def test_a_killed_benchmark_goes_on_to_the_same_scores(truth, root, tmp_path):
+    """Two processes on the command line, the parent killed with -9 in the middle, then one process to the end."""
+    arms = ["trivial", "scratch"]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study(root, rounds=[{**ROUND, "arms": arms}])))
+    environment = {**os.environ, "MATGL_SSL_DATA": str(root)}
+    command = [sys.executable, "-m", "matgl_ssl.cli", "benchmark", str(path), "--runs", str(tmp_path / "runs")]
+    process = subprocess.Popen([*command, "--jobs", "2"], env=environment)
+    units = tmp_path / "runs" / "units"
+    for _ in range(900):
+        if len(list(units.glob("cell-*.json"))) > 3:
+            break
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 3 < len(list(units.glob("cell-*.json"))) < 6
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "results" / "study" / "scores.csv").read_text().splitlines()
+    expected = (truth[1].out / "scores.csv").read_text().splitlines()
+    assert set(rows) == {row for row in expected if row.split(",")[2] in (*arms, "arm")}

@@ -1,0 +1,58 @@
+"""The benchmark's loop trains what ``finetune`` trains."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_systems import SMALL, small_model
+from synthetic import cell
+
+from matgl_ssl import finetune
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.errors import NonFiniteError
+from matgl_ssl.evaluation.transfer import GraphPool, fine_tune, predict_rows
+from matgl_ssl.hub import new_model, save_model
+from matgl_ssl.training.config import FinetuneConfig
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    rng = np.random.default_rng(0)
+    rows = [cell(int(rng.choice((11, 12, 26))), 17, a, target=a**2) for a in rng.uniform(3.2, 4.0, 30)]
+    return CrystalDataset.from_crystals([*rows, cell(11, 17, 30.0, target=1.0)])
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+@pytest.mark.parametrize("model", ["MEGNet", "M3GNet"])
+def test_the_loop_is_finetune_bit_for_bit(crystals, tmp_path, model, pretrained):
+    options = {"target": "target", "model": model, "epochs": 3, "batch_size": 8, "lr": 1e-3, "accelerator": "cpu",
+               "seed": 4, "weight_decay": 0.01, "depth_lr_factor": 0.5}  # fmt: skip
+    if pretrained:
+        path = save_model(small_model(model), tmp_path / "encoder", kind="encoder", readout="untrained")
+        options["init_from"] = str(path)
+    else:
+        options["model_args"] = SMALL[model]
+    train, test = np.arange(20)[::-1].copy(), np.arange(20, 30)
+    config = FinetuneConfig.build(options)
+    pool = GraphPool(crystals, Encoder(new_model(model, SMALL[model])))
+    predicted = predict_rows(fine_tune(pool, train, config), pool, test, config)
+    result = finetune(
+        data=crystals.select(train), test_data=crystals.select(test), out=tmp_path / "run", val_fraction=0.0, **options
+    )
+    assert result.metrics["mae"] == np.abs(predicted - crystals.column("target")[test]).mean()
+
+
+def test_crystals_an_encoder_cannot_be_given_are_left_out(crystals):
+    pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
+    assert pool.usable(np.array([30, 3, 1])).tolist() == [3, 1]
+
+
+def test_divergence_is_an_error(crystals):
+    config = FinetuneConfig.build(
+        {"target": "target", "model": "MEGNet", "model_args": SMALL["MEGNet"], "lr": 1e30, "epochs": 3,
+         "accelerator": "cpu", "loss": "l2"}
+    )  # fmt: skip
+    pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
+    with pytest.raises(NonFiniteError, match="smaller"):
+        fine_tune(pool, np.arange(20), config)
