@@ -35,6 +35,7 @@ class CorpusConfig(Config):
 
     data: str = Field(description="crystals")
     max_atoms: int | None = Field(None, ge=1, description="leave out larger crystals")
+    leak_rule: LeakRule | None = Field(None, description="another leak rule than the benchmark's, for this corpus")
 
 
 class ArmConfig(Config):

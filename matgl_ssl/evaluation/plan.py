@@ -16,7 +16,7 @@ from .leaks import from_facts
 from .pretraining import labels_used, pretraining_options
 from .quantities import quantity
 from .runner import Runner, best
-from .tasks import Labels
+from .tasks import Labels, locate
 from .units import Store, Unit
 
 
@@ -62,12 +62,14 @@ class Plan:
 
     Attributes:
         cells: Every cell once, in the order of the rounds.
+        guards: The leak guards of all corpora, by unit.
     """
 
     def __init__(self, runner: Runner, store: Store) -> None:
         self.runner, self.config, self.store = runner, runner.config, store
         self._units: dict[str, Unit] = {}
         self._pretrainings: dict[tuple[str, str], _Pretraining] = {}
+        self.guards: dict[str, Unit] = {}
         self.guard = self._guard(self.config.corpus)
         cells: dict[tuple[Any, ...], Cell] = {}
         for part in self.config.rounds:
@@ -105,12 +107,13 @@ class Plan:
         """A part of the configuration with the hashes of the files it names."""
         facts = config.model_dump(mode="json")
         names = [facts[name] for name in ("data", "test_data") if facts.get(name)]
-        return {**facts, "files": [_hash(self.runner.root / name) for name in names]}
+        return {**facts, "files": [_hash(Path(locate(name, self.runner.root))) for name in names]}
 
     def _guard(self, corpus: CorpusConfig) -> Unit:
         tasks = {name: self._facts(task) for name, task in self.config.tasks.items()}
-        key = {"corpus": self._facts(corpus), "rule": self.config.leak_rule, "tasks": tasks}
-        return self._unit("corpus", f"leak guard of {corpus.data}", key, partial(self.runner.guard, corpus))
+        key = {"corpus": self._facts(corpus), "rule": corpus.leak_rule or self.config.leak_rule, "tasks": tasks}
+        unit = self._unit("corpus", f"leak guard of {corpus.data}", key, partial(self.runner.guard, corpus))
+        return self.guards.setdefault(unit.name, unit)
 
     def _pretraining(self, encoder: str, name: str) -> _Pretraining | None:
         """An arm's pretraining; None for arms without."""

@@ -87,7 +87,7 @@ def mlp(*, alphas: Sequence[float] = (1e-3, 1e-1, 1e1), hidden: int = 64, cv: Fo
     Returns:
         A search that is fitted with ``fit(vectors, targets)`` and then predicts with the best penalty.
     """
-    network = MLPRegressor((hidden,), solver="lbfgs", max_iter=500, max_fun=5000, random_state=seed)
+    network = MLPRegressor(hidden_layer_sizes=(hidden,), solver="lbfgs", max_iter=500, max_fun=5000, random_state=seed)
     regression = TransformedTargetRegressor(network, transformer=StandardScaler())
     return _search(regression, {"regression__regressor__alpha": list(alphas)}, cv, "training part")
 

@@ -69,7 +69,7 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
     results = [_result(plan, cell) for cell in plan.cells]
     chosen = choices_table(plan.cells, results)
     tables += [chosen] if chosen.rows else []
-    about = [_state(plan.cells, results), _leaks(plan), _HOW]
+    about = [_state(plan.cells, results), *_leaks(plan), _HOW]
     text = "\n".join([f"# {title}", "", *(f"{line}\n" for line in about), *(table.markdown() for table in tables)])
     _write(out / "table.md", text)
     _write(out / "report.html", _page(title, about, tables, figures))
@@ -84,11 +84,17 @@ def _state(cells: Sequence[Cell], results: Sequence[object]) -> str:
     return f"{done:,} of {asked:,} cells are finished; the others are marked or counted in the tables."
 
 
-def _leaks(plan: Plan) -> str:
-    if plan.store.get(plan.guard) is None:
-        return f"Leak rule `{plan.config.leak_rule}`; the corpus has not been looked at yet."
-    text = str(from_facts(plan.store.result(plan.guard)))
-    return f"{text[0].upper()}{text[1:]}, those of all tasks at once, so that one encoder serves every task."
+def _leaks(plan: Plan) -> list[str]:
+    """A sentence a corpus."""
+    sentences = []
+    for guard in plan.guards.values():
+        name = guard.key["corpus"]["data"]
+        if plan.store.get(guard) is None:
+            sentences.append(f"Corpus {name}: leak rule `{guard.key['rule']}`; not looked at yet.")
+        else:
+            removed = from_facts(plan.store.result(guard))
+            sentences.append(f"Corpus {name}: {removed}, for all tasks at once, so that one encoder serves every task.")
+    return sentences
 
 
 def _page(title: str, about: Sequence[str], tables: Sequence[Table], figures: Mapping[str, Path]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges
 from matgl_ssl.encoders import Encoder, bare_model
-from matgl_ssl.errors import NonFiniteError
+from matgl_ssl.errors import DataError, NonFiniteError
 from matgl_ssl.hub import evaluating, load_model, new_model
 from matgl_ssl.inference.embed import chosen_layers, encode
 from matgl_ssl.training.config import FinetuneConfig
@@ -51,6 +51,7 @@ class Runner:
     _tasks: dict[str, Task] = field(default_factory=dict)
     _pools: dict[tuple[str, str], GraphPool] = field(default_factory=dict)
     _descriptors: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    _allowed: set[tuple[str, ...]] = field(default_factory=set)
 
     @cached_property
     def arms(self) -> dict[str, ArmConfig]:
@@ -77,7 +78,7 @@ class Runner:
     def guard(self, corpus: CorpusConfig) -> dict[str, Any]:
         """What leaks out of a corpus into any task."""
         tasks = [self.task(name) for name in self.config.tasks]
-        return as_facts(leaking(read_corpus(corpus, self.root), tasks, self.config.leak_rule))
+        return as_facts(leaking(read_corpus(corpus, self.root), tasks, corpus.leak_rule or self.config.leak_rule))
 
     def pretrain(
         self, arm: ArmConfig, options: dict[str, Any], labels: tuple[str, ...], removed: Removed, name: str
@@ -85,12 +86,15 @@ class Runner:
         """An encoder, under ``runs/<name>``."""
         corpus = self._corpus(arm, labels)
         kept = corpus.select(np.setdiff1d(np.arange(len(corpus)), removed.rows))
+        if not len(kept):
+            raise DataError(f"{corpus.source}: {removed}. Nothing is left: give this corpus another leak_rule.")
         return pretrained(arm, options, kept, self.runs / name)
 
     def refuse(self, arm: ArmConfig, labels: tuple[str, ...], task: Task) -> None:
         """See ``refuse_same_quantity``."""
-        if labels:
+        if labels and (task.name, *labels) not in self._allowed:
             refuse_same_quantity(labels, task.quantity, task.crystals, TARGET, self._corpus(arm, labels))
+            self._allowed.add((task.name, *labels))
 
     def trial(self, task: str, settings: FinetuneConfig, n: Labels) -> dict[str, Any]:
         """Error on held-out revealed labels, infinite if training diverges."""

@@ -134,8 +134,8 @@ def _attempt(unit: Unit, store: Store, failed: dict[str, Unit], finished: Callab
             store.keep(unit, unit.run(), time.perf_counter() - started)
         except TrainingInterrupted:
             raise
-        except MatGLSSLError as err:
-            logger.warning("%s failed: %s", unit.label, err)
+        except Exception as err:  # whatever a library raises on one cell, the others go on
+            logger.warning("%s failed: %s", unit.label, err, exc_info=not isinstance(err, MatGLSSLError))
             failed[unit.name] = unit
             return True
     finished(unit)

@@ -59,7 +59,7 @@ def test_a_leak_is_caught_before_it_counts(truth):
 def test_crystals_of_the_task_are_not_pretrained_on(truth, root):
     _, result = truth
     text = (result.out / "table.md").read_text()
-    assert "Leak rule `formula`: 80 of 240 crystals removed (size 80)" in text
+    assert "leak rule `formula`: 80 of 240 crystals removed (size 80)" in text
     configs = list((root / "runs" / "pretrained").glob("*/facts.json"))
     assert len(configs) == 3
 

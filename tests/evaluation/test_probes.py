@@ -10,7 +10,7 @@ from sklearn.base import clone
 from small_systems import cscl, iron, nacl, skewed
 
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.evaluation import chemical_systems, grouped_folds, kernel_ridge, ridge
+from matgl_ssl.evaluation import chemical_systems, grouped_folds, kernel_ridge, mlp, ridge
 
 
 @pytest.fixture
@@ -68,6 +68,15 @@ def test_the_published_scale_is_that_of_what_is_tested_on(task):
     np.testing.assert_allclose(fitted.predict(new), scaled(new, new) @ weights + y.mean(), rtol=1e-8)
     with pytest.raises(ConfigError, match="training part"):
         ridge(scale="test part")
+
+
+def test_a_perceptron_learns_what_is_not_linear():
+    x = np.random.default_rng(0).uniform(-2, 2, (200, 2))
+    y = 100 + 5 * np.abs(x[:, 0])
+    fitted = mlp(alphas=[1e-2, 1e2]).fit(x[:150], y[:150])
+    assert fitted.best_params_ == {"regression__regressor__alpha": 1e-2}
+    assert np.abs(fitted.predict(x[150:]) - y[150:]).mean() < 0.5
+    assert np.abs(ridge().fit(x[:150], y[:150]).predict(x[150:]) - y[150:]).mean() > 2
 
 
 def test_the_published_grid_is_the_default():
