@@ -96,7 +96,8 @@ def benchmark(
     if not settings.report_only:
         with _Progress(plan, settings, out) as progress:
             if settings.jobs == 1:
-                work_on(plan, settings.only, progress)
+                with _one_thread():
+                    work(plan.units(settings.only), plan.store, progress.finished)
             else:
                 _share(content, root, settings, progress)
     write_scores(plan, out)
@@ -130,17 +131,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def work_on(plan: Plan, only: dict[str, Any], progress: _Progress | None = None) -> None:
-    """Finish the cells in this process."""
-    with _one_thread():
-        work(plan.units(only), plan.store, progress.finished if progress else lambda unit: None)
-
-
 def _worker(content: dict[str, Any], root: Path, runs: Path, only: dict[str, Any]) -> None:
     from matgl_ssl.cli import configure_logging
 
     configure_logging(logging.WARNING)
-    work_on(_plan(content, root, runs), only)
+    plan, parent = _plan(content, root, runs), os.getppid()
+    with _one_thread():
+        work(plan.units(only), plan.store, wanted=lambda: os.getppid() == parent)  # killed with -9, it cannot say so
 
 
 def _share(content: dict[str, Any], root: Path, settings: BenchmarkOptions, progress: _Progress) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,7 +98,12 @@ class Store:
             yield self.get(unit) is None  # finished by another since
 
 
-def work(units: Sequence[Unit], store: Store, finished: Callable[[Unit], None] = lambda unit: None) -> list[Unit]:
+def work(
+    units: Sequence[Unit],
+    store: Store,
+    finished: Callable[[Unit], None] = lambda unit: None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> list[Unit]:
     """Finish all units, in order where what they need is there, together with whoever else works on them.
 
     A unit that fails is told of, and left out with all that need it; the others go on.
@@ -108,13 +112,14 @@ def work(units: Sequence[Unit], store: Store, finished: Callable[[Unit], None] =
         units: The units; what one needs stands before it.
         store: Where results go.
         finished: Called after each unit of this process.
+        wanted: Asked before each unit; False ends the work.
 
     Returns:
         The units that failed here, or needed one that did.
     """
-    parent, failed = os.getppid(), dict[str, Unit]()
+    failed: dict[str, Unit] = {}
     waiting = list(units)
-    while waiting and os.getppid() == parent:  # whose parent was killed must not go on alone
+    while waiting and wanted():
         failed |= {u.name: u for u in waiting if any(need.name in failed for need in u.needs)}
         waiting = [u for u in waiting if store.get(u) is None and u.name not in failed]
         if waiting and not any(_attempt(unit, store, failed, finished) for unit in waiting):
