@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure
 
-from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.errors import unknown
 
 from .config import LeakRule
@@ -78,13 +79,18 @@ def _matching(corpus: CrystalDataset, rows: list[int], formulas: Sequence[str], 
     own = task.crystals.formulas()
     wanted = [int(i) for i in candidates if own[i] in shared]
     for i, crystal in zip(wanted, task.crystals.rows(wanted), strict=True):
-        theirs.setdefault(own[i], []).append(crystal.to_structure())
-    structures = (crystal.to_structure() for crystal in corpus.rows(rows))
+        theirs.setdefault(own[i], []).append(_reduced(crystal))
+    structures = map(_reduced, corpus.rows(rows))
     return [
         row
         for row, structure in zip(rows, structures, strict=True)
-        if any(matcher.fit(structure, other) for other in theirs[formulas[row]])
+        if any(matcher.fit(structure, other, skip_structure_reduction=True) for other in theirs[formulas[row]])
     ]
+
+
+def _reduced(crystal: Crystal) -> Structure:
+    """As StructureMatcher reduces each structure of every pair; once is enough."""
+    return crystal.to_structure().get_reduced_structure(reduction_algo="niggli").get_primitive_structure()
 
 
 def as_facts(removed: Removed) -> dict[str, Any]:
