@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges
@@ -180,7 +182,9 @@ class Runner:
         with evaluating(encoder):
             parts = encode(encoder, crystals, chosen_layers(encoder, None, "crystal"), "crystal", "mean", None, 64)
             vectors = np.concatenate([part for _, part in parts])
-        probe = PROBES[method](settings.seed).fit(vectors[: len(seen)], task.labels[seen])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a perceptron that is stopped early is one as well
+            probe = PROBES[method](settings.seed).fit(vectors[: len(seen)], task.labels[seen])
         predicted = median(task.labels[train], len(test))
         predicted[np.isin(test, asked)] = probe.predict(vectors[len(seen) :])
         return predicted
