@@ -18,6 +18,9 @@ from matgl_ssl.evaluation import benchmark
 from matgl_ssl.evaluation.statistics import bootstrap, relative_differences
 from matgl_ssl.evaluation.units import Store
 
+# Minutes of training, which test_transfer.py compares with ``finetune`` bit for bit in both lanes.
+pytestmark = pytest.mark.pyg
+
 ROUND = {"tasks": ["size"], "labels": [16], "seeds": [0, 1, 2]}
 
 
