@@ -1,7 +1,7 @@
 """MatGL's converter from structures to graphs, without the objects that are only taken apart again.
 
-MatGL packs the neighbours it finds into a PyG or DGL graph, which costs more than to find them, and a pymatgen
-``Structure`` of 25 sites costs several times that.
+MatGL packs the neighbours it finds into a PyG or DGL graph, and reads them from a pymatgen ``Structure``: here crystals
+are arrays already, and batches plain tensors.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Batches by cost: as many crystals as a number of edges allows, known before any graph is built.
 
-The edges of a crystal are estimated as those of its atoms spread evenly over its cell. Against the graphs of 3,000
-Materials Project crystals the estimate is 3 % too high at a cutoff of 5 Å and 4 % at 4 Å; 90 % of the crystals lie
-between -19 % and +36 %, and batches of 64 between -1 % and +11 %. A slab is taken for less than it is, by its share of
-vacuum.
+The edges of a crystal are estimated as those of its atoms spread evenly over its cell: off by tens of per cent for one
+crystal, by a few for a batch. A slab is taken for less than it is, by its share of vacuum.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import numpy as np
 from matgl_ssl.crystals.storage import CrystalDataset
 
 ORDINARY = 30_000
-"""Edges of a batch that are never too many: MatGL's M3GNet trains on them in about 1 GB, with forces in 5 GB."""
+"""Edges of a batch that are never too many."""
 
 
 def estimated_edges(crystals: CrystalDataset, cutoff: float) -> np.ndarray:

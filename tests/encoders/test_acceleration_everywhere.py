@@ -132,16 +132,22 @@ def test_a_pickle_is_that_of_a_plain_model(name, way):
     torch.testing.assert_close(output(twin), output(plain), rtol=1e-10, atol=1e-10)
 
 
+def saved_alike(plain, fast, folder):
+    """What MatGL loads of the accelerated one, after its files were found to be those of a plain one."""
+    plain.save(folder / "plain")
+    fast.save(folder / "fast")
+    about = [json.loads((folder / which / "model.json").read_text()) for which in ("plain", "fast")]
+    assert about[0] == about[1]
+    assert b"matgl_ssl" not in (folder / "fast" / "model.pt").read_bytes()
+    loaded = matgl.load_model(folder / "fast").eval()
+    assert not is_accelerated(loaded)
+    return loaded
+
+
 def test_what_matgl_saves_is_a_plain_model(name, tmp_path):
     plain = small_model(name)
     expected = output(plain.double())
-    for model, folder in ((plain.float(), "plain"), (matgl_ssl.accelerate(small_model(name)), "fast")):
-        model.save(tmp_path / folder)
-    about = [json.loads((tmp_path / folder / "model.json").read_text()) for folder in ("plain", "fast")]
-    assert about[0] == about[1]
-    assert b"matgl_ssl" not in (tmp_path / "fast" / "model.pt").read_bytes()
-    loaded = matgl.load_model(tmp_path / "fast").eval()
-    assert not is_accelerated(loaded)
+    loaded = saved_alike(plain.float(), matgl_ssl.accelerate(small_model(name)), tmp_path)
     assert torch.equal(output(loaded.double()), expected)
 
 
@@ -150,13 +156,7 @@ def test_what_matgl_saves_of_a_potential_is_a_plain_one(potential, tmp_path):
     fast = Potential(
         matgl_ssl.accelerate(small_model("M3GNet", is_intensive=False)), element_refs=np.linspace(-2, 0, 11)
     )
-    for model, folder in ((potential.float(), "plain"), (fast, "fast")):
-        model.save(tmp_path / folder)
-    about = [json.loads((tmp_path / folder / "model.json").read_text()) for folder in ("plain", "fast")]
-    assert about[0] == about[1]
-    assert b"matgl_ssl" not in (tmp_path / "fast" / "model.pt").read_bytes()
-    loaded = matgl.load_model(tmp_path / "fast").eval()
-    assert not is_accelerated(loaded)
+    loaded = saved_alike(potential.float(), fast, tmp_path)
     torch.testing.assert_close(output(loaded.double()), expected, rtol=1e-10, atol=1e-10)
 
 
