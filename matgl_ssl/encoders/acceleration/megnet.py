@@ -14,7 +14,7 @@ from matgl.graph._compute import compute_pair_vector_and_distance
 from matgl.layers import MLP
 from matgl.layers._basis import GaussianExpansion
 from matgl.layers._graph_convolution import MEGNetBlock
-from matgl.layers._readout import EdgeSet2Set
+from matgl.layers._readout import EdgeSet2Set, Set2SetReadOut
 from matgl.models import MEGNet
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,7 +49,8 @@ class FastMEGNet(FastClass, MEGNet):
         for k, block in enumerate(self.blocks, 1):
             edges, nodes, state = block(edge_index, edges, nodes, state, batch, edge_batch, n_nodes, n_graphs)
             features[f"gc_{k}"] = {"node_feat": nodes, "edge_feat": edges, "state_feat": state}
-        of_nodes, of_edges = self.node_s2s(nodes, batch), self.edge_s2s(edges, edge_batch, num_graphs=n_graphs)
+        of_nodes = self.node_s2s(nodes, batch, dim_size=n_graphs)
+        of_edges = self.edge_s2s(edges, edge_batch, num_graphs=n_graphs)
         readout = torch.cat([part.reshape(n_graphs, -1) for part in (of_nodes, of_edges, state)], dim=-1)
         features["readout"] = readout
         output = self.output_proj(self.dropout(readout) if self.dropout else readout)
@@ -93,40 +94,39 @@ class FastMEGNetBlock(FastClass, MEGNetBlock):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As MatGL's."""
         batch = edge_index.new_zeros(num_nodes) if node_batch is None else node_batch
-        nodes, state = self.node_func(node_feat), self.state_func(state_feat.reshape(num_graphs, -1))
-        width, state_width = nodes.shape[1], state.shape[1]
+        crystals = batch.expand(2, -1).contiguous()
+        state = self.state_func(state_feat.reshape(num_graphs, -1))
 
         first, *rest = self.conv.edge_func.layers
-        by_source, by_destination, by_edge, by_state = first.weight.split(
-            [width, width, first.in_features - 2 * width - state_width, state_width], dim=1
+        by_source, by_destination, by_edge, by_state = first.weight.chunk(4, dim=1)
+        atoms = Rows(crystals, num_graphs)
+        dense = after(atoms.rows(node_feat), getattr(self.node_func, "layers", ()))
+        of_crystal = atoms.atoms(functional.linear(state, by_state, first.bias), 0)
+        nodes, of_source, of_destination = atoms.compute(
+            dense, dense.linear(by_source) + of_crystal, dense.linear(by_destination)
         )
-        of_source = functional.linear(nodes, by_source) + functional.linear(state, by_state).index_select(0, batch)
-        rows = Rows(edge_index, num_nodes)
-        before = rows.rows(edge_feat)
-        hidden = after(before, getattr(self.edge_func, "layers", ())).linear(by_edge, first.bias)
-        hidden = hidden + rows.atoms(of_source, 0) + rows.atoms(functional.linear(nodes, by_destination), 1)
-        new = after(hidden, rest)
+        bonds = Rows(edge_index, num_nodes)
+        before = bonds.rows(edge_feat)
+        hidden = after(before, getattr(self.edge_func, "layers", ())).linear(by_edge)
+        new = after(hidden + bonds.atoms(of_source, 0) + bonds.atoms(of_destination, 1), rest)
         skip = self.skip and self.dropout is None
-        edges, sums = rows.compute(new + before if skip else new, new.sum(0))
+        edges, sums = bonds.compute(new + before if skip else new, new.sum(0))
 
         degrees = torch.bincount(edge_index[0], minlength=num_nodes)
         first, *rest = self.conv.node_func.layers
-        by_node, by_edge, by_state = first.weight.split([width, sums.shape[1], state_width], dim=1)
+        width = state.shape[1]
+        by_node, by_edge, by_state = first.weight.split([width, sums.shape[1], width], dim=1)
         # Means over no edges are 0 for atoms, and NaN for a crystal that is alone in its batch, as in MatGL.
-        rows = Rows()
-        hidden = rows.rows(sums / degrees.clamp(min=1)[:, None]).linear(by_edge, first.bias)
-        hidden = hidden + rows.rows(nodes).linear(by_node)
-        hidden = hidden + rows.rows(functional.linear(state, by_state).index_select(0, batch))
-        (nodes,) = rows.compute(after(hidden, rest))
+        atoms = Rows(crystals, num_graphs)
+        hidden = atoms.rows(sums / degrees.clamp(min=1)[:, None]).linear(by_edge) + atoms.rows(nodes).linear(by_node)
+        new = after(hidden + atoms.atoms(functional.linear(state, by_state, first.bias), 0), rest)
+        nodes, of_edges, of_nodes = atoms.compute(new, atoms.rows(sums).sum(0), new.sum(0))
 
         n_edges = degrees.new_zeros(num_graphs).index_add(0, batch, degrees)
         n_nodes = torch.bincount(batch, minlength=num_graphs)
         if node_batch is not None:
             n_edges, n_nodes = n_edges.clamp(min=1), n_nodes.clamp(min=1)
-        means = [
-            values.new_zeros(num_graphs, values.shape[1]).index_add(0, batch, values) / n[:, None]
-            for values, n in ((sums, n_edges), (nodes, n_nodes))
-        ]
+        means = of_edges / n_edges[:, None], of_nodes / n_nodes[:, None]
         state = self.conv.state_func(torch.cat([state, *means], dim=1))
         if self.dropout is not None:
             edges, nodes, state = map(self.dropout, (edges, nodes, state))
@@ -153,34 +153,59 @@ class FastLSTM(FastClass, nn.LSTM):
         return after[None], (after[None], cell[None])
 
 
+class FastSet2SetReadOut(FastClass, Set2SetReadOut):
+    """Readout of atoms."""
+
+    def forward(
+        self, x: Tensor, index: Tensor | None = None, ptr: Any = None, dim_size: int | None = None, dim: int = -2
+    ) -> Tensor:
+        """As MatGL's."""
+        if index is None or dim_size is None:
+            return super().forward(x, index, ptr, dim_size, dim)
+        return _set2set(self.lstm, self.n_iters, x, index, dim_size)
+
+
 class FastEdgeSet2Set(FastClass, EdgeSet2Set):
-    """Readout of edges; the attention's sum is taken before it is normalised."""
+    """Readout of edges."""
 
     def forward(self, edge_feat: Tensor, edge_batch: Tensor | None, num_graphs: int | None = None) -> Tensor:
         """As MatGL's."""
-        if edge_batch is None:
-            edge_batch = torch.zeros(len(edge_feat), dtype=torch.long, device=edge_feat.device)
-        if num_graphs is None:
-            num_graphs = int(edge_batch.max()) + 1 if len(edge_batch) else 1
-        if not len(edge_feat):
-            return edge_feat.new_zeros(num_graphs, self.output_dim)
-        zeros = edge_feat.new_zeros(self.n_layers, num_graphs, self.input_dim)
-        state, q_star = (zeros, zeros), edge_feat.new_zeros(num_graphs, self.output_dim)
-        ones, index = edge_feat.new_ones(1, self.input_dim), edge_batch.expand(2, -1).contiguous()
-        for _ in range(self.n_iters):
-            q, state = self.lstm(q_star[None], state)
-            q = q.view(num_graphs, self.input_dim)
-            rows = Rows(index, num_graphs)
-            (logits,) = rows.compute((rows.rows(edge_feat) * rows.atoms(q, 0)).linear(ones))
-            # A shift cancels in the ratio: nothing needs to flow through the maximum.
-            found = logits.detach().squeeze(1)
-            top = found.new_full((num_graphs,), -torch.inf).scatter_reduce(0, edge_batch, found, "amax")
-            weights = torch.exp(logits - top.index_select(0, edge_batch)[:, None])
-            rows = Rows(index, num_graphs)
-            weight = rows.rows(weights)
-            summed, total = rows.compute((weight.linear(ones.t()) * rows.rows(edge_feat)).sum(0), weight.sum(0))
-            q_star = torch.cat([q, summed / (total + 1e-16)], dim=1)
-        return q_star
+        if edge_batch is None or num_graphs is None or not len(edge_feat):
+            return super().forward(edge_feat, edge_batch, num_graphs)
+        return _set2set(self.lstm, self.n_iters, edge_feat, edge_batch, num_graphs)
 
 
-MEGNET = (FastMEGNet, FastMEGNetBlock, FastLSTM, FastEdgeSet2Set)
+def _set2set(lstm: nn.LSTM, n_iters: int, values: Tensor, crystals: Tensor, n_crystals: int) -> Tensor:
+    """Set2Set (Vinyals et al., ICLR 2016), whose weighted sum is taken before it is normalised.
+
+    Args:
+        lstm: What asks the next question.
+        n_iters: Number of questions.
+        values: Of atoms or edges, ``(M, d)``.
+        crystals: To which crystal each belongs, ``(M,)``.
+        n_crystals: Number of crystals.
+
+    Returns:
+        ``(n_crystals, 2 d)``.
+    """
+    width = values.shape[1]
+    zeros = values.new_zeros(lstm.num_layers, n_crystals, width)
+    state, q_star = (zeros, zeros), values.new_zeros(n_crystals, 2 * width)
+    ones, index = values.new_ones(1, width), crystals.expand(2, -1).contiguous()
+    for _ in range(n_iters):
+        q, state = lstm(q_star[None], state)
+        q = q.view(n_crystals, width)
+        rows = Rows(index, n_crystals)
+        (logits,) = rows.compute((rows.rows(values) * rows.atoms(q, 0)).linear(ones))
+        # A shift cancels in the ratio: nothing needs to flow through the maximum.
+        found = logits.detach().squeeze(1)
+        top = found.new_full((n_crystals,), -torch.inf).scatter_reduce(0, crystals, found, "amax")
+        weights = torch.exp(logits - top.index_select(0, crystals)[:, None])
+        rows = Rows(index, n_crystals)
+        weight = rows.rows(weights)
+        summed, total = rows.compute((weight.linear(ones.t()) * rows.rows(values)).sum(0), weight.sum(0))
+        q_star = torch.cat([q, summed / (total + 1e-16)], dim=1)
+    return q_star
+
+
+MEGNET = (FastMEGNet, FastMEGNetBlock, FastLSTM, FastSet2SetReadOut, FastEdgeSet2Set)
