@@ -199,20 +199,34 @@ void product(const T* a, ptrdiff_t a_row, ptrdiff_t a_col, const T* b, int m, in
   panel<T, 8, 1>(from, a, a_row, a_col, b, m, n, c, k, add);
 }
 
-template <class T, bool ADDED>  // with padding, if there is any, left as it is
-inline void row(const T* from, T* to, int64_t width) {
-  int64_t j = 0;
-  for (; j + lanes<T> <= width; j += lanes<T>) {
-    Vec<T> value;
-    std::memcpy(&value, from + j, BYTES);
-    if constexpr (ADDED) {
-      Vec<T> before;
-      std::memcpy(&before, to + j, BYTES);
-      value += before;
+// Row i of n goes to, or is added to, to(i) from from(i); padding, if there is any, stays as it is. V: vectors in a row,
+// where they are few and whole.
+template <class T, bool ADDED, int V, class From, class To>
+inline void move_vectors(int64_t n, int64_t width, From from, To to) {
+  for (int64_t i = 0; i < n; ++i) {
+    const T* source = from(i);
+    T* target = to(i);
+    int64_t j = 0;
+    for (; V ? j < V * lanes<T> : j + lanes<T> <= width; j += lanes<T>) {
+      Vec<T> value;
+      std::memcpy(&value, source + j, BYTES);
+      if constexpr (ADDED) {
+        Vec<T> before;
+        std::memcpy(&before, target + j, BYTES);
+        value += before;
+      }
+      std::memcpy(target + j, &value, BYTES);
     }
-    std::memcpy(to + j, &value, BYTES);
+    if constexpr (V == 0)
+      for (; j < width; ++j) target[j] = ADDED ? target[j] + source[j] : source[j];
   }
-  for (; j < width; ++j) to[j] = ADDED ? to[j] + from[j] : from[j];
+}
+
+template <class T, bool ADDED, class From, class To> inline void move(int64_t n, int64_t width, From from, To to) {
+  if (width == lanes<T>) return move_vectors<T, ADDED, 1>(n, width, from, to);
+  if (width == 2 * lanes<T>) return move_vectors<T, ADDED, 2>(n, width, from, to);
+  if (width == 4 * lanes<T>) return move_vectors<T, ADDED, 4>(n, width, from, to);
+  move_vectors<T, ADDED, 0>(n, width, from, to);
 }
 
 // ---- The network ----
@@ -301,12 +315,13 @@ template <class T> struct Run {
         break;
       case WRITE: {
         T* out = static_cast<T*>(outputs[op.slot].data) + begin * op.width;
-        for (int64_t i = 0; i < n; ++i) row<T, false>(a + i * width, out + i * op.width, op.width);
+        move<T, false>(n, op.width, [&](int64_t i) { return a + i * width; }, [&](int64_t i) { return out + i * op.width; });
         break;
       }
       case SUM: {
         const int64_t* index = atoms[op.index] + begin;
-        for (int64_t i = 0; i < n; ++i) row<T, true>(a + i * width, sums[op.slot] + index[i] * width, width);
+        T* out = sums[op.slot];
+        move<T, true>(n, width, [&](int64_t i) { return a + i * width; }, [&](int64_t i) { return out + index[i] * width; });
         break;
       }
       case OUTER:
@@ -314,7 +329,7 @@ template <class T> struct Run {
                    sums[op.slot], static_cast<int>(n), true);
         break;
       case COLUMNS:
-        for (int64_t i = 0; i < n; ++i) row<T, true>(a + i * width, sums[op.slot], width);
+        move<T, true>(n, width, [&](int64_t i) { return a + i * width; }, [&](int64_t) { return sums[op.slot]; });
         break;
     }
   }
@@ -323,19 +338,26 @@ template <class T> struct Run {
   static void read(const Operation& op, const Tensor& from, int64_t first, int64_t by, const int64_t* index, int64_t n,
                    int width, T* to) {
     const T* data = static_cast<const T*>(from.data);
-    for (int64_t i = 0; i < n; ++i) {
-      row<T, ADDED>(data + (index ? index[i] : first + i * by) * from.stride, to + i * width, op.width);
-      if constexpr (!ADDED)
-        for (int64_t j = op.width; j < width; ++j) to[i * width + j] = 0;
-    }
+    const int64_t stride = from.stride;
+    const auto target = [&](int64_t i) { return to + i * width; };
+    if (index)
+      move<T, ADDED>(n, op.width, [&](int64_t i) { return data + index[i] * stride; }, target);
+    else
+      move<T, ADDED>(n, op.width, [&](int64_t i) { return data + (first + i * by) * stride; }, target);
+    if (!ADDED && op.width < width)
+      for (int64_t i = 0; i < n; ++i) std::fill(to + i * width + op.width, to + (i + 1) * width, T(0));
   }
 
   static void gather(const Output& output, const T* const* parts, int n_parts) {
     const int64_t width = padded<T>(static_cast<int>(output.width));
-    for (int64_t i = 0; i < output.rows; ++i) {
-      T* out = static_cast<T*>(output.data) + i * output.width;
-      row<T, false>(parts[0] + i * width, out, output.width);
-      for (int p = 1; p < n_parts; ++p) row<T, true>(parts[p] + i * width, out, output.width);
+    T* out = static_cast<T*>(output.data);
+    const auto target = [&](int64_t i) { return out + i * output.width; };
+    for (int p = 0; p < n_parts; ++p) {
+      const auto source = [&](int64_t i) { return parts[p] + i * width; };
+      if (p)
+        move<T, true>(output.rows, output.width, source, target);
+      else
+        move<T, false>(output.rows, output.width, source, target);
     }
   }
 };
@@ -407,9 +429,11 @@ extern "C" int64_t matgl_ssl_rows(int64_t is_double, const Operation* operations
                                   const Tensor* tensors, const Output* outputs, int64_t n_outputs,
                                   const int64_t* const* atoms, int64_t n_rows, int64_t n_atoms, int64_t block,
                                   int64_t scratch_width, int64_t n_threads) {
-  for (int end = 0; end < 2 && atoms[0] != nullptr; ++end)
-    for (int64_t i = 0; i < n_rows; ++i)
-      if (static_cast<uint64_t>(atoms[end][i]) >= static_cast<uint64_t>(n_atoms)) return 0;
+  for (int end = 0; end < 2 && atoms[0] != nullptr; ++end) {
+    bool is_bad = false;  // without a way out, which would be a test for each edge
+    for (int64_t i = 0; i < n_rows; ++i) is_bad |= static_cast<uint64_t>(atoms[end][i]) >= static_cast<uint64_t>(n_atoms);
+    if (is_bad) return 0;
+  }
   const int threads = static_cast<int>(n_threads);
   if (is_double)
     run<double>({operations, tensors, outputs, atoms, n_operations, n_outputs, n_rows, block, nullptr}, scratch_width, threads);
