@@ -37,8 +37,8 @@ def global_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
     Returns:
         Scalar. Its average over ranks, and so its gradient under distributed data parallel, is that of the whole batch.
     """
-    weights = torch.ones_like(values) if weights is None else weights.to(values.dtype).expand_as(values)
-    count = total(weights.sum())
+    weights = values.new_ones(()) if weights is None else weights.to(values.dtype)
+    count = total(weights.sum() * (values.numel() // max(weights.numel(), 1)))
     return (values * weights).sum() * world_size() / count.clamp(min=torch.finfo(count.dtype).tiny)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pymatgen.core import Element
 from torch import Tensor, nn
+from torch.nn import functional
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals.elements import standardised_element_table
@@ -151,11 +152,15 @@ class _Local(nn.Module):
         """Loss and the critic's accuracy."""
         vectors = mean + crystals.atom[NORMAL].to(mean) * torch.exp(log_variance / 2)
         environments = Environments(crystals, mean.dtype)
-        atoms = self.atom_critic(vectors)[environments.site]
+        before, last = self.pair_critic[:-1], cast(nn.Linear, self.pair_critic[-1])
+        # The product of an atom's a with a pair's W h + b is that of Wᵀ a with h, plus a b: there are fewer atoms.
+        atoms = self.atom_critic(vectors)
+        questions = functional.linear(atoms, last.weight.t()).index_select(0, environments.site)
+        offsets = (atoms @ last.bias).index_select(0, environments.site)
 
         def scores(pairs: Pairs) -> Scores:
             known = torch.cat([self.properties[pairs.species], pairs.distance[:, None]], dim=1)
-            values = (atoms * self.pair_critic(known)).sum(1)
+            values = (questions * before(known)).sum(1) + offsets
             return Scores(values, environments.site, pairs.counts / (1 + pairs.distance) ** 2)
 
         positive, negatives = scores(environments.true), [scores(environments.fake(kind)) for kind in self.negatives]
@@ -188,7 +193,7 @@ class _Global(nn.Module):
         mixed = _has_several_elements(crystals)
 
         def scores(summary: Tensor, members: Tensor, counts: Tensor) -> Scores:
-            values = (summary[crystals.batch] * members).sum(1)
+            values = (summary.index_select(0, crystals.batch) * members).sum(1)
             return Scores(values, crystals.batch, counts[crystals.batch].to(values.dtype))
 
         members, every = self.atom_critic(atoms), torch.ones_like(mixed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,6 +41,15 @@ class DirectDenoising(Denoising):
         """Sum each atom's edges."""
         source, destination = crystals.edge_index
         nodes = features.node[-1]
-        scalars = self.head(torch.cat([nodes[source], nodes[destination], features.edge[-1]], dim=1))
+        layers: list[Any] = list(self.head)
+        first, *rest = layers
+        width = nodes.shape[1]
+        by_source, by_destination, by_edge = first.weight.split([width, width, first.in_features - 2 * width], dim=1)
+        # The first layer's parts for atoms act on atoms, of which there are fewer than edges.
+        scalars = functional.linear(features.edge[-1], by_edge, first.bias)
+        for weight, atom in ((by_source, source), (by_destination, destination)):
+            scalars = scalars + functional.linear(nodes, weight).index_select(0, atom)
+        for layer in rest:
+            scalars = layer(scalars)
         directions = functional.normalize(crystals.edge_vectors().to(scalars), dim=1)
         return scalars.new_zeros(len(nodes), 3).index_add(0, source, scalars * directions)

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
@@ -74,16 +73,11 @@ class EdgeDenoising(Pretext):
         vectors, noise = crystals.edge_vectors(), crystals.atom[NOISE]
         at_rest = vectors - (noise[destination] - noise[source])
         target, displaced = (self._expand(v.to(predicted)) for v in (at_rest, vectors))
-        if self.predict == "change":
-            predicted = displaced + predicted
-        counts = (source != destination)[:, None]
-        loss = global_mean(functional.mse_loss(predicted, target, reduction="none"), counts)
-        return PretextOutput(loss, {"baseline": _mean_of((displaced - target).square(), counts)})
+        change, counts = target - displaced, source != destination
+        wrong = change - predicted if self.predict == "change" else target - predicted
+        loss, baseline = (global_mean(x.square().mean(1), counts) for x in (wrong, change))
+        return PretextOutput(loss, {"baseline": baseline})
 
     @torch.no_grad()
     def _expand(self, vectors: Tensor) -> Tensor:
         return self.expansion(vectors.norm(dim=1)).to(vectors)
-
-
-def _mean_of(values: Tensor, counts: Tensor) -> Tensor:
-    return (values * counts).sum() / (counts.sum() * values.shape[1]).clamp(min=1)

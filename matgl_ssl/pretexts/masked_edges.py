@@ -55,7 +55,7 @@ class MaskedEdges(Pretext):
         edges = one_direction(crystals.edge_index, crystals.pbc_offset)
         edges = edges & crystals.atom[MASK][crystals.edge_index].any(0)
         source, destination = crystals.edge_index[:, edges]
-        logits = self.head(vectors[source] + vectors[destination])
+        logits = self.head(vectors.index_select(0, source) + vectors.index_select(0, destination))
         # The batch still holds the crystal's own vectors; only the encoder's copy has the hidden ones replaced.
         lengths = crystals.edge_vectors()[edges].norm(dim=1)
         target = (lengths / BIN).round().long().clamp(max=self.head.out_features - 1)
