@@ -152,7 +152,7 @@ class _Local(nn.Module):
         """Loss and the critic's accuracy."""
         vectors = mean + crystals.atom[NORMAL].to(mean) * torch.exp(log_variance / 2)
         environments = Environments(crystals, mean.dtype)
-        before, last = self.pair_critic[:-1], cast(nn.Linear, self.pair_critic[-1])
+        before, last = self.pair_critic[:-1], cast("nn.Linear", self.pair_critic[-1])
         # The product of an atom's a with a pair's W h + b is that of Wᵀ a with h, plus a b: there are fewer atoms.
         atoms = self.atom_critic(vectors)
         questions = functional.linear(atoms, last.weight.t()).index_select(0, environments.site)

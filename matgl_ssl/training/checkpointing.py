@@ -16,7 +16,9 @@ from matgl_ssl.errors import TrainingInterrupted
 
 
 class ResumableCheckpoint(Checkpoint):
-    """Keep ``last.ckpt`` fresh: at each epoch's end, every few minutes, and when SIGINT or SIGTERM arrives.
+    """Keep ``last.ckpt`` fresh: at an epoch's end, every few minutes, and when SIGINT or SIGTERM arrives.
+
+    Epochs that are over sooner than fifty times what saving takes share a checkpoint.
 
     A signal lets the step under way finish, saves, and raises ``TrainingInterrupted``; a second one, a second later or
     more, does not wait. The file is replaced in one move: a crash while writing leaves the previous state.
@@ -31,6 +33,7 @@ class ResumableCheckpoint(Checkpoint):
         self.seconds = 60 * minutes
         self._signum: int | None = None
         self._saved = time.monotonic()
+        self._took = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Listen to signals. Lightning puts back every handler it found, these two included, when training ends."""
@@ -55,8 +58,10 @@ class ResumableCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Save the finished epoch."""
-        self._save(trainer)
+        """Save the finished epoch, if saving has not taken more than a fiftieth of the time since the last."""
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if is_last or self._signum is not None or time.monotonic() - self._saved >= 50 * self._took:
+            self._save(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Pass on a signal that came after the last checkpoint."""
@@ -64,6 +69,7 @@ class ResumableCheckpoint(Checkpoint):
             signal.raise_signal(self._signum)
 
     def _save(self, trainer: L.Trainer) -> None:
+        started = time.monotonic()
         for logger in trainer.loggers:
             logger.save()
         partial = self.path.with_suffix(".partial")
@@ -71,6 +77,7 @@ class ResumableCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             partial.replace(self.path)
         self._saved = time.monotonic()
+        self._took = self._saved - started
         if self._signum is not None:
             name = signal.Signals(self._signum).name
             raise TrainingInterrupted(

@@ -88,9 +88,10 @@ class TrainingModule(L.LightningModule):
         self._last_metrics = {"loss": loss.detach(), **{k: v.detach() for k, v in metrics.items()}}
         self.train_means.add(self._last_metrics, len(batches[0]))
         self._n_seen += len(batches[0])
-        rate = self._n_seen / self._elapsed()[0]
-        bar = {k: v for k, v in self._last_metrics.items() if k.endswith("loss")}
-        self.log_dict({**bar, "structures/s": rate}, prog_bar=True, logger=False, batch_size=len(batches[0]))
+        if self.global_step % self.log_every == 0 or self.trainer.is_last_batch:
+            rate = self._n_seen / self._elapsed()[0]
+            bar = {k: v for k, v in self._last_metrics.items() if k.endswith("loss")}
+            self.log_dict({**bar, "structures/s": rate}, prog_bar=True, logger=False, batch_size=len(batches[0]))
         return loss
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
