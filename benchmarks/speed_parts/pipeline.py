@@ -135,7 +135,7 @@ def compared(case: str, workers: int, threads: int, parquet: Path, settings: Set
     }  # fmt: skip
     laps: dict[str, dict[str, list[float]]] = {lap: {"matgl": [], "ours": []} for lap in ("first", "later", "total")}
     waiting: dict[str, list[float]] = {}
-    for pair in range(1 if settings.quick else 3):
+    for pair in range(1 if settings.quick else 5):
         for side, run in list({"matgl": theirs, "ours": ours}.items())[:: -1 if pair % 2 else 1]:
             with tempfile.TemporaryDirectory() as cache:
                 found = in_a_process(

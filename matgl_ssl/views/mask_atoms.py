@@ -49,7 +49,7 @@ class MaskAtoms(View):
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """Write the mask into ``graph.atom["mask"]``, ``(N,)`` bool."""
         n = len(graph.node_type)
-        mask = torch.zeros(n, dtype=torch.bool)
-        mask[torch.from_numpy(rng.choice(n, size=COUNTS[self.count](self.fraction, n, rng), replace=False))] = True
-        graph.atom[MASK] = mask
+        mask = np.zeros(n, dtype=bool)
+        mask[rng.choice(n, size=COUNTS[self.count](self.fraction, n, rng), replace=False)] = True
+        graph.atom[MASK] = torch.from_numpy(mask)
         return graph
