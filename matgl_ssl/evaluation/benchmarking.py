@@ -31,6 +31,9 @@ from .units import Store, Unit, seconds_left, work
 
 logger = logging.getLogger(__name__)
 
+UNITS = "units.jsonl"
+"""Every trial and cell that is finished, in the folder of the tables: with it a benchmark goes on on any machine."""
+
 
 class BenchmarkOptions(Config):
     """Options of ``benchmark`` beside its file."""
@@ -51,7 +54,7 @@ class BenchmarkResult:
     """What ``benchmark`` leaves behind.
 
     Attributes:
-        out: The folder of ``scores.csv``, ``table.md``, ``report.html`` and the figures.
+        out: The folder of ``scores.csv``, ``table.md``, ``report.html``, the figures, and ``units.jsonl``.
         scores: The finished cells that fine-tuned (and the baselines' beside them).
         unfinished: Cells that were asked for and are not finished: they failed, or only a report was asked for.
     """
@@ -68,7 +71,8 @@ def benchmark(
     """Run a benchmark, or go on with it, and write its tables.
 
     Finished cells are kept under ``runs``, under the hash of everything that determines them: a benchmark that was
-    stopped in whatever way goes on where it was, and any number of processes may work on the same one.
+    stopped in whatever way goes on where it was, and any number of processes may work on the same one. Trials and cells
+    also lie in ``units.jsonl`` beside the tables: without ``runs``, only what unfinished cells need is done again.
 
     Args:
         config: YAML file, or its content (see ``BenchmarkConfig``).
@@ -86,7 +90,7 @@ def benchmark(
     content = {**content, **({"leak_rule": settings.leak_rule} if settings.leak_rule else {})}
     out = _out(config, settings)
     root = data_root(data)
-    plan = _plan(content, root, Path(settings.runs))
+    plan = _plan(content, root, Path(settings.runs), out)
     unknown = sorted(settings.only.keys() - set(Cell._fields[:-1]))
     if unknown:
         raise ConfigError(f"--only knows {', '.join(Cell._fields[:-1])}, not {', '.join(unknown)}.")
@@ -99,8 +103,9 @@ def benchmark(
                 with _one_thread():
                     work(plan.units(settings.only), plan.store, progress.finished)
             else:
-                _share(content, root, settings, progress)
+                _share(content, root, settings, out, progress)
     write_scores(plan, out)
+    plan.store.archive(plan.scored(), out / UNITS)
     title = "Benchmark" if isinstance(config, dict) else f"Benchmark {Path(config).stem}"
     write_report(plan, out, title)
     unfinished = [cell for cell in wanted if cell.unit and plan.store.get(cell.unit) is None]
@@ -115,9 +120,9 @@ def _out(config: str | Path | dict[str, Any], settings: BenchmarkOptions) -> Pat
     return Path(config).parent / "results" / Path(config).stem
 
 
-def _plan(content: dict[str, Any], root: Path, runs: Path) -> Plan:
+def _plan(content: dict[str, Any], root: Path, runs: Path, out: Path) -> Plan:
     config = BenchmarkConfig.build(content)
-    return Plan(Runner(config, root, runs / "pretrained"), Store(runs / "units"))
+    return Plan(Runner(config, root, runs / "pretrained"), Store(runs / "units", out / UNITS))
 
 
 @contextmanager
@@ -131,21 +136,23 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _worker(content: dict[str, Any], root: Path, runs: Path, only: dict[str, Any]) -> None:
+def _worker(content: dict[str, Any], root: Path, runs: Path, out: Path, only: dict[str, Any]) -> None:
     from matgl_ssl.cli import configure_logging
 
     configure_logging(logging.WARNING)
-    plan, parent = _plan(content, root, runs), os.getppid()
+    plan, parent = _plan(content, root, runs, out), os.getppid()
     with _one_thread():
         work(plan.units(only), plan.store, wanted=lambda: os.getppid() == parent)  # killed with -9, it cannot say so
 
 
-def _share(content: dict[str, Any], root: Path, settings: BenchmarkOptions, progress: _Progress) -> None:
+def _share(
+    content: dict[str, Any], root: Path, settings: BenchmarkOptions, out: Path, progress: _Progress
+) -> None:
     """Let processes of their own do the work, and watch."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read when they import torch
     context = multiprocessing.get_context("spawn")
-    arguments = (content, root, Path(settings.runs), settings.only)
+    arguments = (content, root, Path(settings.runs), out, settings.only)
     workers = [context.Process(target=_worker, args=arguments) for _ in range(settings.jobs)]
     try:
         for worker in workers:
@@ -205,6 +212,7 @@ class _Progress:
             score = f"  {unit.label}: {self.plan.store.result(unit)['mae']:.4g}" if unit else ""
             logger.info("%d/%d cells, %s%s", self.n, len(self.cells), left, score)
         write_scores(self.plan, self.out)
+        self.plan.store.archive(self.plan.scored(), self.out / UNITS)
 
 
 def _duration(seconds: float) -> str:

@@ -84,12 +84,12 @@ class Plan:
         self.cells = list(cells.values())
 
     def units(self, only: Mapping[str, Any]) -> list[Unit]:
-        """The units of some cells, what a unit needs right before it, each once."""
+        """The units of some cells, what an unfinished unit needs right before it, each once."""
         ordered: dict[str, Unit] = {}
 
         def add(unit: Unit) -> None:
             if unit.name not in ordered:
-                for need in unit.needs:
+                for need in unit.needs if self.store.get(unit) is None else ():
                     add(need)
                 ordered[unit.name] = unit
 
@@ -97,6 +97,10 @@ class Plan:
             if cell.unit and cell.matches(only):
                 add(cell.unit)
         return list(ordered.values())
+
+    def scored(self) -> list[Unit]:
+        """The trials and cells: what is left of a benchmark when its encoders are gone."""
+        return [unit for unit in self._units.values() if unit.kind in ("trial", "cell")]
 
     def _unit(self, kind: str, label: str, key: dict[str, Any], run: Callable[[], Any], *needs: Unit) -> Unit:
         """The same work is the same unit."""

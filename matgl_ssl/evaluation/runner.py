@@ -51,7 +51,7 @@ class Runner:
     root: Path
     runs: Path
     _tasks: dict[str, Task] = field(default_factory=dict)
-    _pools: dict[tuple[str, str], GraphPool] = field(default_factory=dict)
+    _pools: dict[tuple[str, ...], GraphPool] = field(default_factory=dict)
     _descriptors: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
     _allowed: set[tuple[str, ...]] = field(default_factory=set)
 
@@ -153,7 +153,7 @@ class Runner:
         return read_corpus(arm.corpus or self.config.corpus, self.root, labels)
 
     def _pool(self, task: Task, settings: FinetuneConfig) -> GraphPool:
-        key = task.name, settings.model
+        key = task.name, settings.model, repr(settings.model_args)
         if key not in self._pools:
             encoder = Encoder(new_model(settings.model, settings.model_args))
             self._pools[key] = GraphPool(task.crystals, encoder, settings.min_distance)

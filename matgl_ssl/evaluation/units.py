@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,11 +53,15 @@ class Store:
 
     Args:
         folder: Where they lie.
+        archive: A file that ``archive`` wrote, perhaps elsewhere: its units are finished, too.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, archive: Path | None = None) -> None:
         self.folder = folder
         self._read: dict[str, dict[str, Any]] = {}
+        if archive is not None and archive.exists():
+            with archive.open(encoding="utf-8") as file:
+                self._read = {unit.pop("unit"): unit for unit in map(json.loads, file)}
 
     def get(self, unit: Unit) -> dict[str, Any] | None:
         """``result`` and ``seconds`` of a finished unit, or None."""
@@ -81,6 +85,17 @@ class Store:
         content = {"label": unit.label, "key": unit.key, "result": result, "seconds": seconds}
         with atomic_path(self.folder / f"{unit.name}.json") as path:
             path.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
+
+    def archive(self, units: Iterable[Unit], path: Path) -> None:
+        """Write those of the units that are finished into one file, a line each."""
+        found = ((unit, self.get(unit)) for unit in units)
+        lines = [
+            json.dumps({"unit": unit.name, "label": unit.label, "result": kept["result"], "seconds": kept["seconds"]})
+            for unit, kept in found
+            if kept
+        ]
+        with atomic_path(path) as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     @contextmanager
     def claim(self, unit: Unit) -> Iterator[bool]:

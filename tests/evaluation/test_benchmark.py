@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,19 @@ def test_finished_cells_are_not_run_again(truth, root, monkeypatch):
                       only={"arm": ["scratch", "helps"]})  # fmt: skip
     assert again.scores == result.scores
     assert (root / "again" / "scores.csv").read_bytes() == (result.out / "scores.csv").read_bytes()
+
+
+def test_what_is_published_is_enough_to_go_on(truth, root, tmp_path, monkeypatch):
+    """On another machine, without the encoders: nothing is pretrained for cells that are finished."""
+    config, result = truth
+    (tmp_path / "tables").mkdir()
+    shutil.copy(result.out / "units.jsonl", tmp_path / "tables")
+    monkeypatch.setattr(Store, "keep", lambda *args: pytest.fail("nothing was left to do"))
+    again = benchmark(config=config, data=root, out=tmp_path / "tables", runs=tmp_path / "runs",
+                      only={"arm": ["scratch", "helps"]})  # fmt: skip
+    assert again.scores == result.scores
+    published = (tmp_path / "tables" / "units.jsonl").read_text()
+    assert published == (result.out / "units.jsonl").read_text()
 
 
 def test_another_leak_rule_is_another_encoder(truth, root):
