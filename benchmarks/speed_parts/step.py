@@ -5,9 +5,9 @@
 labels and weights in our Lightning module, accelerated, with our optimiser and gradient clipping. ``model`` is the bare
 forward and backward, plain against accelerated. ``plain_products_ms`` is what the plain pass's matrix products alone
 take: multiplications, counted, at the rate that a product of 20,000 rows by 64 x 64 reaches here. ``compiled_ms`` is
-the accelerated pass's time inside compiled row networks, and ``compiled_products_ms`` what their products take at that
-rate, those computed again in the backward included; the rest of it are activations and moving rows, and the rest of
-the pass torch's operations and Python.
+the accelerated pass's time inside compiled row networks, and of it what their products (those computed again in the
+backward included), activations, and rows read, gathered, written and summed take, each at the rate it reaches here by
+itself; the rest of the pass are torch's operations and Python.
 """
 
 from __future__ import annotations
@@ -32,7 +32,17 @@ from matgl_ssl.backends import CrystalBatch, collate
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.encoders.acceleration import native
-from matgl_ssl.encoders.acceleration.row_network import LINEAR, OUTER, RowNetwork
+from matgl_ssl.encoders.acceleration.row_network import (
+    ACTIVATE,
+    LINEAR,
+    OUTER,
+    ROWS,
+    SUM,
+    TABLE,
+    WRITE,
+    RowNetwork,
+)
+from matgl_ssl.encoders.acceleration.rows import Rows
 from matgl_ssl.hub import new_model
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
@@ -41,7 +51,7 @@ from matgl_ssl.training.module import TrainingModule
 from matgl_ssl.training.pretrain import PretrainingModule
 from matgl_ssl.training.target import Standardisation
 
-from .common import LABEL, Results, Settings, drawn, fresh, in_turn, n_threads, paired, seconds
+from .common import LABEL, MIB, Results, Settings, drawn, fresh, in_turn, n_threads, paired, seconds
 
 CASES: dict[str, tuple[str, dict[str, Any], int]] = {
     "MEGNet": ("MEGNet", {}, 64),
@@ -144,48 +154,72 @@ def trained(encoder: Encoder, batch: CrystalBatch, forces: bool) -> Tensor:
 
 
 def floor(plain: Encoder, fast: Encoder, batches: list[CrystalBatch], forces: bool) -> dict[str, float]:
-    """What a step's matrix products alone take, and what part of an accelerated step is spent in compiled passes."""
+    """What a step's matrix products alone take, what part of an accelerated step compiled passes are, and of what."""
     with FlopCounterMode(display=False) as counter:
         for batch in batches:
             trained(plain, batch, forces).backward()
-    a, b = torch.randn(20_000, 64), torch.randn(64, 64)
-    a @ b
-    per_multiplication = min(seconds(lambda: a @ b) for _ in range(20)) / (20_000 * 64 * 64)
-    passes: list[tuple[float, int]] = []
+    of_plain = counter.get_total_flops() / 2 / len(batches)
+    passes: list[tuple[float, ...]] = []
     compute = native.compute
 
     def timed_compute(network: RowNetwork, inputs: Sequence[Tensor], *rest: Any) -> tuple[Tensor, ...]:
         start = time.perf_counter()
         found = compute(network, inputs, *rest)
-        passes.append((time.perf_counter() - start, len(inputs[0]) * multiplications(network, inputs)))
+        passes.append((time.perf_counter() - start, *(len(inputs[0]) * n for n in work(network, inputs))))
         return found
 
     with mock.patch.object(native, "compute", timed_compute):
         for batch in fresh(batches):
             trained(fast, batch, forces).backward()
-    of_plain = counter.get_total_flops() / 2 / len(batches)
-    in_passes, of_passes = (sum(column) / len(batches) for column in zip(*passes, strict=True))
+    in_passes, products, activations, moved = (sum(column) / len(batches) for column in zip(*passes, strict=True))
+    per_product, per_activation, per_number = rates()
     return {
         "plain_multiplications_1e9": round(of_plain / 1e9, 2),
-        "plain_products_ms": round(1e3 * of_plain * per_multiplication, 1),
+        "plain_products_ms": round(1e3 * of_plain * per_product, 1),
         "compiled_ms": round(1e3 * in_passes, 1),
-        "compiled_multiplications_1e9": round(of_passes / 1e9, 2),
-        "compiled_products_ms": round(1e3 * of_passes * per_multiplication, 1),
+        "compiled_multiplications_1e9": round(products / 1e9, 2),
+        "compiled_products_ms": round(1e3 * products * per_product, 1),
+        "compiled_activations_1e6": round(activations / 1e6, 2),
+        "compiled_activations_ms": round(1e3 * activations * per_activation, 1),
+        "compiled_moved_MiB": round(4 * moved / MIB, 1),
+        "compiled_moved_ms": round(1e3 * moved * per_number, 1),
     }
 
 
-def multiplications(network: RowNetwork, inputs: Sequence[Tensor]) -> int:
-    """Of matrix products, for each row."""
+def work(network: RowNetwork, inputs: Sequence[Tensor]) -> tuple[int, int, int]:
+    """For each row: multiplications of matrix products, activations, and numbers moved between memory and the cache."""
     widths: list[int] = []
-    total = 0
+    products = activations = moved = 0
     for node in network.nodes:
         if node.code == LINEAR:
             widths.append(inputs[node.slot].shape[1 - node.which])
-            total += inputs[node.slot].numel()
+            products += inputs[node.slot].numel()
         else:
             widths.append(inputs[node.slot].shape[-1] if node.slot >= 0 else widths[node.a])
-    outer = [node for output in network.outputs for node in output if node.code == OUTER]
-    return total + sum(widths[node.a] * widths[node.b] for node in outer)
+        activations += widths[-1] * (node.code == ACTIVATE)
+        moved += widths[-1] * (node.code in (ROWS, TABLE))
+    for node in (node for output in network.outputs for node in output):
+        products += widths[node.a] * widths[node.b] * (node.code == OUTER)
+        moved += widths[node.a] * (node.code in (WRITE, SUM))
+    return products, activations, moved
+
+
+def rates() -> tuple[float, float, float]:
+    """Seconds that this machine takes for a multiplication in a product by 64 x 64, an activation, a number moved."""
+    n, width = 20_000, 64
+    x, weight = torch.randn(n, width), torch.randn(width, width)
+
+    def best(repeats: int) -> float:
+        rows = Rows()
+        value = rows.rows(x)
+        for _ in range(repeats):
+            value = value.activate("softplus2")
+        return min(seconds(lambda: rows.compute(value)) for _ in range(20))
+
+    moved = best(0)
+    product = min(seconds(lambda: x @ weight) for _ in range(20))
+    numbers = n * width
+    return product / (numbers * width), (best(8) - moved) / (8 * numbers), moved / (2 * numbers)
 
 
 def timed(case: str, threads: int, settings: Settings) -> dict[str, Any]:

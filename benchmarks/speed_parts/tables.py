@@ -22,12 +22,13 @@ def steps(rows: Mapping[str, Row]) -> Iterable[list[Any]]:
     yield [
         "step", "batch", "MatGL's Lightning step (ms)", "ours (ms)", "ratio", "bare model, plain (ms)",
         "accelerated (ms)", "ratio", "plain: its products alone (ms)", "accelerated: compiled passes (ms)",
-        "of that, products (ms)",
+        "of that, products (ms)", "activations (ms)", "rows moved (ms)",
     ]  # fmt: skip
     for name, row in rows.items():
         if not name.endswith("equality"):
             whole, bare = row["lightning"], row["model"]
-            times = [bare.get(k, "") for k in ("plain_products_ms", "compiled_ms", "compiled_products_ms")]
+            parts = ("compiled", "compiled_products", "compiled_activations", "compiled_moved")
+            times = [bare.get(f"{part}_ms", "") for part in ("plain_products", *parts)]
             yield [
                 name, row["batch"], whole["matgl_ms"], whole["ours_ms"], ratio(whole), bare["plain_ms"],
                 bare["accelerated_ms"], ratio(bare), *times,

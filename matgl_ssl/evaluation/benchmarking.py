@@ -145,9 +145,7 @@ def _worker(content: dict[str, Any], root: Path, runs: Path, out: Path, only: di
         work(plan.units(only), plan.store, wanted=lambda: os.getppid() == parent)  # killed with -9, it cannot say so
 
 
-def _share(
-    content: dict[str, Any], root: Path, settings: BenchmarkOptions, out: Path, progress: _Progress
-) -> None:
+def _share(content: dict[str, Any], root: Path, settings: BenchmarkOptions, out: Path, progress: _Progress) -> None:
     """Let processes of their own do the work, and watch."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read when they import torch
