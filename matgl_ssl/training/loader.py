@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import signal
 import time
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -125,6 +126,12 @@ def _give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def _end_workers(stream: Any) -> None:
+    """Ask them to end. They ignore the signal by which Python would end them, and it would wait for them forever."""
+    if hasattr(stream, "_shutdown_workers"):
+        stream._shutdown_workers()
+
+
 def _leave_signals_to_the_trainer(worker: int) -> None:
     """Ctrl-C and job schedulers signal the whole process group: workers go on, so that the step can finish."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -163,6 +170,7 @@ class SeededLoader:
         self.batch = 0
         self.waited = 0.0
         self._stream: Iterator[list[CrystalBatch]] | None = None
+        self._end: Callable[[], object] = lambda: None
         self._stream_at: tuple[int, ...] = ()
 
     def __len__(self) -> int:
@@ -188,10 +196,12 @@ class SeededLoader:
         self.close()
         _give_back_memory()
         self._stream, self._stream_at = iter(loader), self._place()
+        self._end = weakref.finalize(self, _end_workers, self._stream)  # at the latest when the interpreter exits
 
     def close(self) -> None:
         """End the workers; the position stays."""
         self._stream = None
+        self._end()
 
     def __iter__(self) -> Iterator[list[CrystalBatch]]:
         # The generator starts at the first ``next``: an iterator that Lightning makes and drops costs nothing.

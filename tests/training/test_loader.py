@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -155,6 +159,32 @@ class Interrupted:
             for graph in graphs:
                 graph.id = str(os.getpid())
         return samples
+
+
+@pytest.mark.parametrize("end", ["pass", "raise KeyError('a bug of the caller')"])
+def test_a_program_that_forgets_its_workers_ends_all_the_same(end):
+    """They ignore SIGTERM, with which Python ends children before it waits for them."""
+    program = f"""
+from small_systems import ELEMENTS, iron
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.encoders import GraphBuilder
+from matgl_ssl.training.loader import SeededLoader, ViewDataset
+from matgl_ssl.views import View
+data = ViewDataset(CrystalDataset.from_crystals([iron()] * 8), GraphBuilder(ELEMENTS, 4.0), [View()], seed=0)
+loader = SeededLoader(data, batch_size=2, seed=0, shuffle=True, num_workers=1)
+next(iter(loader))
+{end}
+"""
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode == 0) == (end == "pass")
+    assert end == "pass" or "a bug of the caller" in done.stderr
 
 
 def test_the_mask_of_a_sample_is_the_same_whatever_the_batch_size(data):
