@@ -12,6 +12,7 @@ from matgl_ssl.training.config import Config
 
 LeakRule = Literal["formula", "structure", "none"]
 Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
+Part = Literal["test", "validation"]
 BASELINES = ("trivial", "forest")
 SCRATCH, LONGER, SUPERVISED = "scratch", "scratch-longer", "supervised-formation-energy"
 
@@ -43,6 +44,7 @@ class ArmConfig(Config):
 
     recipe: str | None = Field(None, description="pretraining recipe (name or YAML file)")
     supervised: str | None = Field(None, description="label column of the corpus to pretrain on instead")
+    encoder_of: str | None = Field(None, description="another arm, whose encoder this one fine-tunes")
     corpus: CorpusConfig | None = Field(None, description="another corpus than the others'")
     pretrain: dict[str, Any] = Field(default_factory=dict, description="options of the pretraining")
     finetune: dict[str, Any] = Field(default_factory=dict, description="options of the fine-tuning")
@@ -75,7 +77,11 @@ class BenchmarkConfig(Config):
     pretrain: dict[str, Any] = Field(default_factory=dict, description="options of every pretraining")
     finetune: dict[str, Any] = Field(default_factory=dict, description="options of every fine-tuning")
     grid: list[dict[str, Any]] = Field([{}], min_length=1, description="options of the fine-tuning to choose from")
+    grids: dict[int | Literal["all"], list[dict[str, Any]]] = Field(
+        default_factory=dict, description="other grids for these numbers of labels"
+    )
     validation_crystals: int = Field(100, ge=1, description="revealed labels to be validated on, over one fold or more")
+    part: Part = Field("test", description="what is scored: validation keeps to the training part, for searches")
     longer_by: str = Field("intrinsic", description="the arm whose pretraining compute scratch-longer gets")
     rounds: list[RoundConfig] = Field(description="what to run, in this order")
 
@@ -87,6 +93,9 @@ class BenchmarkConfig(Config):
                 for name in names:
                     if name not in known:
                         raise unknown(kind, name, known)
+        for arm in arms.values():
+            if arm.encoder_of is not None and arm.encoder_of not in arms:
+                raise unknown("arm", arm.encoder_of, arms)
         if arms[self.longer_by].recipe is None and arms[self.longer_by].supervised is None:
             raise ConfigError(f"longer_by: {self.longer_by} has no pretraining whose compute scratch-longer could get.")
         return self
@@ -97,6 +106,8 @@ class BenchmarkConfig(Config):
         known[SUPERVISED] = ArmConfig(supervised="formation_energy_per_atom")
         known |= {name: ArmConfig(recipe=name) for name in list_recipes()}
         for name, arm in self.arms.items():
+            if arm.encoder_of is not None and (arm.recipe or arm.supervised):
+                raise ConfigError(f"Arm {name} has a pretraining of its own, or another arm's (encoder_of), not both.")
             base = known.get(name, ArmConfig()).model_dump(exclude_unset=True)
             known[name] = ArmConfig(**{**base, **arm.model_dump(exclude_unset=True)})
         return known

@@ -32,13 +32,14 @@ def _colours(arms: Sequence[str]) -> dict[str, Any]:
     return {arm: "black" if arm == SCRATCH else colormaps["tab20"](i % 20) for i, arm in enumerate(arms)}
 
 
-def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str]) -> None:
+def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], part: str) -> None:
     """MAE against the number of revealed labels, a panel a task; bars are bootstrap intervals.
 
     Args:
         path: Where the PNG goes.
         scores: Of one encoder and method.
         units: Each task's unit.
+        part: What was scored.
     """
     tasks = list(dict.fromkeys(score.task for score in scores))
     arms = list(dict.fromkeys(score.arm for score in scores))
@@ -62,7 +63,7 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str]) 
             panel.errorbar(shifted, means, bars, marker="o", ms=3, lw=1, capsize=2, color=colours[arm], label=arm)
         ticks = sorted({s.n_labels if isinstance(s.n_labels, int) else 2 * most for s in scores if s.task == task})
         panel.set(
-            xscale="log", title=task, xlabel="revealed labels", ylabel=f"test MAE ({units[task]})".replace(" ()", "")
+            xscale="log", title=task, xlabel="revealed labels", ylabel=f"{part} MAE ({units[task]})".replace(" ()", "")
         )
         panel.set_xticks(ticks, [f"{t}" if t <= most else "all" for t in ticks], minor=False)
         panel.minorticks_off()

@@ -47,8 +47,9 @@ class Cell(NamedTuple):
 
 @dataclass
 class _Pretraining:
-    """An arm's pretraining, and what it is trained on."""
+    """The pretraining of an arm's encoder, and what it is trained on."""
 
+    arm: ArmConfig
     unit: Unit
     labels: tuple[str, ...]
 
@@ -120,7 +121,8 @@ class Plan:
         return self.guards.setdefault(unit.name, unit)
 
     def _pretraining(self, encoder: str, name: str) -> _Pretraining | None:
-        """An arm's pretraining; None for arms without."""
+        """The pretraining of an arm's encoder; None for arms without."""
+        name = self.runner.arms[name].encoder_of or name
         arm = self.runner.arms[name]
         if arm.recipe is None and arm.supervised is None:
             return None
@@ -133,7 +135,7 @@ class Plan:
             out = f"{name}-{encoder}-{folder}"
             run = partial(self._pretrain, arm, options, labels, guard, out)
             unit = self._unit("pretraining", f"pretraining {name} {encoder}", key, run, guard)
-            self._pretrainings[encoder, name] = _Pretraining(unit, labels)
+            self._pretrainings[encoder, name] = _Pretraining(arm, unit, labels)
         return self._pretrainings[encoder, name]
 
     def _pretrain(
@@ -151,14 +153,16 @@ class Plan:
         reference = self._pretraining(encoder, self.config.longer_by) if arm == LONGER else None
         tuned = SCRATCH if arm == LONGER else arm
         fine_tunes = method == "fine-tune" and arm not in BASELINES
-        trials = [self._trial(task, encoder, tuned, n, choice) for choice in self.config.grid] if fine_tunes else []
+        grid = self.config.grids.get(n, self.config.grid)
+        trials = [self._trial(task, encoder, tuned, n, choice) for choice in grid] if fine_tunes else []
         trials = trials if len(trials) > 1 else []
         key: dict[str, Any] = {
             "task": self._facts(spec), "arm": arm, "n_labels": n, "seed": seed, "fold": fold, "method": method,
         }  # fmt: skip
+        key |= {} if self.config.part == "test" else {"part": self.config.part}
         if arm not in BASELINES:
             key |= self._training_key(encoder, arm, pretraining)
-            key |= {"grid": self.config.grid, "trials": [trial.name for trial in trials]} if fine_tunes else {}
+            key |= {"grid": grid, "trials": [trial.name for trial in trials]} if fine_tunes else {}
             key |= {"longer by": reference.unit.name} if reference else {}
         label = f"{task} {encoder} {arm} {n} labels, seed {seed}, fold {fold}"
         run = partial(self._run_cell, task, encoder, arm, n, seed, fold, method, trials, pretraining, reference)
@@ -193,9 +197,9 @@ class Plan:
         pretraining: _Pretraining | None, reference: _Pretraining | None,
     ) -> dict[str, Any]:  # fmt: skip
         if pretraining:
-            self.runner.refuse(self.runner.arms[arm], pretraining.labels, self.runner.task(task))
+            self.runner.refuse(pretraining.arm, pretraining.labels, self.runner.task(task))
         tried = [(trial.key["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
-        choice = best(tried) if tried else dict(self.config.grid[0])
+        choice = best(tried) if tried else dict(self.config.grids.get(n, self.config.grid)[0])
         settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(pretraining))
         extra = float(self.store.result(reference.unit)["edges"]) if reference else 0.0
         scored = self.runner.cell(task, arm, n, seed, fold, method=method, settings=settings, extra_edges=extra)

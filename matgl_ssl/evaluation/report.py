@@ -58,12 +58,12 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
     for method in methods:
         cells = [cell for cell in plan.cells if cell.method == method]
         scores = scores_of(plan, method)
-        tables += error_tables(cells, scores, units, method)
+        tables += error_tables(cells, scores, units, method, plan.config.part)
         for encoder in dict.fromkeys(score.encoder for score in scores):
             own = [score for score in scores if score.encoder == encoder]
             stem = f"{encoder}{_suffix(method)}"
             figures[f"Learning curves: {encoder}, {method}"] = out / f"learning-curves-{stem}.png"
-            learning_curves(out / f"learning-curves-{stem}.png", own, units)
+            learning_curves(out / f"learning-curves-{stem}.png", own, units, plan.config.part)
             figures[f"Improvement over scratch: {encoder}, {method}"] = out / f"improvement-{stem}.png"
             improvements(out / f"improvement-{stem}.png", own)
     results = [_result(plan, cell) for cell in plan.cells]

@@ -120,7 +120,7 @@ class Runner:
         settings: FinetuneConfig,
         extra_edges: float = 0.0,
     ) -> dict[str, Any]:
-        """Train on the revealed labels, and score the whole test part.
+        """Train on the revealed labels, and score the test part, or what a search validates on.
 
         Args:
             task: The task's name.
@@ -133,7 +133,7 @@ class Runner:
             extra_edges: Compute to be added: edges passed through the encoder.
         """
         data = self.task(task)
-        train, test = data.revealed(n, seed, fold), data.test_rows(fold)
+        train, test = data.revealed(n, seed, fold), data.scored_rows(self.config.part, n, seed, fold)
         labels = data.labels[train]
         if extra_edges:
             per_epoch = float(estimated_edges(data.crystals.select(train), CUTOFF).sum())

@@ -43,7 +43,9 @@ class Table:
         return f"<h2>{html.escape(self.title)}</h2>\n<table>\n<tr>{head}</tr>\n{body}\n</table>"
 
 
-def error_tables(cells: Sequence[Cell], scores: Sequence[Score], units: dict[str, str], method: str) -> list[Table]:
+def error_tables(
+    cells: Sequence[Cell], scores: Sequence[Score], units: dict[str, str], method: str, part: str
+) -> list[Table]:
     """Two tables for each encoder and number of labels: errors, and paired differences to scratch.
 
     Args:
@@ -51,6 +53,7 @@ def error_tables(cells: Sequence[Cell], scores: Sequence[Score], units: dict[str
         scores: The finished ones.
         units: Each task's unit.
         method: For the headings.
+        part: What was scored, likewise.
     """
     tables = []
     for encoder, n in dict.fromkeys((cell.encoder, cell.n_labels) for cell in cells):
@@ -61,7 +64,7 @@ def error_tables(cells: Sequence[Cell], scores: Sequence[Score], units: dict[str
         what = f"{encoder}, {n} labels, {method}"
         header = ("arm", *(f"{task} ({units[task]})" if units[task] else task for task in tasks))
         rows = tuple((arm, *(_errors(planned, done, task, arm) for task in tasks)) for arm in arms)
-        tables.append(Table(f"Test MAE: {what}", header, rows))
+        tables.append(Table(f"{part.capitalize()} MAE: {what}", header, rows))
         others = [arm for arm in arms if arm != "scratch"]
         paired = tuple((arm, *_differences(done, arm, tasks)) for arm in others)
         heads = ("arm", *tasks, "mean over tasks", "won / tied / lost")

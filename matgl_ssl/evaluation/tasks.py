@@ -13,7 +13,7 @@ import numpy as np
 from matgl_ssl.crystals import CrystalDataset, read_crystals
 from matgl_ssl.errors import DataError
 
-from .config import TaskConfig
+from .config import Part, TaskConfig
 from .probes import chemical_systems, grouped_folds
 from .quantities import quantity
 from .transfer import TARGET
@@ -21,6 +21,8 @@ from .transfer import TARGET
 Labels = int | Literal["all"]
 ROOT = "MATGL_SSL_DATA"
 N_FOLDS = 5
+N_VALIDATION = 300
+"""Crystals of the training part that a search is scored on."""
 
 
 def locate(name: str, root: Path) -> str:
@@ -88,6 +90,19 @@ class Task:
         rows = np.flatnonzero(self.folds == fold)
         if not len(rows):
             raise DataError(f"{self.name} has no fold {fold}; there are {sorted(set(self.folds.tolist()) - {-1})}.")
+        return rows
+
+    def scored_rows(self, part: Part, n: Labels, seed: int, fold: int) -> np.ndarray:
+        """The test part, or rows of the training part that are not revealed: up to ``N_VALIDATION``, at random.
+
+        Raises:
+            DataError: If all labels of the training part are revealed.
+        """
+        if part == "test":
+            return self.test_rows(fold)
+        rows = self.revealed("all", seed, fold)[len(self.revealed(n, seed, fold)) :][:N_VALIDATION]
+        if not len(rows):
+            raise DataError(f"{self.name}, fold {fold}: no label is left to validate on. Reveal fewer.")
         return rows
 
     def revealed(self, n: Labels, seed: int, fold: int) -> np.ndarray:
