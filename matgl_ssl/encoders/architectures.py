@@ -30,6 +30,7 @@ class Architecture:
         taps: Which modules put out node, edge and state features.
         depth_modules: Names of the submodules of each depth, 0 (embedding) to ``n_depths``.
         readout_modules: Names of the submodules that turn features into the output.
+        head_modules: Those of them that come after the crystal's vector.
         readout_head: The module whose input is the crystal's vector, None if the output is a sum over atoms.
         last_linear: The linear layer that puts out the (unscaled) prediction.
         energy_arguments: Constructor arguments that make the output a sum over atoms; None where it cannot be.
@@ -41,6 +42,7 @@ class Architecture:
     taps: Callable[[Any], list[Tap]]
     depth_modules: Callable[[int], tuple[str, ...]]
     readout_modules: tuple[str, ...]
+    head_modules: tuple[str, ...]
     readout_head: Callable[[Any], nn.Module | None]
     last_linear: Callable[[Any], nn.Linear]
     energy_arguments: Mapping[str, Any] | None
@@ -68,6 +70,7 @@ M3GNET = Architecture(
         else ("bond_expansion", "embedding", "basis_expansion")
     ),
     readout_modules=("readout", "final_layer"),
+    head_modules=("final_layer",),
     readout_head=lambda model: model.final_layer if model.is_intensive else None,
     last_linear=lambda m: m.final_layer.last_linear if m.is_intensive else m.final_layer.gated.layers[-1],
     energy_arguments={"is_intensive": False},
@@ -82,6 +85,7 @@ MEGNET = Architecture(
         (f"blocks.{k - 1}",) if k else ("bond_expansion", "embedding", "edge_encoder", "node_encoder", "state_encoder")
     ),
     readout_modules=("edge_s2s", "node_s2s", "output_proj"),
+    head_modules=("output_proj",),
     readout_head=lambda model: model.output_proj,
     last_linear=lambda model: model.output_proj.last_linear,
     energy_arguments=None,

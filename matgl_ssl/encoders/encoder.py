@@ -121,6 +121,18 @@ class Encoder(nn.Module):
         return self._dims()[0]
 
     @property
+    def readout_dim(self) -> int:
+        """Size of the crystal vector that the model's readout makes.
+
+        Raises:
+            ModelError: If the output is a sum over atoms.
+        """
+        head = self.architecture.readout_head(self.model)
+        if head is None:
+            raise ModelError("The model's output is a sum over atoms: its readout makes no crystal vector.")
+        return next(module.in_features for module in head.modules() if isinstance(module, nn.Linear))
+
+    @property
     def edge_dim(self) -> int:
         """Size of the edge vectors at the last depth."""
         return self._dims()[1]

@@ -22,6 +22,9 @@ from matgl_ssl.errors import LaneError, ModelError
 
 from .output import evaluating, model_output
 
+VECTOR = "crystal vector"
+"""The stamp's ``readout`` where pretraining trained what makes its crystal vector, and not what follows that."""
+
 KEY = "matgl_ssl"
 """Where in ``model.json``'s metadata the stamp lies."""
 

@@ -119,12 +119,11 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
             input_features: Not looked at.
         """
         check_is_fitted(self)
-        head: Any = self.encoder_.architecture.readout_head(self.encoder_.model)
         names = []
         for layer in self.layers_:
             if isinstance(layer, int):
                 name, size = f"depth{layer}", self.encoder_.node_dims[layer]
             else:
-                name, size = "readout", next(m.in_features for m in head.modules() if isinstance(m, nn.Linear))
+                name, size = "readout", self.encoder_.readout_dim
             names += [f"{name}_{i}" for i in range(size)]
         return np.array(names, dtype=object)

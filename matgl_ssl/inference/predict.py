@@ -16,6 +16,7 @@ from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model, model_output
+from matgl_ssl.hub.stamp import VECTOR
 
 NO_UNIT = "(no unit given)"
 
@@ -69,7 +70,7 @@ def predict(
     """
     check_batch_size(batch_size)
     loaded, stamp = load_model(model, trained_with=trained_with)
-    if stamp.get("readout") == "untrained":
+    if stamp.get("readout") in ("untrained", VECTOR):
         raise ModelError(
             f"The readout of {model} is untrained (an encoder's is random), so its output means nothing. "
             f"Fine-tune it first (mgl-ssl finetune --init-from {model} --data ... --target ...), or use mgl-ssl embed."

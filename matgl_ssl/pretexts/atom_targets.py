@@ -56,7 +56,9 @@ class AtomTargets(StructureTargets):
         fraction: float = 0.15,
         sigma: float = 0.1,
     ) -> None:
-        super().__init__(encoder, targets=targets, view=view, loss=loss, fraction=fraction, sigma=sigma)
+        super().__init__(
+            encoder, encoder.node_dim, targets=targets, view=view, loss=loss, fraction=fraction, sigma=sigma
+        )
 
     def vectors(self, features: Features, batch: CrystalBatch) -> Tensor:
         """Atom vectors at the last depth."""

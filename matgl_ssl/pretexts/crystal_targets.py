@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.errors import ConfigError
 from matgl_ssl.targets import (
     CRYSTAL_SYSTEMS,
     N_SPACE_GROUPS,
@@ -40,13 +41,14 @@ def crystal_system_class(number: Tensor) -> Tensor:
 
 
 class CrystalTargets(StructureTargets):
-    """Predict a crystal's descriptors from the mean of its atoms' vectors at the last depth.
+    """Predict a crystal's descriptors from one vector a crystal.
 
     ``"density"``: density, volume per atom, packing fraction. ``"composition"``: mean, range and deviation of elemental
     properties. ``"powder-pattern"``: X-ray intensity by angle. ``"ewald-energy"``: electrostatic energy per atom of
     guessed oxidation states, where there are any. ``"crystal-system"`` (7 classes) and ``"space-group"`` (230).
 
-    The mean over atoms is there in every architecture, and all of it stays when fine-tuning starts a fresh readout.
+    The mean over atoms of their last vectors is there in every architecture, and all of it stays when fine-tuning
+    starts a fresh readout. Of a readout that was trained to make a vector, fine-tuning keeps what makes it.
 
     Args:
         encoder: The encoder to be trained.
@@ -54,6 +56,7 @@ class CrystalTargets(StructureTargets):
         view: ``"clean"``, ``"masked"`` (one encoding together with ``masked-atoms``: composition, density and charges
             of hidden atoms must then be inferred) or ``"displaced"`` (symmetry and pattern of the crystal at rest).
         loss: ``"l1"``, ``"huber"`` or ``"mse"``, on standardised columns.
+        vector: ``"mean"`` over atoms, or the ``"readout"``'s (of intensive models).
         fraction: Share of the atoms that the masked view hides.
         sigma: Standard deviation of the displaced view's noise in Å.
     """
@@ -71,10 +74,15 @@ class CrystalTargets(StructureTargets):
         targets: list[str] = EVERY,
         view: ViewName = "masked",
         loss: LossName = "l1",
+        vector: Literal["mean", "readout"] = "mean",
         fraction: float = 0.15,
         sigma: float = 0.1,
     ) -> None:
-        super().__init__(encoder, targets=targets, view=view, loss=loss, fraction=fraction, sigma=sigma)
+        if vector not in ("mean", "readout"):
+            raise ConfigError(f"vector must be 'mean' or 'readout', not {vector!r}.")
+        self.trains_readout = vector == "readout"
+        dim = encoder.readout_dim if self.trains_readout else encoder.node_dim
+        super().__init__(encoder, dim, targets=targets, view=view, loss=loss, fraction=fraction, sigma=sigma)
 
     def head(self, name: str, dim: int, loss: LossName) -> RegressionHead | ClassHead:
         """Classification where the target is a class."""
@@ -85,7 +93,10 @@ class CrystalTargets(StructureTargets):
         return super().head(name, dim, loss)
 
     def vectors(self, features: Features, batch: CrystalBatch) -> Tensor:
-        """Mean over atoms."""
+        """Of the readout, or the mean over atoms."""
+        if self.trains_readout:
+            assert features.readout is not None  # noqa: S101 - readout_dim saw to it
+            return features.readout
         return batch.mean_over_atoms(features.node[-1])
 
     def values(self, batch: CrystalBatch, target: Target) -> Tensor:

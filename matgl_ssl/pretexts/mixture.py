@@ -40,6 +40,7 @@ class Mixture(nn.Module):
         self._passes: dict[tuple[bool, bool], list[View]] = {}
         for view in self.views:
             self._passes.setdefault((view in forces, view in stresses), []).append(view)
+        self.trains_readout = any(p.trains_readout for p in pretexts.values())
         self.targets = tuple(dict.fromkeys(t for p in pretexts.values() for t in p.targets))
         self.labels = tuple(dict.fromkeys(label for p in pretexts.values() for label in p.labels))
 

@@ -60,12 +60,14 @@ class Pretext(nn.Module):
         targets: What must be computed from each crystal beforehand; it comes with the batches, in ``atom`` or
             ``labels``, under ``target.column``.
         labels: Columns that the crystals must come with.
+        trains_readout: Whether the crystal vector that the model's readout makes is trained.
         trains_output: Whether the model's own output is trained (an energy), not only its features; then
             ``trained_output`` says what it means.
     """
 
     summary: ClassVar[str] = ""
     trains_output: ClassVar[bool] = False
+    trains_readout: bool = False
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

@@ -45,6 +45,7 @@ class StructureTargets(Pretext):
 
     Args:
         encoder: The encoder to be trained.
+        dim: Size of the vectors that the heads see.
         targets: Names of the targets.
         view: ``"clean"``; ``"masked"``, the view of ``masked-atoms``; or ``"displaced"``, that of the denoising
             pretexts. Targets are always those of the crystal as it is.
@@ -56,7 +57,15 @@ class StructureTargets(Pretext):
     available: ClassVar[Mapping[str, Target]]
 
     def __init__(
-        self, encoder: Encoder, *, targets: Sequence[str], view: ViewName, loss: LossName, fraction: float, sigma: float
+        self,
+        encoder: Encoder,
+        dim: int,
+        *,
+        targets: Sequence[str],
+        view: ViewName,
+        loss: LossName,
+        fraction: float,
+        sigma: float,
     ) -> None:
         super().__init__(encoder)
         unknown = [name for name in targets if name not in self.available]
@@ -65,7 +74,7 @@ class StructureTargets(Pretext):
         self.views = {"view": view_named(view, fraction=fraction, sigma=sigma)}
         self.target_of = {name: self.available[name] for name in dict.fromkeys(targets)}
         self.targets = tuple(dict.fromkeys(self.target_of.values()))
-        self.heads = nn.ModuleDict({name: self.head(name, encoder.node_dim, loss) for name in self.target_of})
+        self.heads = nn.ModuleDict({name: self.head(name, dim, loss) for name in self.target_of})
 
     def head(self, name: str, dim: int, loss: LossName) -> RegressionHead | ClassHead:
         """The head of a target."""

@@ -148,8 +148,10 @@ class FinetuneConfig(RunConfig):
     unit: str | None = Field(None, description="unit of the target, for reports")
     transform: Literal["log10"] | None = Field(None, description="train on the logarithm of the target")
     extensive: bool = Field(False, description="the target is a sum over atoms (M3GNet only), e.g. a total energy")
-    readout: Literal["auto", "fresh", "keep"] = Field(
-        "auto", description="keep the loaded readout or start a fresh one; auto keeps a trained one"
+    readout: Literal["auto", "fresh", "carry", "keep"] = Field(
+        "auto",
+        description="keep the loaded readout, carry over what makes its crystal vector, or start a fresh one; "
+        "auto keeps one that was trained for the target, carries over one whose vector was trained",
     )
     freeze: int | None = Field(None, ge=0, description="freeze depths 0 to this one; the readout is always trained")
     depth_lr_factor: float = Field(1.0, gt=0, le=1, description="learning-rate factor from each depth to the one below")

@@ -15,6 +15,7 @@ from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model, save_model, without_dropout
+from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.inference.predict import state_labels
 from matgl_ssl.inference.teacher import teacher_labels
 from matgl_ssl.pretexts import Mixture, build_pretext
@@ -205,7 +206,8 @@ def _export(
     model = without_dropout(encoder.model.to("cpu"))
     output = mixture.trained_output if is_extensive(model) else None
     facts = {"recipe": config.recipe, "pretexts": [p.name for p in config.pretexts], "n_crystals": n_crystals}
-    path = save_model(model, run.path / "encoder", kind="encoder", readout="untrained", **facts)
+    readout = VECTOR if mixture.trains_readout else "untrained"
+    path = save_model(model, run.path / "encoder", kind="encoder", readout=readout, **facts)
     potential = None
     if output:
         references = None if output.references is None else output.references.float().numpy()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from matgl_ssl.encoders import architecture_of, bare_model, is_extensive
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model
+from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.models import node_embedded
 
 from .config import FinetuneConfig
@@ -34,8 +35,8 @@ class Start:
 def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: Any = None) -> Start:
     """Build or load the model.
 
-    ``readout="auto"`` keeps a readout that was trained for this target (by its stamp; a foreign model's is taken to be)
-    and starts a fresh one otherwise.
+    ``readout="auto"`` keeps a readout that was trained for this target (by its stamp; a foreign model's is taken to
+    be). Of one whose crystal vector was trained (by a pretext) only the layers after it start fresh, of others all do.
 
     Args:
         config: The configuration.
@@ -65,7 +66,8 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
         return _kept(loaded)
     architecture = architecture_of(model)
     arguments = _readout_arguments(architecture.name, config)
-    return Start(copy_model(model, fresh=architecture.readout_modules, **arguments))
+    fresh = architecture.head_modules if _carries(model, stamp, config) else architecture.readout_modules
+    return Start(copy_model(model, fresh=fresh, **arguments))
 
 
 def _new(config: FinetuneConfig, node_embedding_from: Any) -> nn.Module:
@@ -88,6 +90,18 @@ def _new(config: FinetuneConfig, node_embedding_from: Any) -> nn.Module:
         new_model(config.model, {**shared, **arguments, **config.model_args}), encoder,
         layers=config.node_embedding_layers, mode=config.node_embedding_mode,
     )  # fmt: skip
+
+
+def _carries(model: Any, stamp: dict[str, Any], config: FinetuneConfig) -> bool:
+    """Whether the part of the readout that makes the crystal's vector stays."""
+    if config.readout == "fresh" or (config.readout == "auto" and stamp.get("readout") != VECTOR):
+        return False
+    if not (is_extensive(model) or config.extensive):
+        return True
+    if config.readout == "auto":
+        return False
+    summed = f"the output of {config.init_from}" if is_extensive(model) else "the target"
+    raise ModelError(f"--readout carry: {summed} is a sum over atoms: there is no crystal vector. Use --readout fresh.")
 
 
 def _obstacle(model: nn.Module, stamp: dict[str, Any], config: FinetuneConfig) -> str | None:
