@@ -15,6 +15,7 @@ from matgl_ssl.targets import (
     CRYSTAL_SYSTEMS,
     N_SPACE_GROUPS,
     CompositionStatistics,
+    CrystalSprings,
     Density,
     EwaldEnergy,
     PowderPattern,
@@ -45,7 +46,8 @@ class CrystalTargets(StructureTargets):
 
     ``"density"``: density, volume per atom, packing fraction. ``"composition"``: mean, range and deviation of elemental
     properties. ``"powder-pattern"``: X-ray intensity by angle. ``"ewald-energy"``: electrostatic energy per atom of
-    guessed oxidation states, where there are any. ``"crystal-system"`` (7 classes) and ``"space-group"`` (230).
+    guessed oxidation states, where there are any. ``"crystal-springs"``: frequencies and bulk modulus of a network of
+    springs. ``"crystal-system"`` (7 classes) and ``"space-group"`` (230).
 
     The mean over atoms of their last vectors is there in every architecture, and all of it stays when fine-tuning
     starts a fresh readout. Of a readout that was trained to make a vector, fine-tuning keeps what makes it.
@@ -63,9 +65,16 @@ class CrystalTargets(StructureTargets):
 
     summary: ClassVar[str] = "predict each crystal's density, composition, symmetry, powder pattern, Ewald energy"
     available: ClassVar[Mapping[str, Target]] = {
-        **{t.name: t for t in (Density(), CompositionStatistics(), PowderPattern(), EwaldEnergy(), SpaceGroup())},
-        "crystal-system": SpaceGroup(),
-    }
+        target.name: target
+        for target in (
+            Density(),
+            CompositionStatistics(),
+            PowderPattern(),
+            EwaldEnergy(),
+            CrystalSprings(),
+            SpaceGroup(),
+        )
+    } | {"crystal-system": SpaceGroup()}
 
     def __init__(
         self,

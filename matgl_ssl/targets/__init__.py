@@ -11,14 +11,17 @@ from .ewald_energy import EwaldEnergy
 from .powder_pattern import PowderPattern
 from .radial_fingerprint import RadialFingerprint
 from .space_group import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, SpaceGroup
+from .spring_network import AtomSprings, CrystalSprings
 from .target import Target
 
 __all__ = [
     "CRYSTAL_SYSTEMS",
     "N_SPACE_GROUPS",
     "AngularFingerprint",
+    "AtomSprings",
     "CompositionStatistics",
     "Coordination",
+    "CrystalSprings",
     "Density",
     "EwaldEnergy",
     "PowderPattern",

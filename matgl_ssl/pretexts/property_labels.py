@@ -1,0 +1,93 @@
+"""Property labels: supervision by other properties than the one that is wanted, several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.errors import ConfigError, DataError
+from matgl_ssl.views import View
+
+from .pretext import Pretext, PretextOutput
+from .structure_targets import ViewName, view_named
+from .target_heads import LossName, RegressionHead
+
+Kind = Literal["value", "log10", "per-atom"]
+
+
+class PropertyLabels(Pretext):
+    """Predict label columns from the readout's crystal vector; crystals that lack one teach the others.
+
+    Pretraining by multi-task supervision, the strongest rival of pretraining without labels where there are labels of
+    anything. Losses are in units of what the mean of the column costs.
+
+    Args:
+        encoder: The encoder to be trained, intensive.
+        columns: Label columns, each with what is learned of it: ``"value"``, ``"log10"`` (where it is positive), or
+            ``"per-atom"`` (the value over the number of atoms).
+        view: ``"clean"``, ``"masked"`` or ``"displaced"``, as for ``crystal-targets``.
+        loss: ``"l1"``, ``"huber"`` or ``"mse"``, on standardised columns.
+        fraction: Share of the atoms that the masked view hides.
+        sigma: Standard deviation of the displaced view's noise in Å.
+    """
+
+    summary: ClassVar[str] = "predict labels of other properties, several at once (supervised)"
+    trains_readout = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        columns: dict[str, Kind],
+        view: ViewName = "clean",
+        loss: LossName = "l1",
+        fraction: float = 0.15,
+        sigma: float = 0.1,
+    ) -> None:
+        super().__init__(encoder)
+        kinds = ("value", "log10", "per-atom")
+        if not columns or not set(columns.values()) <= set(kinds):
+            raise ConfigError(f"columns must say of each label column what is learned of it: {', '.join(kinds)}.")
+        self.columns = dict(columns)
+        self.labels = tuple(columns)
+        self.views: Mapping[str, View] = {"view": view_named(view, fraction=fraction, sigma=sigma)}
+        self.heads = nn.ModuleDict({name: RegressionHead(name, encoder.readout_dim, 1, loss) for name in columns})
+
+    def prepare(self, crystals: CrystalDataset) -> None:
+        """Take the scale of each column.
+
+        Raises:
+            DataError: If no crystal has a usable value of a column.
+        """
+        for name in self.columns:
+            labels = torch.from_numpy(crystals.column(name).astype(float))
+            values = self._learned(name, labels, torch.from_numpy(crystals.sizes()))
+            if not bool(values.isfinite().any()):
+                raise DataError(f"No crystal of {crystals.source} has a usable {name!r}. Leave the column out.")
+            cast("RegressionHead", self.heads[name]).fit(values[:, None].numpy())
+
+    def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
+        """Ask every head; the metrics are each column's explained share."""
+        crystals, vectors = batch["view"], features["view"].readout
+        losses: list[Tensor] = []
+        metrics: dict[str, Tensor] = {}
+        for name, head in self.heads.items():
+            values = self._learned(name, crystals.labels[name], crystals.n_atoms)
+            loss, scores = head(vectors, values[:, None])
+            losses.append(loss)
+            metrics |= {f"{name}_{k}": v for k, v in scores.items()}
+        return PretextOutput(torch.stack(losses).sum(), metrics)
+
+    def _learned(self, name: str, labels: Tensor, n_atoms: Tensor) -> Tensor:
+        """What is learned of a column, ``(B,)``; NaN where there is nothing."""
+        if self.columns[name] == "per-atom":
+            return labels / n_atoms
+        if self.columns[name] == "log10":
+            return torch.where(labels > 0, labels.clamp(min=1e-30).log10(), torch.nan)
+        return labels
