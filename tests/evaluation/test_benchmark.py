@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -94,6 +95,29 @@ def test_scratch_longer_trains_longer(truth, root):
     assert epochs["scratch-longer"] > 2 * epochs["scratch"]
 
 
+def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root):
+    """No pretraining but that of ``helps``, which is finished."""
+    config, _ = truth
+    arms = {**config["arms"], "shares": {"encoder_of": "helps", "finetune": {"depth_lr_factor": 0.5}}}
+    rounds = [{**ROUND, "arms": ["scratch", "helps", "shares"], "seeds": [0], "labels": [8, 16]}]
+    changed = {
+        **config,
+        "arms": arms,
+        "rounds": rounds,
+        "grids": {8: [{"lr": 0.01, "epochs": 2}]},
+        "part": "validation",
+    }
+    before = set((root / "runs" / "pretrained").iterdir())
+    result = benchmark(config=changed, data=root, out=root / "shared", runs=root / "runs")
+    assert set((root / "runs" / "pretrained").iterdir()) == before
+    assert len({score.mae for score in result.scores}) == len(result.scores) == 6
+    assert "## Validation MAE" in (result.out / "table.md").read_text()
+    units = [json.loads(line) for line in (result.out / "units.jsonl").read_text().splitlines()]
+    chosen = {unit["label"]: unit["result"]["choice"] for unit in units if "choice" in unit["result"]}
+    assert {choice["epochs"] for label, choice in chosen.items() if " 8 labels" in label} == {2}
+    assert {choice["epochs"] for label, choice in chosen.items() if " 16 labels" in label} != {2}
+
+
 def test_finished_cells_are_not_run_again(truth, root, monkeypatch):
     config, result = truth
     monkeypatch.setattr(Store, "keep", lambda *args: pytest.fail("nothing was left to do"))
@@ -142,6 +166,8 @@ def test_labels_of_the_same_quantity_are_refused_by_name(root):
         ({"rounds": [{**ROUND, "tasks": ["sizes"], "arms": ["scratch"]}]}, "Unknown task"),
         ({"longer_by": "trivial"}, "no pretraining"),
         ({"leak_rule": "formulas"}, "leak_rule"),
+        ({"arms": {"a": {"encoder_of": "nobody"}}}, "Unknown arm"),
+        ({"arms": {"a": {"encoder_of": "scratch", "recipe": "dssl"}}}, "not both"),
     ],
 )
 def test_wrong_names_are_told(root, changes, message):

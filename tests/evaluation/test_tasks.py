@@ -32,6 +32,17 @@ def test_fewer_labels_are_among_more_and_none_is_tested_on(root):
     assert np.array_equal(task.revealed(10, 0, 1), read(root).revealed(10, 0, 1))
 
 
+def test_a_search_is_scored_on_the_training_part_and_on_no_revealed_label(root):
+    task = read(root)
+    for seed in range(3):
+        rows = task.scored_rows("validation", 10, seed, 1)
+        assert len(rows) == min(300, len(task.revealed("all", seed, 1)) - 10)
+        assert not set(rows) & (set(task.test_rows(1)) | set(task.revealed(10, seed, 1)))
+    assert np.array_equal(task.scored_rows("test", 10, 0, 1), task.test_rows(1))
+    with pytest.raises(DataError, match="Reveal fewer"):
+        task.scored_rows("validation", "all", 0, 1)
+
+
 def test_folds_share_no_formula_nor_chemical_system(root):
     for group in ("formula", "chemical-system"):
         task = read(root, group=group)

@@ -32,7 +32,7 @@ from matgl_ssl.training.pretrain import pretrain
 from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View, sample_generator
 
 NAMES = ("M3GNet", "MEGNet")
-ATOMS = ["radial-fingerprint", "angular-fingerprint", "coordination"]
+ATOMS = ["radial-fingerprint", "angular-fingerprint", "coordination", "atom-springs"]
 
 
 def oxide():

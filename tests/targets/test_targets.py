@@ -19,8 +19,10 @@ from matgl_ssl.crystals.readers import read_crystals
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.targets import (
     AngularFingerprint,
+    AtomSprings,
     CompositionStatistics,
     Coordination,
+    CrystalSprings,
     Density,
     EwaldEnergy,
     PowderPattern,
@@ -32,7 +34,7 @@ from matgl_ssl.targets.ewald_energy import oxidation_states
 
 ALL = [
     RadialFingerprint(), AngularFingerprint(), Coordination(), Density(), CompositionStatistics(), SpaceGroup(),
-    PowderPattern(), EwaldEnergy(),
+    PowderPattern(), EwaldEnergy(), AtomSprings(), CrystalSprings(),
 ]  # fmt: skip
 
 

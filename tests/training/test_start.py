@@ -62,6 +62,24 @@ def test_auto_keeps_a_readout_that_was_trained_on_the_same_target(tmp_path, case
         assert_fresh(begin, model)
 
 
+@pytest.mark.parametrize(("name", "head"), [("M3GNet", "final_layer"), ("MEGNet", "output_proj")])
+@pytest.mark.parametrize(("readout", "options"), [("crystal vector", {}), ("untrained", {"readout": "carry"})])
+def test_a_trained_crystal_vector_is_carried_over_and_what_follows_it_is_new(tmp_path, name, head, readout, options):
+    model = small_model(name)
+    begin = start(config(**options), save_model(model, tmp_path / "model", kind="encoder", readout=readout))
+    assert not begin.keep
+    body = tuple({n.split(".")[0] for n, _ in model.named_parameters()} - {head})
+    assert same_weights(begin.model, model, of=body)
+    assert not same_weights(begin.model, model, of=head)
+    assert_fresh(start(config(readout="fresh"), tmp_path / "model"), model)
+
+
+def test_a_sum_over_atoms_has_no_crystal_vector_to_carry_over(tmp_path):
+    path = save_model(small_model("M3GNet", is_intensive=False), tmp_path / "sum", kind="encoder", readout="untrained")
+    with pytest.raises(ModelError, match=r"carry.*sum over atoms.*fresh"):
+        start(config(readout="carry"), path)
+
+
 @pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
 def test_an_instance_is_taken_to_be_trained_on_the_target_and_copied(name):
     model = small_model(name)
