@@ -1,7 +1,7 @@
 """A crystal as a network of springs, one between each two neighbours, stiffer the nearer they are for their size.
 
 Stiffnesses have the form of Pauling's bond valences, ``s_ij = exp((R_i + R_j - r_ij) / b)``, with covalent radii for R
-and Behler's cutoff: no potential, no label, and no unit (a common factor drops out of standardised logarithms). A
+and Behler's cutoff: no potential, no label, and no unit (a common factor drops out when columns are standardised). A
 spring also resists sideways, by a tenth: central springs alone leave many crystals floppy. Between two neighbours,
 
     K_ij = s_ij ((1 - c) n n^T + c I),   n = r_ij / |r_ij|,   c = 0.1,
@@ -12,7 +12,7 @@ and the bulk modulus under affine strain.
 
 Brown and Altermatt's b (Acta Cryst. 1985, B41, 244) is 0.37 Å, for radii of their own and one kind of bonding. With
 covalent radii for all crystals a longer one orders frequencies and moduli better: on revealed labels of the benchmark's
-training parts, rank correlations grew up to about 1.2 Å.
+training parts, rank correlations grew up to about 1 Å.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def _log(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AtomSprings(Target):
-    """How each atom is held by its springs (see the module), in four logarithms.
+    """How each atom is held by its springs (see the module), in four numbers.
 
-    Its mean stiffness, ``tr K_ii / 3``; its Einstein frequency, the root of that over its mass; the ratio of the
-    softest to the stiffest direction of ``K_ii``; the root of fourth over second moment of its vibrations, which its
-    neighbours' masses enter.
+    Its Einstein frequency, the root of its mean stiffness ``tr K_ii / 3`` over its mass; the root of fourth over second
+    moment of its vibrations, which its neighbours' masses enter; logarithms of the stiffness, and of the ratio of the
+    softest to the stiffest direction of ``K_ii``.
 
     Attributes:
         softness: b in Å.
@@ -86,7 +86,7 @@ class AtomSprings(Target):
     name: ClassVar[str] = "atom-springs"
     level: ClassVar[Literal["atom"]] = "atom"
 
-    softness: float = 1.2
+    softness: float = 1.0
     cutoff: float = 6.0
 
     @property
@@ -99,19 +99,19 @@ class AtomSprings(Target):
         springs = _springs(crystal, self.softness, self.cutoff)
         held = springs.second > 0  # not so where it is NaN
         axes = np.linalg.eigvalsh(np.where(held[:, None, None], springs.own, np.eye(3)))
-        mean = _log(np.trace(springs.own, axis1=1, axis2=2) / 3)
-        second, fourth = _log(springs.second), _log(springs.fourth)
-        ratio = _log(np.where(held, axes[:, 0] / axes[:, 2], np.nan))
-        return np.stack([mean, second / 2, ratio, (fourth - second) / 2], axis=1)
+        second = np.where(held, springs.second, np.nan)
+        stiffness = np.trace(springs.own, axis1=1, axis2=2) / 3
+        frequencies = np.sqrt([second, springs.fourth / second])
+        return np.stack([*frequencies, _log(stiffness), _log(np.where(held, axes[:, 0] / axes[:, 2], np.nan))], axis=1)
 
 
 @dataclass(frozen=True)
 class CrystalSprings(Target):
-    """How a crystal of springs (see the module) vibrates and yields, in six logarithms.
+    """How a crystal of springs (see the module) vibrates and yields, in six numbers.
 
     Its root mean square frequency; the root of fourth over second moment of its spectrum, a frequency near the top;
-    the largest and the smallest Einstein frequency of its atoms; the bulk modulus under affine strain,
-    ``sum_pairs s r² / 18 V``; the stiffness of its springs per atom.
+    the largest and the smallest Einstein frequency of its atoms; logarithms of the bulk modulus under affine strain,
+    ``sum_pairs s r² / 18 V``, and of the stiffness of its springs per atom.
 
     Attributes:
         softness: b in Å.
@@ -121,7 +121,7 @@ class CrystalSprings(Target):
     name: ClassVar[str] = "crystal-springs"
     level: ClassVar[Literal["crystal"]] = "crystal"
 
-    softness: float = 1.2
+    softness: float = 1.0
     cutoff: float = 6.0
 
     @property
@@ -132,8 +132,8 @@ class CrystalSprings(Target):
     def __call__(self, crystal: Crystal) -> np.ndarray:
         """Compute it, ``(6,)``; NaN where an atom has no neighbour or no covalent radius."""
         springs = _springs(crystal, self.softness, self.cutoff)
-        second, fourth = springs.second, springs.fourth
+        second = np.where(springs.second > 0, springs.second, np.nan)
+        mean, fourth = second.mean(), springs.fourth.mean()
         modulus = (springs.stiffness * springs.pairs.distance**2).sum() / (18 * crystal.volume)
-        squared = _log(np.array([second.mean(), fourth.mean(), second.max(), second.min()]))
-        squared[1] -= squared[0]
-        return np.concatenate([squared / 2, _log(np.array([modulus, springs.stiffness.sum() / len(crystal)]))])
+        frequencies = np.sqrt([mean, fourth / mean, second.max(), second.min()])
+        return np.concatenate([frequencies, _log(np.array([modulus, springs.stiffness.sum() / len(crystal)]))])
