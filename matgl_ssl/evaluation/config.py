@@ -82,6 +82,7 @@ class BenchmarkConfig(Config):
     )
     validation_crystals: int = Field(100, ge=1, description="revealed labels to be validated on, over one fold or more")
     part: Part = Field("test", description="what is scored: validation keeps to the training part, for searches")
+    headline: list[str] = Field(default_factory=list, description="arms of a figure of their own: label-efficiency")
     longer_by: str = Field("intrinsic", description="the arm whose pretraining compute scratch-longer gets")
     rounds: list[RoundConfig] = Field(description="what to run, in this order")
 
@@ -89,7 +90,7 @@ class BenchmarkConfig(Config):
     def _names(self) -> Self:
         arms = self.known_arms()
         for part in self.rounds:
-            for kind, names, known in (("task", part.tasks, self.tasks), ("arm", part.arms, arms)):
+            for kind, names, known in (("task", part.tasks, self.tasks), ("arm", part.arms + self.headline, arms)):
                 for name in names:
                     if name not in known:
                         raise unknown(kind, name, known)

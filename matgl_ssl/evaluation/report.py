@@ -62,6 +62,9 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
         for encoder in dict.fromkeys(score.encoder for score in scores):
             own = [score for score in scores if score.encoder == encoder]
             stem = f"{encoder}{_suffix(method)}"
+            if first := [score for score in own if score.arm in plan.config.headline]:
+                figures[f"Label efficiency: {encoder}, {method}"] = out / f"label-efficiency-{stem}.png"
+                learning_curves(out / f"label-efficiency-{stem}.png", first, units, plan.config.part)
             figures[f"Learning curves: {encoder}, {method}"] = out / f"learning-curves-{stem}.png"
             learning_curves(out / f"learning-curves-{stem}.png", own, units, plan.config.part)
             figures[f"Improvement over scratch: {encoder}, {method}"] = out / f"improvement-{stem}.png"
