@@ -67,6 +67,7 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
         )
         panel.set_xticks(ticks, [f"{t}" if t <= most else "all" for t in ticks], minor=False)
         panel.minorticks_off()
+        panel.set_xlim(ticks[0] / 1.5, ticks[-1] * 1.5)
     panels[0].legend(frameon=False, fontsize=6)
     _save(figure, path)
 
