@@ -41,7 +41,7 @@ def truth(root):
         {**ROUND, "arms": ["leaks", "scratch-longer"], "seeds": [0]},
         {**ROUND, "arms": ["scratch", "helps"], "method": "ridge"},
     ]
-    config = study(root, rounds=rounds)
+    config = {**study(root, rounds=rounds), "headline": ["scratch", "helps"]}
     return config, benchmark(config=config, data=root, out=root / "truth", runs=root / "runs")
 
 
@@ -76,7 +76,12 @@ def test_everything_is_written(truth):
     assert list(rows[0]) == ["task", "encoder", "arm", "n_labels", "seed", "fold", "mae"]
     assert len(rows) == len(result.scores) == 5 * 3 + 1
     page = (result.out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 6
+    assert {path.name for path in result.out.glob("*.png")} == {
+        f"{figure}-MEGNet{method}.png"
+        for figure in ("learning-curves", "improvement", "label-efficiency")
+        for method in ("", "-ridge")
+    }
     assert "http" not in page.split("<body>")[1]
     assert (result.out / "scores-ridge.csv").read_text().count("\n") == 7
     assert "Chosen on validation" in page
