@@ -242,6 +242,21 @@ def test_heads_read_the_atoms_and_their_mean():
     assert set(mixture.targets) == {Coordination(), EwaldEnergy()}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_crystals_may_be_read_off_the_readouts_vector(name):
+    encoder = small_encoder(name)
+    pretext = CrystalTargets(encoder, targets=["density", "crystal-springs"], view="clean", vector="readout")
+    _, [batch] = prepared(encoder, pretext)
+    features = encoder(batch)
+    rows = np.stack([Density()(c) for c in CRYSTALS])
+    standard = (rows - rows.mean(0)) / rows.std(0)
+    error = np.abs(pretext.heads["density"].predict(features.readout).detach().numpy() - standard).mean()
+    output = pretext({"view": features}, {"view": batch})
+    assert float(output.metrics["density_loss"]) == pytest.approx(error / np.abs(standard).mean(), rel=1e-3)
+    assert pretext.trains_readout
+    assert not CrystalTargets(encoder).trains_readout
+
+
 def test_each_target_is_computed_once_and_only_if_asked_for():
     encoder = small_encoder("MEGNet")
     both = CrystalTargets(encoder, targets=["space-group", "crystal-system"])
@@ -257,6 +272,7 @@ def test_each_target_is_computed_once_and_only_if_asked_for():
         ("atom-targets", {"targets": []}, "targets must be some of"),
         ("crystal-targets", {"view": "upside-down"}, "view"),
         ("crystal-targets", {"loss": "l7"}, "loss"),
+        ("crystal-targets", {"vector": "last"}, "vector"),
     ],
 )
 def test_what_does_not_exist_is_refused(pretext, arguments, message):
@@ -277,7 +293,7 @@ def test_every_head_can_be_learned(name):
         loss.backward()
         optimizer.step()
         history.append({k: float(v) for o in outputs.values() for k, v in o.metrics.items() if k.endswith("_loss")})
-    assert len(history[0]) == 9
+    assert len(history[0]) == 10
     guesses = dict.fromkeys(history[0], 1.0)
     for target, n_classes in (("crystal-system", 7), ("space-group", 230)):  # among all, not by their frequencies
         guesses[f"{target}_loss"] = np.log(n_classes) / float(mixture.pretexts["pretext1"].heads[target].baseline)
