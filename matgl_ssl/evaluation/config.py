@@ -94,11 +94,11 @@ class BenchmarkConfig(Config):
                 for name in names:
                     if name not in known:
                         raise unknown(kind, name, known)
-        for arm in arms.values():
-            if arm.encoder_of is not None and arm.encoder_of not in arms:
-                raise unknown("arm", arm.encoder_of, arms)
-        if arms[self.longer_by].recipe is None and arms[self.longer_by].supervised is None:
-            raise ConfigError(f"longer_by: {self.longer_by} has no pretraining whose compute scratch-longer could get.")
+        for name in filter(None, (self.longer_by, *(arm.encoder_of for arm in arms.values()))):
+            if name not in arms:
+                raise unknown("arm", name, arms)
+            if arms[name].recipe is None and arms[name].supervised is None:
+                raise ConfigError(f"longer_by, encoder_of: {name} has no pretraining. Name an arm that has one.")
         return self
 
     def known_arms(self) -> dict[str, ArmConfig]:

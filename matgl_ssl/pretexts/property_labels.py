@@ -57,7 +57,7 @@ class PropertyLabels(Pretext):
         self.columns = dict(columns)
         self.labels = tuple(columns)
         self.views: Mapping[str, View] = {"view": view_named(view, fraction=fraction, sigma=sigma)}
-        self.heads = nn.ModuleDict({name: RegressionHead(name, encoder.readout_dim, 1, loss) for name in columns})
+        self.heads = nn.ModuleList(RegressionHead(name, encoder.readout_dim, 1, loss) for name in columns)
 
     def prepare(self, crystals: CrystalDataset) -> None:
         """Take the scale of each column.
@@ -65,19 +65,19 @@ class PropertyLabels(Pretext):
         Raises:
             DataError: If no crystal has a usable value of a column.
         """
-        for name in self.columns:
+        for name, head in zip(self.columns, self.heads, strict=True):
             labels = torch.from_numpy(crystals.column(name).astype(float))
             values = self._learned(name, labels, torch.from_numpy(crystals.sizes()))
             if not bool(values.isfinite().any()):
                 raise DataError(f"No crystal of {crystals.source} has a usable {name!r}. Leave the column out.")
-            cast("RegressionHead", self.heads[name]).fit(values[:, None].numpy())
+            cast("RegressionHead", head).fit(values[:, None].numpy())
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """Ask every head; the metrics are each column's explained share."""
         crystals, vectors = batch["view"], features["view"].readout
         losses: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
-        for name, head in self.heads.items():
+        for name, head in zip(self.columns, self.heads, strict=True):
             values = self._learned(name, crystals.labels[name], crystals.n_atoms)
             loss, scores = head(vectors, values[:, None])
             losses.append(loss)

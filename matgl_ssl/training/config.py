@@ -35,6 +35,8 @@ class Config(BaseModel):
                 key = ".".join(map(str, problem["loc"]))
                 if problem["type"] == "extra_forbidden":
                     raise unknown("option", key, cls.model_fields) from None
+                if not key:  # a check of the whole, in words of its own
+                    raise ConfigError(str(problem["ctx"]["error"])) from None
                 got = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
                 raise ConfigError(f"{key}: {problem['msg']}{got}.") from None
             raise

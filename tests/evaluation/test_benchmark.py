@@ -171,13 +171,15 @@ def test_labels_of_the_same_quantity_are_refused_by_name(root):
         ({"rounds": [{**ROUND, "tasks": ["sizes"], "arms": ["scratch"]}]}, "Unknown task"),
         ({"longer_by": "trivial"}, "no pretraining"),
         ({"leak_rule": "formulas"}, "leak_rule"),
-        ({"arms": {"a": {"encoder_of": "nobody"}}}, "Unknown arm"),
+        ({"arms": {"a": {"encoder_of": "nobody"}}, "longer_by": "intrinsic"}, "Unknown arm .nobody"),
+        ({"arms": {"a": {"encoder_of": "scratch"}}, "longer_by": "intrinsic"}, "scratch has no pretraining"),
         ({"arms": {"a": {"encoder_of": "scratch", "recipe": "dssl"}}}, "not both"),
     ],
 )
-def test_wrong_names_are_told(root, changes, message):
-    with pytest.raises(ConfigError, match=message):
+def test_wrong_names_are_told_and_nothing_else(root, changes, message):
+    with pytest.raises(ConfigError, match=message) as error:
         benchmark(config=study(root, **changes), data=root, out=root / "x", runs=root / "runs")
+    assert "corpus.parquet" not in str(error.value)  # not the whole configuration
 
 
 @pytest.mark.slow

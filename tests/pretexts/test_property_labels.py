@@ -50,9 +50,9 @@ def test_each_column_is_learned_from_the_crystals_that_have_it():
     features = encoder(batch)
     output = pretext({"view": features}, {"view": batch})
     expected = 0.0
-    for name, values in learned().items():
+    for head, values in zip(pretext.heads, learned().values(), strict=True):
         standard = (values - np.nanmean(values)) / np.nanstd(values)
-        predicted = pretext.heads[name].predict(features.readout)[:, 0].detach().numpy()
+        predicted = head.predict(features.readout)[:, 0].detach().numpy()
         expected += np.nanmean(np.abs(predicted - standard)) / np.nanmean(np.abs(standard))
     assert float(output.loss.detach()) == pytest.approx(expected, rel=1e-4)
     output.loss.backward()
