@@ -101,6 +101,10 @@ class BenchmarkConfig(Config):
                 raise ConfigError(f"longer_by, encoder_of: {name} has no pretraining. Name an arm that has one.")
         return self
 
+    def grid_for(self, n: int | Literal["all"]) -> list[dict[str, Any]]:
+        """What to choose from with so many labels."""
+        return self.grids.get(n, self.grid)
+
     def known_arms(self) -> dict[str, ArmConfig]:
         """Every arm that a round may name: the recipes, the baselines, and the configuration's own."""
         known = {name: ArmConfig() for name in (SCRATCH, LONGER, *BASELINES)}

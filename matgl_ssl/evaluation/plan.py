@@ -153,7 +153,7 @@ class Plan:
         reference = self._pretraining(encoder, self.config.longer_by) if arm == LONGER else None
         tuned = SCRATCH if arm == LONGER else arm
         fine_tunes = method == "fine-tune" and arm not in BASELINES
-        grid = self.config.grids.get(n, self.config.grid)
+        grid = self.config.grid_for(n)
         trials = [self._trial(task, encoder, tuned, n, choice) for choice in grid] if fine_tunes else []
         trials = trials if len(trials) > 1 else []
         key: dict[str, Any] = {
@@ -199,7 +199,7 @@ class Plan:
         if pretraining:
             self.runner.refuse(pretraining.arm, pretraining.labels, self.runner.task(task))
         tried = [(trial.key["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
-        choice = best(tried) if tried else dict(self.config.grids.get(n, self.config.grid)[0])
+        choice = best(tried) if tried else dict(self.config.grid_for(n)[0])
         settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(pretraining))
         extra = float(self.store.result(reference.unit)["edges"]) if reference else 0.0
         scored = self.runner.cell(task, arm, n, seed, fold, method=method, settings=settings, extra_edges=extra)

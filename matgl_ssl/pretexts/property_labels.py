@@ -24,8 +24,8 @@ Kind = Literal["value", "log10", "per-atom"]
 class PropertyLabels(Pretext):
     """Predict label columns from the readout's crystal vector; crystals that lack one teach the others.
 
-    Pretraining by multi-task supervision, the strongest rival of pretraining without labels where there are labels of
-    anything. Losses are in units of what the mean of the column costs.
+    Pretraining by multi-task supervision (as Sanyal et al., arXiv 1811.05660, train). Losses are in units of what the
+    mean of the column costs.
 
     Args:
         encoder: The encoder to be trained, intensive.
