@@ -157,7 +157,8 @@ class Plan:
         trials = [self._trial(task, encoder, tuned, n, choice) for choice in grid] if fine_tunes else []
         trials = trials if len(trials) > 1 else []
         key: dict[str, Any] = {
-            "task": self._facts(spec), "arm": arm, "n_labels": n, "seed": seed, "fold": fold, "method": method,
+            "task": self._facts(spec), "arm": arm, "n_labels": n, "seed": seed, "fold": fold,
+            "method": "fine-tune" if arm in BASELINES else method,  # one number for all methods
         }  # fmt: skip
         key |= {} if self.config.part == "test" else {"part": self.config.part}
         if arm not in BASELINES:

@@ -53,6 +53,7 @@ class Runner:
     _tasks: dict[str, Task] = field(default_factory=dict)
     _pools: dict[tuple[str, ...], GraphPool] = field(default_factory=dict)
     _descriptors: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    _vectors: dict[tuple[str, ...], dict[int, np.ndarray]] = field(default_factory=dict)
     _allowed: set[tuple[str, ...]] = field(default_factory=set)
 
     @cached_property
@@ -172,22 +173,31 @@ class Runner:
         self, task: Task, settings: FinetuneConfig, train: np.ndarray, test: np.ndarray, method: str
     ) -> np.ndarray:
         """The same on frozen vectors: means over the atoms of the last depth. Random weights for scratch."""
-        if settings.init_from:
-            encoder = Encoder(bare_model(load_model(settings.init_from, prefer=("encoder", "model"))[0]))
-        else:
-            encoder = Encoder(initialise(lambda: new_model(settings.model, settings.model_args), settings.seed))
         pool = self._pool(task, settings)
         seen, asked = pool.usable(train), pool.usable(test)
-        crystals = task.crystals.select(np.concatenate([seen, asked]))
-        with evaluating(encoder):
-            parts = encode(encoder, crystals, chosen_layers(encoder, None, "crystal"), "crystal", "mean", None, 64)
-            vectors = np.concatenate([part for _, part in parts])
+        vectors = self._embedded(task, settings, np.concatenate([seen, asked]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a perceptron that is stopped early is one as well
             probe = PROBES[method](settings.seed).fit(vectors[: len(seen)], task.labels[seen])
         predicted = median(task.labels[train], len(test))
         predicted[np.isin(test, asked)] = probe.predict(vectors[len(seen) :])
         return predicted
+
+    def _embedded(self, task: Task, settings: FinetuneConfig, rows: np.ndarray) -> np.ndarray:
+        """Frozen vectors of rows, each made once for an encoder."""
+        start = settings.init_from or f"seed {settings.seed}"
+        known = self._vectors.setdefault((task.name, settings.model, repr(settings.model_args), start), {})
+        new = np.array([row for row in rows if int(row) not in known], dtype=np.int64)
+        if len(new):
+            if settings.init_from:
+                encoder = Encoder(bare_model(load_model(settings.init_from, prefer=("encoder", "model"))[0]))
+            else:
+                encoder = Encoder(initialise(lambda: new_model(settings.model, settings.model_args), settings.seed))
+            crystals = task.crystals.select(new)
+            with evaluating(encoder):
+                parts = encode(encoder, crystals, chosen_layers(encoder, None, "crystal"), "crystal", "mean", None, 64)
+                known |= zip(new.tolist(), np.concatenate([part for _, part in parts]), strict=True)
+        return np.stack([known[int(row)] for row in rows])
 
     def _described(self, task: Task, rows: np.ndarray) -> np.ndarray:
         known = self._descriptors.setdefault(task.name, {})
