@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .config import SCRATCH
 from .plan import Cell
 from .statistics import Interval, Score, bootstrap, relative_differences, verdicts
 
@@ -24,23 +25,27 @@ class Table:
         title: Its heading.
         header: Names of the columns.
         rows: As many entries each as there are columns.
+        note: A sentence below it.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
     def markdown(self) -> str:
         """As Markdown."""
-        lines = [f"## {self.title}", "", _line(self.header), _line(("---",) * len(self.header))]
-        return "\n".join([*lines, *map(_line, self.rows)]) + "\n"
+        lines = [_line(self.header), _line(("---",) * len(self.header)), *map(_line, self.rows)] if self.rows else []
+        parts = ["\n".join(lines), self.note]
+        return "\n\n".join([f"## {self.title}", *filter(None, parts)]) + "\n"
 
     def html(self) -> str:
         """As HTML."""
         head = "".join(f"<th>{html.escape(entry)}</th>" for entry in self.header)
         rows = ("".join(f"<td>{html.escape(entry)}</td>" for entry in row) for row in self.rows)
         body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<h2>{html.escape(self.title)}</h2>\n<table>\n<tr>{head}</tr>\n{body}\n</table>"
+        table = f"<table>\n<tr>{head}</tr>\n{body}\n</table>\n" if self.rows else ""
+        return f"<h2>{html.escape(self.title)}</h2>\n{table}<p>{html.escape(self.note)}</p>"
 
 
 def error_tables(
@@ -49,7 +54,7 @@ def error_tables(
     """Two tables for each encoder and number of labels: errors, and paired differences to scratch.
 
     Args:
-        cells: The planned cells of one method.
+        cells: The planned cells of one method; arms of which nothing is finished are named below the first table.
         scores: The finished ones.
         units: Each task's unit.
         method: For the headings.
@@ -63,12 +68,16 @@ def error_tables(
         arms = list(dict.fromkeys(cell.arm for cell in planned))
         what = f"{encoder}, {n} labels, {method}"
         header = ("arm", *(f"{task} ({units[task]})" if units[task] else task for task in tasks))
-        rows = tuple((arm, *(_errors(planned, done, task, arm) for task in tasks)) for arm in arms)
-        tables.append(Table(f"{part.capitalize()} MAE: {what}", header, rows))
-        others = [arm for arm in arms if arm != "scratch"]
-        paired = tuple((arm, *_differences(done, arm, tasks)) for arm in others)
+        rows = {arm: tuple(_errors(planned, done, task, arm) for task in tasks) for arm in arms}
+        begun = [arm for arm in arms if set(rows[arm]) != {NOT_RUN}]
+        waiting = ", ".join(arm for arm in arms if arm not in begun)
+        note = f"{NOT_RUN.capitalize()} on any task: {waiting}." if waiting else ""
+        mae = tuple((arm, *rows[arm]) for arm in begun)
+        tables.append(Table(f"{part.capitalize()} MAE: {what}", header, mae, note))
+        paired = tuple((arm, *_differences(done, arm, tasks)) for arm in begun if arm != SCRATCH)
         heads = ("arm", *tasks, "mean over tasks", "won / tied / lost")
-        tables.append(Table(f"Paired difference to scratch in per cent, 95 % interval: {what}", heads, paired))
+        if paired:
+            tables.append(Table(f"Paired difference to scratch in per cent, 95 % interval: {what}", heads, paired))
     return tables
 
 
