@@ -1,5 +1,7 @@
 """The studies under ``benchmarks/``: what they must share, to share encoders and to be compared."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest
