@@ -9,7 +9,14 @@ from torch import Tensor
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
-from matgl_ssl.targets import AngularFingerprint, AtomSprings, Coordination, RadialFingerprint, Target
+from matgl_ssl.targets import (
+    AngularFingerprint,
+    AtomSprings,
+    AtomTightBinding,
+    Coordination,
+    RadialFingerprint,
+    Target,
+)
 
 from .structure_targets import StructureTargets, ViewName
 from .target_heads import LossName
@@ -23,6 +30,7 @@ class AtomTargets(StructureTargets):
     ``"radial-fingerprint"``: which elements, by their properties, stand at which distance. ``"angular-fingerprint"``:
     under which angles; for architectures that see them (M3GNet). ``"coordination"``: distance of the nearest neighbour
     and effective coordination number. ``"atom-springs"``: how stiffly a network of springs holds it.
+    ``"atom-tight-binding"``: its charge and its part in the bands.
 
     What is asked: on a clean view, to compute a known function of the surroundings, which no single message of these
     encoders does, so that the vectors must come to hold them. A fingerprint sums over an atom's *neighbours*. Under the
@@ -43,7 +51,8 @@ class AtomTargets(StructureTargets):
 
     summary: ClassVar[str] = "predict each atom's radial and angular surroundings and coordination"
     available: ClassVar[Mapping[str, Target]] = {
-        target.name: target for target in (RadialFingerprint(), AngularFingerprint(), Coordination(), AtomSprings())
+        target.name: target
+        for target in (RadialFingerprint(), AngularFingerprint(), Coordination(), AtomSprings(), AtomTightBinding())
     }
 
     def __init__(

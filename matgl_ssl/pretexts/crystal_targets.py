@@ -16,6 +16,7 @@ from matgl_ssl.targets import (
     N_SPACE_GROUPS,
     CompositionStatistics,
     CrystalSprings,
+    CrystalTightBinding,
     Density,
     EwaldEnergy,
     PowderPattern,
@@ -47,7 +48,8 @@ class CrystalTargets(StructureTargets):
     ``"density"``: density, volume per atom, packing fraction. ``"composition"``: mean, range and deviation of elemental
     properties. ``"powder-pattern"``: X-ray intensity by angle. ``"ewald-energy"``: electrostatic energy per atom of
     guessed oxidation states, where there are any. ``"crystal-springs"``: frequencies and bulk modulus of a network of
-    springs. ``"crystal-system"`` (7 classes) and ``"space-group"`` (230).
+    springs. ``"crystal-tight-binding"``: gap, binding energy, densities of states of universal tight binding.
+    ``"crystal-system"`` (7 classes) and ``"space-group"`` (230).
 
     The mean over atoms of their last vectors is there in every architecture, and all of it stays when fine-tuning
     starts a fresh readout. Of a readout that was trained to make a vector, fine-tuning keeps what makes it.
@@ -72,6 +74,7 @@ class CrystalTargets(StructureTargets):
             PowderPattern(),
             EwaldEnergy(),
             CrystalSprings(),
+            CrystalTightBinding(),
             SpaceGroup(),
         )
     } | {"crystal-system": SpaceGroup()}

@@ -13,15 +13,18 @@ from .radial_fingerprint import RadialFingerprint
 from .space_group import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, SpaceGroup
 from .spring_network import AtomSprings, CrystalSprings
 from .target import Target
+from .tight_binding import AtomTightBinding, CrystalTightBinding
 
 __all__ = [
     "CRYSTAL_SYSTEMS",
     "N_SPACE_GROUPS",
     "AngularFingerprint",
     "AtomSprings",
+    "AtomTightBinding",
     "CompositionStatistics",
     "Coordination",
     "CrystalSprings",
+    "CrystalTightBinding",
     "Density",
     "EwaldEnergy",
     "PowderPattern",

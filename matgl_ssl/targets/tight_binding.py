@@ -1,0 +1,296 @@
+"""The electronic structure of a crystal as Harrison's universal tight binding has it: no label, no fit, no iteration.
+
+Valence orbitals only: s, p, and d for groups 3 to 12; f electrons are core. Their energies are those of neutral atoms
+in the local density approximation, as pymatgen tabulates them (Kotochigova et al., Phys. Rev. A 55, 191 (1997)); a p
+level that atoms leave empty lies at zero, such a d level at lanthanum's. Between nearest neighbours at distance d,
+along the bond (W. A. Harrison, Electronic Structure and the Properties of Solids, 1980, chapters 2 and 20),
+
+    V_ll'm = η_ll'm ħ²/(m d²),   V_ldm = η_ldm ħ² r_d^(3/2)/(m d^(7/2)),   V_ddm = η_ddm ħ² r_d³/(m d⁵).
+
+Deviations: r_d is not his table's but 0.7 covalent radii, which is close to it; the couplings fade between 1.1 and 1.3
+sums of covalent radii, where nearest neighbours end, and grow no more below 0.7 of that sum. What comes of it is no
+band structure to be published: it is too covalent, and the gaps of ionic crystals are a third of what they should be.
+But it knows which orbitals an electron has to cross over to, and that is most of whether there is a gap, and of how
+large it is beside others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pymatgen.core import Element
+
+from matgl_ssl.crystals.elements import element_table
+from matgl_ssl.crystals.records import Crystal
+
+from .neighbours import find_neighbours
+from .target import Target
+
+_HARTREE = 27.211386  # eV
+_COUPLING = 7.62  # ħ²/m in eV Å²
+_SHELLS = (slice(0, 1), slice(1, 4), slice(4, 9))  # s, p, d of an atom's nine orbitals
+_LANTHANUM_D = -0.141085  # Hartree
+_FULL, _GONE, _NEAREST = 1.1, 1.3, 0.7  # distances in sums of covalent radii
+_SMEARING = 0.1  # eV
+_SPAN = 12.0  # Å: as many k-points along an axis as it takes cells to be as long as that
+_LARGEST = 80  # atoms: diagonalisation grows with their cube
+
+
+class _Atom(NamedTuple):
+    """An element's valence shell."""
+
+    levels: np.ndarray  # (9,) eV
+    has: np.ndarray  # (9,) bool
+    electrons: float
+    d_radius: float  # Å
+    energy: float  # of the electrons of a free atom, eV
+
+
+@lru_cache(maxsize=128)
+def _atom(number: int) -> _Atom | None:
+    element = Element.from_Z(number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen warns of what it lacks, as if that were zero
+        orbitals = element.atomic_orbitals or {}
+    occupied = {n + shell: int(k) for n, shell, k in re.findall(r"(\d)([spdf])(\d+)", element.electronic_structure)}
+    n = element.row
+    s, p, d = f"{n}s", f"{n}p", f"{n - 1}d"
+    radius = float(element_table(("covalent-radius",))[number, 0])
+    if not orbitals or np.isnan(radius):
+        return None
+    s_level = orbitals[s if s in orbitals else d]  # palladium's s is empty
+    transition = n >= 4 and 3 <= element.group <= 12
+    shells = {
+        s: s_level,
+        p: None if number <= 2 else orbitals.get(p, 0.0),  # hydrogen and helium
+        d: orbitals.get(d, _LANTHANUM_D) if transition else None,
+    }
+    levels = _HARTREE * np.repeat([level or 0.0 for level in shells.values()], [1, 3, 5])
+    has = np.repeat([level is not None for level in shells.values()], [1, 3, 5])
+    electrons = float(sum(occupied.get(name, 0) for name, level in shells.items() if level is not None))
+    if element.is_lanthanoid or element.is_actinoid:
+        electrons = float(max(element.common_oxidation_states, default=3))
+    free = np.sort(np.repeat(levels[has], 2))[: int(electrons)].sum()
+    return _Atom(levels, has, electrons, 0.7 * radius, float(free))
+
+
+def _symmetric_traceless() -> np.ndarray:
+    """The five d orbitals as symmetric traceless matrices of unit norm: shape ``(5, 3, 3)``."""
+    basis = np.zeros((5, 3, 3))
+    for orbital, (i, j) in enumerate([(0, 1), (1, 2), (0, 2)]):
+        basis[orbital, i, j] = basis[orbital, j, i] = np.sqrt(1 / 2)
+    basis[3] = np.diag([1, -1, 0]) / np.sqrt(2)
+    basis[4] = np.diag([-1, -1, 2]) / np.sqrt(6)
+    return basis
+
+
+_D = _symmetric_traceless()
+
+
+def _hoppings(vector: np.ndarray, distance: np.ndarray, d_radius: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Couplings of the nine orbitals of two atoms by direction cosines (Slater and Koster, 1954): ``(P, 9, 9)`` in eV.
+
+    Args:
+        vector: Unit vectors from the first to the second, ``(P, 3)``.
+        distance: Å, ``(P,)``.
+        d_radius: r_d of the first and of the second atom, each ``(P,)``.
+    """
+    along = np.einsum("pi,pj->pij", vector, vector)
+    across = np.eye(3) - along
+    sigma = np.sqrt(3 / 2) * np.einsum("aij,pij->pa", _D, along)  # (P, 5): the d orbital along the bond
+    pi = np.sqrt(2) * np.einsum("aij,pj,pik->pak", _D, vector, across)  # (P, 5, 3): those with one nodal plane
+    first, second = d_radius
+    v = (_COUPLING / distance**2)[:, None, None]
+    v_first, v_second = ((_COUPLING * r**1.5 / distance**3.5)[:, None, None] for r in (first, second))
+    v_both = (_COUPLING * (first * second) ** 1.5 / distance**5)[:, None, None]
+    pd = -2.95 * np.einsum("pi,pa->pia", vector, sigma) + 1.36 * pi.transpose(0, 2, 1)
+    result = np.zeros((len(distance), 9, 9))
+    s, p, d = _SHELLS
+    result[:, s, s] = -1.40 * v
+    result[:, s, p] = 1.84 * v * vector[:, None]
+    result[:, p, s] = -1.84 * v * vector[:, :, None]
+    result[:, p, p] = v * (3.24 * along - 0.81 * across)
+    result[:, s, d] = -3.16 * v_second * sigma[:, None]
+    result[:, d, s] = -3.16 * v_first * sigma[:, :, None]
+    result[:, p, d] = v_second * pd
+    result[:, d, p] = -v_first * pd.transpose(0, 2, 1)
+    result[:, d, d] = v_both * (
+        -16.2 * np.einsum("pa,pb->pab", sigma, sigma) + 8.75 * np.einsum("pak,pbk->pab", pi, pi)
+    )
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Bands:
+    """The levels of a crystal.
+
+    Attributes:
+        levels: eV, ``(K, M)`` in ascending order.
+        weights: Of the k-points, ``(K,)``; their sum is 1.
+        occupation: Of each level, 0 to 1, ``(K, M)``.
+        fermi: The chemical potential in eV.
+        electrons: In the cell.
+        shares: Of each atom in each state, ``(K, N, M)``; None if not asked for.
+    """
+
+    levels: np.ndarray
+    weights: np.ndarray
+    occupation: np.ndarray
+    fermi: float
+    electrons: float
+    shares: np.ndarray | None
+
+    def near_fermi(self, width: float) -> np.ndarray:
+        """How near each level is, ``(K, M)``: a Gaussian in 1/eV."""
+        return np.exp(-0.5 * ((self.levels - self.fermi) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+
+
+def _mesh(lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """k-points around the zone's centre in units of the reciprocal cell, one of k and -k, and their weights."""
+    counts = [max(1, round(_SPAN / length)) for length in np.linalg.norm(lattice, axis=1)]
+    steps = np.array(list(itertools.product(*map(range, counts))))
+    opposite = -steps % counts
+    first = [tuple(step) <= tuple(other) for step, other in zip(steps, opposite, strict=True)]
+    weights = np.where((steps == opposite).all(1), 1.0, 2.0)[first]
+    return steps[first] / counts, weights / weights.sum()
+
+
+def _bands(crystal: Crystal, *, shares: bool) -> _Bands | None:
+    """Diagonalise; None for a crystal that is too large, or has an element without data."""
+    atoms = [_atom(int(number)) for number in crystal.numbers]
+    if len(atoms) > _LARGEST or None in atoms:
+        return None
+    known: list[_Atom] = [atom for atom in atoms if atom is not None]
+    radius = element_table(("covalent-radius",))[crystal.numbers, 0]
+    pairs = find_neighbours(crystal, 2 * _GONE * radius.max())
+    reach = radius[pairs.center] + radius[pairs.other]
+    near = pairs.distance < _GONE * reach
+    pairs, reach = pairs.where(near), reach[near]
+    fading = np.clip((pairs.distance / reach - _FULL) / (_GONE - _FULL), 0, 1)
+    d_radius = np.array([atom.d_radius for atom in known])
+    hoppings = _hoppings(
+        pairs.vector / pairs.distance[:, None], np.maximum(pairs.distance, _NEAREST * reach),
+        (d_radius[pairs.center], d_radius[pairs.other]),
+    ) * (0.5 + 0.5 * np.cos(np.pi * fading))[:, None, None]  # fmt: skip
+    frac = crystal.frac_coords
+    cells = np.rint(pairs.vector @ np.linalg.inv(crystal.lattice) - frac[pairs.other] + frac[pairs.center])
+    has = np.concatenate([atom.has for atom in known])
+    onsite = np.concatenate([atom.levels for atom in known])[has]
+    points, weights = _mesh(crystal.lattice)
+    size, n = int(has.sum()), len(known)
+    matrices = np.empty((len(points), size, size), complex)
+    for matrix, point in zip(matrices, points, strict=True):
+        full = np.zeros((n, n, 9, 9), complex)
+        np.add.at(full, (pairs.center, pairs.other), hoppings * np.exp(2j * np.pi * cells @ point)[:, None, None])
+        matrix[:] = full.transpose(0, 2, 1, 3).reshape(9 * n, 9 * n)[np.ix_(has, has)] + np.diag(onsite)
+    if not (2 * points % 1).any():  # all at the zone's centre or edge: the matrices are real
+        matrices = matrices.real
+    portions = None
+    if shares:
+        levels, states = np.linalg.eigh(matrices)
+        owner = np.repeat(np.arange(n), [atom.has.sum() for atom in known])
+        portions = np.add.reduceat(np.abs(states) ** 2, np.searchsorted(owner, np.arange(n)), axis=1)
+    else:
+        levels = np.linalg.eigvalsh(matrices)
+    electrons = sum(atom.electrons for atom in known)
+    fermi, occupation = _fill(levels, weights, electrons)
+    return _Bands(levels, weights, occupation, fermi, electrons, portions)
+
+
+def _fill(levels: np.ndarray, weights: np.ndarray, electrons: float) -> tuple[float, np.ndarray]:
+    """The chemical potential and what it occupies: in the middle of a wide gap, else by bisection."""
+
+    def occupied(mu: float) -> np.ndarray:
+        return 1 / (1 + np.exp(np.clip((levels - mu) / _SMEARING, -60, 60)))
+
+    edges = _edges(levels, electrons)
+    if edges and edges[1] - edges[0] > 10 * _SMEARING:  # any value between would do
+        middle = sum(edges) / 2
+        return middle, occupied(middle)
+    low, high = levels.min() - 10, levels.max() + 10
+    for _ in range(60):
+        middle = (low + high) / 2
+        if 2 * weights @ occupied(middle).sum(1) < electrons:
+            low = middle
+        else:
+            high = middle
+    return float(middle), occupied(middle)
+
+
+def _edges(levels: np.ndarray, electrons: float) -> tuple[float, float] | None:
+    """Top of the valence and bottom of the conduction bands; None where a band is half full, or all or none are."""
+    filled = int(electrons // 2)
+    if electrons % 2 or not 0 < filled < levels.shape[1]:
+        return None
+    return float(levels[:, filled - 1].max()), float(levels[:, filled].min())
+
+
+@dataclass(frozen=True)
+class CrystalTightBinding(Target):
+    """A crystal's bands by universal tight binding (see the module), in six numbers.
+
+    The gap in eV, 0 where an odd number of electrons leaves a band half full; energy gained per atom over free atoms,
+    eV; the chemical potential, eV; densities of states around it per atom, within 0.3 and 1.5 eV, 1/eV; standard
+    deviation of the occupied levels, eV.
+    """
+
+    name: ClassVar[str] = "crystal-tight-binding"
+    level: ClassVar[Literal["crystal"]] = "crystal"
+
+    @property
+    def size(self) -> int:
+        """Six."""
+        return 6
+
+    def __call__(self, crystal: Crystal) -> np.ndarray:
+        """Compute it, ``(6,)``; NaN for more than 80 atoms, and for elements from neptunium on."""
+        bands = _bands(crystal, shares=False)
+        if bands is None:
+            return np.full(self.size, np.nan)
+        n = len(crystal)
+        share = bands.weights[:, None] * bands.occupation
+        mean = (share * bands.levels).sum() / share.sum()
+        width = np.sqrt((share * (bands.levels - mean) ** 2).sum() / share.sum())
+        free = sum(atom.energy for number in crystal.numbers if (atom := _atom(int(number))))
+        gain = (2 * (share * bands.levels).sum() - free) / n
+        densities = [2 * bands.weights @ bands.near_fermi(width).sum(1) / n for width in (0.3, 1.5)]
+        edges = _edges(bands.levels, bands.electrons)
+        gap = max(0.0, edges[1] - edges[0]) if edges else 0.0
+        return np.array([gap, gain, bands.fermi, *densities, width])
+
+
+@dataclass(frozen=True)
+class AtomTightBinding(Target):
+    """Each atom's part in a crystal's bands by universal tight binding (see the module), in four numbers.
+
+    Electrons that it has fewer than a free atom (fewer on the more covalent partner than they are); the energy its
+    electrons gained over the free atom's, eV; its part of the density of states within 1.5 eV of the chemical
+    potential, 1/eV; mean energy of its electrons, eV.
+    """
+
+    name: ClassVar[str] = "atom-tight-binding"
+    level: ClassVar[Literal["atom"]] = "atom"
+
+    @property
+    def size(self) -> int:
+        """Four."""
+        return 4
+
+    def __call__(self, crystal: Crystal) -> np.ndarray:
+        """Compute it, ``(N, 4)``; NaN for more than 80 atoms, and for elements from neptunium on."""
+        bands = _bands(crystal, shares=True)
+        if bands is None or bands.shares is None:
+            return np.full((len(crystal), self.size), np.nan)
+        atoms = [atom for number in crystal.numbers if (atom := _atom(int(number)))]
+        share = 2 * bands.weights[:, None] * bands.occupation
+        population = np.einsum("kam,km->a", bands.shares, share)
+        energy = np.einsum("kam,km->a", bands.shares, share * bands.levels)
+        near = 2 * np.einsum("kam,km->a", bands.shares, bands.weights[:, None] * bands.near_fermi(1.5))
+        electrons, free = (np.array([getattr(atom, name) for atom in atoms]) for name in ("electrons", "energy"))
+        return np.stack([electrons - population, energy - free, near, energy / population], axis=1)
