@@ -58,12 +58,12 @@ def _atom(number: int) -> _Atom | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen warns of what it lacks, as if that were zero
         orbitals = element.atomic_orbitals or {}
-    occupied = {n + shell: int(k) for n, shell, k in re.findall(r"(\d)([spdf])(\d+)", element.electronic_structure)}
-    n = element.row
-    s, p, d = f"{n}s", f"{n}p", f"{n - 1}d"
     radius = float(element_table(("covalent-radius",))[number, 0])
     if not orbitals or np.isnan(radius):
         return None
+    occupied = {n + shell: int(k) for n, shell, k in re.findall(r"(\d)([spdf])(\d+)", element.electronic_structure)}
+    n = element.row
+    s, p, d = f"{n}s", f"{n}p", f"{n - 1}d"
     s_level = orbitals[s if s in orbitals else d]  # palladium's s is empty
     transition = n >= 4 and 3 <= element.group <= 12
     shells = {

@@ -137,7 +137,8 @@ def test_what_it_cannot_compute_is_missing():
         assert np.isnan(ATOM(crystal)).all()
 
 
-@pytest.mark.parametrize("number", [2, 46, 60, 63, 92])
-def test_every_element_up_to_uranium_has_electrons_that_fit_its_orbitals(number):
-    atom = tight_binding._atom(number)
-    assert 0 < atom.electrons <= 2 * atom.has.sum()
+def test_every_element_up_to_uranium_has_electrons_that_fit_its_orbitals():
+    for number in range(1, 93):
+        atom = tight_binding._atom(number)
+        assert 0 < atom.electrons <= 2 * atom.has.sum()
+    assert all(tight_binding._atom(number) is None for number in range(93, 119))
