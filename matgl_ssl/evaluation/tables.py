@@ -44,8 +44,9 @@ class Table:
         head = "".join(f"<th>{html.escape(entry)}</th>" for entry in self.header)
         rows = ("".join(f"<td>{html.escape(entry)}</td>" for entry in row) for row in self.rows)
         body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-        table = f"<table>\n<tr>{head}</tr>\n{body}\n</table>\n" if self.rows else ""
-        return f"<h2>{html.escape(self.title)}</h2>\n{table}<p>{html.escape(self.note)}</p>"
+        table = f"<table>\n<tr>{head}</tr>\n{body}\n</table>" if self.rows else ""
+        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        return "\n".join(filter(None, [f"<h2>{html.escape(self.title)}</h2>", table, note]))
 
 
 def error_tables(

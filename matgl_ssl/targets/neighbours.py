@@ -22,6 +22,7 @@ class Neighbours:
         other: The neighbour's atom in the cell, shape ``(P,)``.
         distance: Å, shape ``(P,)``.
         vector: From the centre to the neighbour in Å, shape ``(P, 3)``.
+        image: The neighbour's cell, in lattice vectors from the coordinates as they are given, shape ``(P, 3)``.
     """
 
     n_atoms: int
@@ -29,6 +30,7 @@ class Neighbours:
     other: np.ndarray
     distance: np.ndarray
     vector: np.ndarray
+    image: np.ndarray
 
     @property
     def counts(self) -> np.ndarray:
@@ -37,7 +39,8 @@ class Neighbours:
 
     def where(self, keep: np.ndarray) -> Neighbours:
         """Some of the pairs, shape ``(P,)`` bool."""
-        return Neighbours(self.n_atoms, self.center[keep], self.other[keep], self.distance[keep], self.vector[keep])
+        arrays = (self.center, self.other, self.distance, self.vector, self.image)
+        return Neighbours(self.n_atoms, *(array[keep] for array in arrays))
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """Sum the pairs' values ``(P, ...)`` over each atom's neighbours: ``(N, ...)``."""
@@ -64,7 +67,8 @@ def find_neighbours(crystal: Crystal, cutoff: float) -> Neighbours:
     pairs = np.flatnonzero((center != other) | (distance > 1e-8))
     pairs = pairs[np.argsort(center[pairs], kind="stable")]
     center, other, image, distance = center[pairs], other[pairs], image[pairs], distance[pairs]
-    return Neighbours(len(crystal), center, other, distance, coords[other] + image @ lattice - coords[center])
+    vector = coords[other] + image @ lattice - coords[center]
+    return Neighbours(len(crystal), center, other, distance, vector, image)
 
 
 def cosine_cutoff(distance: np.ndarray, cutoff: float) -> np.ndarray:

@@ -7,11 +7,10 @@ along the bond (W. A. Harrison, Electronic Structure and the Properties of Solid
 
     V_ll'm = η_ll'm ħ²/(m d²),   V_ldm = η_ldm ħ² r_d^(3/2)/(m d^(7/2)),   V_ddm = η_ddm ħ² r_d³/(m d⁵).
 
-Deviations: r_d is not his table's but 0.7 covalent radii, which is close to it; the couplings fade between 1.1 and 1.3
-sums of covalent radii, where nearest neighbours end, and grow no more below 0.7 of that sum. What comes of it is no
-band structure to be published: it is too covalent, and the gaps of ionic crystals are a third of what they should be.
-But it knows which orbitals an electron has to cross over to, and that is most of whether there is a gap, and of how
-large it is beside others.
+Deviations: r_d is not his table's but 0.7 covalent radii; the couplings fade between 1.1 and 1.3 sums of covalent
+radii, where nearest neighbours end, and grow no more below 0.7 of that sum. What comes of it is no band structure to
+be published: it is too covalent, and the gaps of ionic crystals are much too small. But it knows which orbitals an
+electron has to cross over to, and that is most of whether there is a gap, and of how large it is beside others.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from pymatgen.core import Element
 from matgl_ssl.crystals.elements import element_table
 from matgl_ssl.crystals.records import Crystal
 
-from .neighbours import find_neighbours
+from .neighbours import cosine_cutoff, find_neighbours
 from .target import Target
 
 _HARTREE = 27.211386  # eV
@@ -37,6 +36,7 @@ _COUPLING = 7.62  # ħ²/m in eV Å²
 _SHELLS = (slice(0, 1), slice(1, 4), slice(4, 9))  # s, p, d of an atom's nine orbitals
 _LANTHANUM_D = -0.141085  # Hartree
 _FULL, _GONE, _NEAREST = 1.1, 1.3, 0.7  # distances in sums of covalent radii
+_D_RADIUS = 0.7  # in covalent radii
 _SMEARING = 0.1  # eV
 _SPAN = 12.0  # Å: as many k-points along an axis as it takes cells to be as long as that
 _LARGEST = 80  # atoms: diagonalisation grows with their cube
@@ -48,7 +48,6 @@ class _Atom(NamedTuple):
     levels: np.ndarray  # (9,) eV
     has: np.ndarray  # (9,) bool
     electrons: float
-    d_radius: float  # Å
     energy: float  # of the electrons of a free atom, eV
 
 
@@ -58,8 +57,7 @@ def _atom(number: int) -> _Atom | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen warns of what it lacks, as if that were zero
         orbitals = element.atomic_orbitals or {}
-    radius = float(element_table(("covalent-radius",))[number, 0])
-    if not orbitals or np.isnan(radius):
+    if not orbitals or np.isnan(element_table(("covalent-radius",))[number, 0]):
         return None
     occupied = {n + shell: int(k) for n, shell, k in re.findall(r"(\d)([spdf])(\d+)", element.electronic_structure)}
     n = element.row
@@ -77,7 +75,7 @@ def _atom(number: int) -> _Atom | None:
     if element.is_lanthanoid or element.is_actinoid:
         electrons = float(max(element.common_oxidation_states, default=3))
     free = np.sort(np.repeat(levels[has], 2))[: int(electrons)].sum()
-    return _Atom(levels, has, electrons, 0.7 * radius, float(free))
+    return _Atom(levels, has, electrons, float(free))
 
 
 def _symmetric_traceless() -> np.ndarray:
@@ -135,7 +133,7 @@ class _Bands:
         weights: Of the k-points, ``(K,)``; their sum is 1.
         occupation: Of each level, 0 to 1, ``(K, M)``.
         fermi: The chemical potential in eV.
-        electrons: In the cell.
+        atoms: In the cell.
         shares: Of each atom in each state, ``(K, N, M)``; None if not asked for.
     """
 
@@ -143,7 +141,7 @@ class _Bands:
     weights: np.ndarray
     occupation: np.ndarray
     fermi: float
-    electrons: float
+    atoms: list[_Atom]
     shares: np.ndarray | None
 
     def near_fermi(self, width: float) -> np.ndarray:
@@ -163,44 +161,39 @@ def _mesh(lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _bands(crystal: Crystal, *, shares: bool) -> _Bands | None:
     """Diagonalise; None for a crystal that is too large, or has an element without data."""
-    atoms = [_atom(int(number)) for number in crystal.numbers]
-    if len(atoms) > _LARGEST or None in atoms:
+    atoms = [atom for number in crystal.numbers if (atom := _atom(int(number)))]
+    if len(crystal) > _LARGEST or len(atoms) < len(crystal):
         return None
-    known: list[_Atom] = [atom for atom in atoms if atom is not None]
     radius = element_table(("covalent-radius",))[crystal.numbers, 0]
     pairs = find_neighbours(crystal, 2 * _GONE * radius.max())
     reach = radius[pairs.center] + radius[pairs.other]
     near = pairs.distance < _GONE * reach
     pairs, reach = pairs.where(near), reach[near]
     fading = np.clip((pairs.distance / reach - _FULL) / (_GONE - _FULL), 0, 1)
-    d_radius = np.array([atom.d_radius for atom in known])
     hoppings = _hoppings(
         pairs.vector / pairs.distance[:, None], np.maximum(pairs.distance, _NEAREST * reach),
-        (d_radius[pairs.center], d_radius[pairs.other]),
-    ) * (0.5 + 0.5 * np.cos(np.pi * fading))[:, None, None]  # fmt: skip
-    frac = crystal.frac_coords
-    cells = np.rint(pairs.vector @ np.linalg.inv(crystal.lattice) - frac[pairs.other] + frac[pairs.center])
-    has = np.concatenate([atom.has for atom in known])
-    onsite = np.concatenate([atom.levels for atom in known])[has]
+        (_D_RADIUS * radius[pairs.center], _D_RADIUS * radius[pairs.other]),
+    ) * cosine_cutoff(fading, 1.0)[:, None, None]  # fmt: skip
+    has = np.concatenate([atom.has for atom in atoms])
+    onsite = np.concatenate([atom.levels for atom in atoms])[has]
     points, weights = _mesh(crystal.lattice)
-    size, n = int(has.sum()), len(known)
+    size, n = int(has.sum()), len(atoms)
     matrices = np.empty((len(points), size, size), complex)
     for matrix, point in zip(matrices, points, strict=True):
         full = np.zeros((n, n, 9, 9), complex)
-        np.add.at(full, (pairs.center, pairs.other), hoppings * np.exp(2j * np.pi * cells @ point)[:, None, None])
+        np.add.at(full, (pairs.center, pairs.other), hoppings * np.exp(2j * np.pi * pairs.image @ point)[:, None, None])
         matrix[:] = full.transpose(0, 2, 1, 3).reshape(9 * n, 9 * n)[np.ix_(has, has)] + np.diag(onsite)
     if not (2 * points % 1).any():  # all at the zone's centre or edge: the matrices are real
         matrices = matrices.real
     portions = None
     if shares:
         levels, states = np.linalg.eigh(matrices)
-        owner = np.repeat(np.arange(n), [atom.has.sum() for atom in known])
+        owner = np.repeat(np.arange(n), [atom.has.sum() for atom in atoms])
         portions = np.add.reduceat(np.abs(states) ** 2, np.searchsorted(owner, np.arange(n)), axis=1)
     else:
         levels = np.linalg.eigvalsh(matrices)
-    electrons = sum(atom.electrons for atom in known)
-    fermi, occupation = _fill(levels, weights, electrons)
-    return _Bands(levels, weights, occupation, fermi, electrons, portions)
+    fermi, occupation = _fill(levels, weights, sum(atom.electrons for atom in atoms))
+    return _Bands(levels, weights, occupation, fermi, atoms, portions)
 
 
 def _fill(levels: np.ndarray, weights: np.ndarray, electrons: float) -> tuple[float, np.ndarray]:
@@ -256,13 +249,12 @@ class CrystalTightBinding(Target):
         n = len(crystal)
         share = bands.weights[:, None] * bands.occupation
         mean = (share * bands.levels).sum() / share.sum()
-        width = np.sqrt((share * (bands.levels - mean) ** 2).sum() / share.sum())
-        free = sum(atom.energy for number in crystal.numbers if (atom := _atom(int(number))))
-        gain = (2 * (share * bands.levels).sum() - free) / n
+        spread = np.sqrt((share * (bands.levels - mean) ** 2).sum() / share.sum())
+        gain = (2 * (share * bands.levels).sum() - sum(atom.energy for atom in bands.atoms)) / n
         densities = [2 * bands.weights @ bands.near_fermi(width).sum(1) / n for width in (0.3, 1.5)]
-        edges = _edges(bands.levels, bands.electrons)
+        edges = _edges(bands.levels, sum(atom.electrons for atom in bands.atoms))
         gap = max(0.0, edges[1] - edges[0]) if edges else 0.0
-        return np.array([gap, gain, bands.fermi, *densities, width])
+        return np.array([gap, gain, bands.fermi, *densities, spread])
 
 
 @dataclass(frozen=True)
@@ -287,10 +279,9 @@ class AtomTightBinding(Target):
         bands = _bands(crystal, shares=True)
         if bands is None or bands.shares is None:
             return np.full((len(crystal), self.size), np.nan)
-        atoms = [atom for number in crystal.numbers if (atom := _atom(int(number)))]
         share = 2 * bands.weights[:, None] * bands.occupation
         population = np.einsum("kam,km->a", bands.shares, share)
         energy = np.einsum("kam,km->a", bands.shares, share * bands.levels)
         near = 2 * np.einsum("kam,km->a", bands.shares, bands.weights[:, None] * bands.near_fermi(1.5))
-        electrons, free = (np.array([getattr(atom, name) for atom in atoms]) for name in ("electrons", "energy"))
+        electrons, free = np.array([(atom.electrons, atom.energy) for atom in bands.atoms]).T
         return np.stack([electrons - population, energy - free, near, energy / population], axis=1)
