@@ -1,19 +1,25 @@
-"""What a user would do without a graph network: say the median, or grow a forest on descriptors."""
+"""What a user would do without a graph network: say the median, or grow a forest on descriptors of crystals."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.crystals.elements import PROPERTIES
+from matgl_ssl.targets.bonds import CrystalBonds
 from matgl_ssl.targets.composition_statistics import CompositionStatistics
 from matgl_ssl.targets.coordination import Coordination
 from matgl_ssl.targets.density import Density
 from matgl_ssl.targets.space_group import N_SPACE_GROUPS, SpaceGroup
+from matgl_ssl.targets.tight_binding import CrystalTightBinding
+from matgl_ssl.targets.vibrations import CrystalVibrations
 
 _COMPOSITION = CompositionStatistics(tuple(name for name in PROPERTIES if name != "one"))
 _DENSITY, _SYMMETRY, _COORDINATION = Density(), SpaceGroup(), Coordination()
+_TEXTBOOK = (CrystalBonds(), CrystalVibrations(), CrystalTightBinding())
 
 
 def descriptors(crystal: Crystal) -> np.ndarray:
@@ -26,6 +32,18 @@ def descriptors(crystal: Crystal) -> np.ndarray:
     coordination = np.concatenate([known.mean(0), known.std(0)]) if len(known) else np.full(4, np.nan)
     group = _SYMMETRY(crystal) / N_SPACE_GROUPS
     return np.concatenate([_COMPOSITION(crystal), _DENSITY(crystal), group, coordination, [len(crystal)]])
+
+
+def descriptors_and_targets(crystal: Crystal) -> np.ndarray:
+    """These, and what the recipe ``best`` teaches of bonds, vibrations and bands: ``(62,)``."""
+    return np.concatenate([descriptors(crystal), *(target(crystal) for target in _TEXTBOOK)])
+
+
+DESCRIBED: dict[str, Callable[[Crystal], np.ndarray]] = {
+    "forest": descriptors,
+    "forest-targets": descriptors_and_targets,
+}
+"""What each forest is given of a crystal; the second asks if targets are worth more to an encoder than as they are."""
 
 
 def forest(vectors: np.ndarray, labels: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from matgl_ssl.training.config import Config
 LeakRule = Literal["formula", "structure", "none"]
 Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
 Part = Literal["test", "validation"]
-BASELINES = ("trivial", "forest")
+BASELINES = ("trivial", "forest", "forest-targets")
 SCRATCH, LONGER, SUPERVISED = "scratch", "scratch-longer", "supervised-formation-energy"
 
 

@@ -21,7 +21,7 @@ from matgl_ssl.inference.embed import chosen_layers, encode
 from matgl_ssl.training.config import FinetuneConfig
 from matgl_ssl.training.module import initialise
 
-from .baselines import descriptors, forest, median
+from .baselines import DESCRIBED, forest, median
 from .config import ArmConfig, BenchmarkConfig, CorpusConfig
 from .leaks import Removed, as_facts, leaking
 from .pretraining import CUTOFF, pretrained, read_corpus
@@ -52,7 +52,7 @@ class Runner:
     runs: Path
     _tasks: dict[str, Task] = field(default_factory=dict)
     _pools: dict[tuple[str, ...], GraphPool] = field(default_factory=dict)
-    _descriptors: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    _descriptors: dict[tuple[str, str], dict[int, np.ndarray]] = field(default_factory=dict)
     _vectors: dict[tuple[str, ...], dict[int, np.ndarray]] = field(default_factory=dict)
     _allowed: set[tuple[str, ...]] = field(default_factory=set)
 
@@ -141,8 +141,8 @@ class Runner:
             settings = settings.model_copy(update={"epochs": settings.epochs + math.ceil(extra_edges / per_epoch)})
         if arm == "trivial":
             predicted = median(labels, len(test))
-        elif arm == "forest":
-            predicted = forest(self._described(data, train), labels, self._described(data, test), seed)
+        elif arm in DESCRIBED:
+            predicted = forest(self._described(data, arm, train), labels, self._described(data, arm, test), seed)
         elif method == "fine-tune":
             predicted = self._transfer(data, settings, train, test)
         else:
@@ -199,10 +199,10 @@ class Runner:
                 known |= zip(new.tolist(), np.concatenate([part for _, part in parts]), strict=True)
         return np.stack([known[int(row)] for row in rows])
 
-    def _described(self, task: Task, rows: np.ndarray) -> np.ndarray:
-        known = self._descriptors.setdefault(task.name, {})
+    def _described(self, task: Task, arm: str, rows: np.ndarray) -> np.ndarray:
+        known = self._descriptors.setdefault((task.name, arm), {})
         new = [int(row) for row in rows if int(row) not in known]
-        known |= zip(new, map(descriptors, task.crystals.rows(new)), strict=True)
+        known |= zip(new, map(DESCRIBED[arm], task.crystals.rows(new)), strict=True)
         return np.stack([known[int(row)] for row in rows])
 
 

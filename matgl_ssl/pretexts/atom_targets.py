@@ -11,8 +11,9 @@ from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.targets import (
     AngularFingerprint,
-    AtomSprings,
+    AtomBonds,
     AtomTightBinding,
+    AtomVibrations,
     Coordination,
     RadialFingerprint,
     Target,
@@ -29,7 +30,8 @@ class AtomTargets(StructureTargets):
 
     ``"radial-fingerprint"``: which elements, by their properties, stand at which distance. ``"angular-fingerprint"``:
     under which angles; for architectures that see them (M3GNet). ``"coordination"``: distance of the nearest neighbour
-    and effective coordination number. ``"atom-springs"``: how stiffly a network of springs holds it.
+    and effective coordination number. ``"atom-bonds"``: its charge and its bonds by Pauling's rules.
+    ``"atom-vibrations"``: how stiffly it is held, by Gordy's rule.
     ``"atom-tight-binding"``: its charge and its part in the bands.
 
     What is asked: on a clean view, to compute a known function of the surroundings, which no single message of these
@@ -52,7 +54,14 @@ class AtomTargets(StructureTargets):
     summary: ClassVar[str] = "predict each atom's radial and angular surroundings and coordination"
     available: ClassVar[Mapping[str, Target]] = {
         target.name: target
-        for target in (RadialFingerprint(), AngularFingerprint(), Coordination(), AtomSprings(), AtomTightBinding())
+        for target in (
+            RadialFingerprint(),
+            AngularFingerprint(),
+            Coordination(),
+            AtomBonds(),
+            AtomVibrations(),
+            AtomTightBinding(),
+        )
     }
 
     def __init__(

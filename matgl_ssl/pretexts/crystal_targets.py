@@ -15,8 +15,9 @@ from matgl_ssl.targets import (
     CRYSTAL_SYSTEMS,
     N_SPACE_GROUPS,
     CompositionStatistics,
-    CrystalSprings,
+    CrystalBonds,
     CrystalTightBinding,
+    CrystalVibrations,
     Density,
     EwaldEnergy,
     PowderPattern,
@@ -47,8 +48,9 @@ class CrystalTargets(StructureTargets):
 
     ``"density"``: density, volume per atom, packing fraction. ``"composition"``: mean, range and deviation of elemental
     properties. ``"powder-pattern"``: X-ray intensity by angle. ``"ewald-energy"``: electrostatic energy per atom of
-    guessed oxidation states, where there are any. ``"crystal-springs"``: frequencies and bulk modulus of a network of
-    springs. ``"crystal-tight-binding"``: gap, binding energy, densities of states of universal tight binding.
+    guessed oxidation states, where there are any. ``"crystal-bonds"``: ionicity, charges, lengths and energy of
+    formation by Pauling's rules. ``"crystal-vibrations"``: frequencies, heat capacities, bulk modulus by Gordy's rule.
+    ``"crystal-tight-binding"``: gap, binding energy, densities of states of universal tight binding.
     ``"crystal-system"`` (7 classes) and ``"space-group"`` (230).
 
     The mean over atoms of their last vectors is there in every architecture, and all of it stays when fine-tuning
@@ -73,7 +75,8 @@ class CrystalTargets(StructureTargets):
             CompositionStatistics(),
             PowderPattern(),
             EwaldEnergy(),
-            CrystalSprings(),
+            CrystalBonds(),
+            CrystalVibrations(),
             CrystalTightBinding(),
             SpaceGroup(),
         )

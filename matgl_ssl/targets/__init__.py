@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .angular_fingerprint import AngularFingerprint
+from .bonds import AtomBonds, CrystalBonds
 from .composition_statistics import CompositionStatistics
 from .compute import with_targets
 from .coordination import Coordination
@@ -11,20 +12,22 @@ from .ewald_energy import EwaldEnergy
 from .powder_pattern import PowderPattern
 from .radial_fingerprint import RadialFingerprint
 from .space_group import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, SpaceGroup
-from .spring_network import AtomSprings, CrystalSprings
 from .target import Target
 from .tight_binding import AtomTightBinding, CrystalTightBinding
+from .vibrations import AtomVibrations, CrystalVibrations
 
 __all__ = [
     "CRYSTAL_SYSTEMS",
     "N_SPACE_GROUPS",
     "AngularFingerprint",
-    "AtomSprings",
+    "AtomBonds",
     "AtomTightBinding",
+    "AtomVibrations",
     "CompositionStatistics",
     "Coordination",
-    "CrystalSprings",
+    "CrystalBonds",
     "CrystalTightBinding",
+    "CrystalVibrations",
     "Density",
     "EwaldEnergy",
     "PowderPattern",

@@ -15,7 +15,6 @@ electron has to cross over to, and that is most of whether there is a gap, and o
 
 from __future__ import annotations
 
-import itertools
 import re
 import warnings
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pymatgen.core import Element
 from matgl_ssl.crystals.elements import element_table
 from matgl_ssl.crystals.records import Crystal
 
+from .brillouin import bloch_sums, mesh
 from .neighbours import cosine_cutoff, find_neighbours
 from .target import Target
 
@@ -38,7 +38,6 @@ _LANTHANUM_D = -0.141085  # Hartree
 _FULL, _GONE, _NEAREST = 1.1, 1.3, 0.7  # distances in sums of covalent radii
 _D_RADIUS = 0.7  # in covalent radii
 _SMEARING = 0.1  # eV
-_SPAN = 12.0  # Å: as many k-points along an axis as it takes cells to be as long as that
 _LARGEST = 80  # atoms: diagonalisation grows with their cube
 
 
@@ -149,16 +148,6 @@ class _Bands:
         return np.exp(-0.5 * ((self.levels - self.fermi) / width) ** 2) / (width * np.sqrt(2 * np.pi))
 
 
-def _mesh(lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """k-points around the zone's centre in units of the reciprocal cell, one of k and -k, and their weights."""
-    counts = [max(1, round(_SPAN / length)) for length in np.linalg.norm(lattice, axis=1)]
-    steps = np.array(list(itertools.product(*map(range, counts))))
-    opposite = -steps % counts
-    first = [tuple(step) <= tuple(other) for step, other in zip(steps, opposite, strict=True)]
-    weights = np.where((steps == opposite).all(1), 1.0, 2.0)[first]
-    return steps[first] / counts, weights / weights.sum()
-
-
 def _bands(crystal: Crystal, *, shares: bool) -> _Bands | None:
     """Diagonalise; None for a crystal that is too large, or has an element without data."""
     atoms = [atom for number in crystal.numbers if (atom := _atom(int(number)))]
@@ -176,20 +165,13 @@ def _bands(crystal: Crystal, *, shares: bool) -> _Bands | None:
     ) * cosine_cutoff(fading, 1.0)[:, None, None]  # fmt: skip
     has = np.concatenate([atom.has for atom in atoms])
     onsite = np.concatenate([atom.levels for atom in atoms])[has]
-    points, weights = _mesh(crystal.lattice)
-    size, n = int(has.sum()), len(atoms)
-    matrices = np.empty((len(points), size, size), complex)
-    for matrix, point in zip(matrices, points, strict=True):
-        full = np.zeros((n, n, 9, 9), complex)
-        np.add.at(full, (pairs.center, pairs.other), hoppings * np.exp(2j * np.pi * pairs.image @ point)[:, None, None])
-        matrix[:] = full.transpose(0, 2, 1, 3).reshape(9 * n, 9 * n)[np.ix_(has, has)] + np.diag(onsite)
-    if not (2 * points % 1).any():  # all at the zone's centre or edge: the matrices are real
-        matrices = matrices.real
+    points, weights = mesh(crystal.lattice)
+    matrices = bloch_sums(pairs, hoppings, points)[:, has][:, :, has] + np.diag(onsite)
     portions = None
     if shares:
         levels, states = np.linalg.eigh(matrices)
-        owner = np.repeat(np.arange(n), [atom.has.sum() for atom in atoms])
-        portions = np.add.reduceat(np.abs(states) ** 2, np.searchsorted(owner, np.arange(n)), axis=1)
+        owner = np.repeat(np.arange(len(atoms)), [atom.has.sum() for atom in atoms])
+        portions = np.add.reduceat(np.abs(states) ** 2, np.searchsorted(owner, np.arange(len(atoms))), axis=1)
     else:
         levels = np.linalg.eigvalsh(matrices)
     fermi, occupation = _fill(levels, weights, sum(atom.electrons for atom in atoms))

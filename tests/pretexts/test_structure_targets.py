@@ -32,7 +32,14 @@ from matgl_ssl.training.pretrain import pretrain
 from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View, sample_generator
 
 NAMES = ("M3GNet", "MEGNet")
-ATOMS = ["radial-fingerprint", "angular-fingerprint", "coordination", "atom-springs", "atom-tight-binding"]
+ATOMS = [
+    "radial-fingerprint",
+    "angular-fingerprint",
+    "coordination",
+    "atom-bonds",
+    "atom-vibrations",
+    "atom-tight-binding",
+]
 
 
 def oxide():
@@ -245,7 +252,7 @@ def test_heads_read_the_atoms_and_their_mean():
 @pytest.mark.parametrize("name", NAMES)
 def test_crystals_may_be_read_off_the_readouts_vector(name):
     encoder = small_encoder(name)
-    pretext = CrystalTargets(encoder, targets=["density", "crystal-springs"], view="clean", vector="readout")
+    pretext = CrystalTargets(encoder, targets=["density", "crystal-vibrations"], view="clean", vector="readout")
     _, [batch] = prepared(encoder, pretext)
     features = encoder(batch)
     rows = np.stack([Density()(c) for c in CRYSTALS])

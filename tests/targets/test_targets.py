@@ -19,10 +19,11 @@ from matgl_ssl.crystals.readers import read_crystals
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.targets import (
     AngularFingerprint,
-    AtomSprings,
+    AtomBonds,
+    AtomVibrations,
     CompositionStatistics,
     Coordination,
-    CrystalSprings,
+    CrystalBonds,
     Density,
     EwaldEnergy,
     PowderPattern,
@@ -34,7 +35,7 @@ from matgl_ssl.targets.ewald_energy import oxidation_states
 
 ALL = [
     RadialFingerprint(), AngularFingerprint(), Coordination(), Density(), CompositionStatistics(), SpaceGroup(),
-    PowderPattern(), EwaldEnergy(), AtomSprings(), CrystalSprings(),
+    PowderPattern(), EwaldEnergy(), AtomBonds(), CrystalBonds(), AtomVibrations(),
 ]  # fmt: skip
 
 

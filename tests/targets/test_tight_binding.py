@@ -13,7 +13,7 @@ from small_systems import cscl, iron, nacl, rattled, skewed, supercell
 
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.crystals.readers import read_crystals
-from matgl_ssl.targets import AtomTightBinding, CrystalTightBinding, tight_binding
+from matgl_ssl.targets import AtomTightBinding, CrystalTightBinding, brillouin, tight_binding
 
 CRYSTAL, ATOM = CrystalTightBinding(), AtomTightBinding()
 S, X, Y, Z, XY, YZ, ZX, X2Y2, Z2 = range(9)
@@ -81,7 +81,7 @@ def test_atoms_far_apart_gain_nothing():
 @pytest.mark.parametrize("make", [cscl, nacl, iron, lambda: rattled(skewed(), 0.1, seed=4)])
 def test_a_supercell_has_the_same_bands_folded(make, monkeypatch):
     crystal = make()
-    monkeypatch.setattr(tight_binding, "_SPAN", 4 * np.linalg.norm(crystal.lattice, axis=1)[0])
+    monkeypatch.setattr(brillouin, "_SPAN", 4 * np.linalg.norm(crystal.lattice, axis=1)[0])
     double = supercell(crystal, (2, 1, 1))
     assert CRYSTAL(double) == pytest.approx(CRYSTAL(crystal), abs=1e-9)
     assert np.sort(ATOM(double), axis=0)[::2] == pytest.approx(np.sort(ATOM(crystal), axis=0), abs=1e-9)
