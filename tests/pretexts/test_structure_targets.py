@@ -300,7 +300,7 @@ def test_every_head_can_be_learned(name):
         loss.backward()
         optimizer.step()
         history.append({k: float(v) for o in outputs.values() for k, v in o.metrics.items() if k.endswith("_loss")})
-    assert len(history[0]) == 11
+    assert len(history[0]) == 12
     guesses = dict.fromkeys(history[0], 1.0)
     for target, n_classes in (("crystal-system", 7), ("space-group", 230)):  # among all, not by their frequencies
         guesses[f"{target}_loss"] = np.log(n_classes) / float(mixture.pretexts["pretext1"].heads[target].baseline)
