@@ -76,7 +76,7 @@ def test_everything_is_written(truth):
     with (result.out / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["task", "encoder", "arm", "n_labels", "seed", "fold", "mae"]
-    assert len(rows) == len(result.scores) == 5 * 3 + 1
+    assert len(rows) == len(result.scores) == 6 * 3 + 1
     page = (result.out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 6
     assert {path.name for path in result.out.glob("*.png")} == {
