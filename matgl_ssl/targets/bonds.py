@@ -64,6 +64,11 @@ class Bonds:
         """By how much each pair's neighbour is more electronegative than its centre, ``(P,)``."""
         return self.electronegativity[self.pairs.other] - self.electronegativity[self.pairs.center]
 
+    @property
+    def ionicity(self) -> np.ndarray:
+        """How ionic each bond is, 0 to 1, ``(P,)``."""
+        return 1 - np.exp(-(self.pull**2) / 4)
+
 
 def find_bonds(crystal: Crystal) -> Bonds | None:
     """A crystal's bonds; None where an atom has no neighbour, or an element is not known well enough."""
@@ -80,8 +85,7 @@ def find_bonds(crystal: Crystal) -> Bonds | None:
 
 def _per_atom(bonds: Bonds) -> np.ndarray:
     """Of each atom: its charge, half its bonds' ionic energy in eV, and the sum of its bonds' orders. ``(3, N)``."""
-    ionicity = 1 - np.exp(-(bonds.pull**2) / 4)
-    charge = bonds.pairs.total(bonds.order * ionicity * np.sign(bonds.pull))
+    charge = bonds.pairs.total(bonds.order * bonds.ionicity * np.sign(bonds.pull))
     energy = bonds.pairs.total(bonds.order * bonds.pull**2) / 2
     return np.stack([charge, energy, bonds.pairs.total(bonds.order)])
 
@@ -139,7 +143,7 @@ class CrystalBonds(Target):
         return np.array(
             [
                 -energy.mean(),
-                share @ (1 - np.exp(-(bonds.pull**2) / 4)),
+                share @ bonds.ionicity,
                 np.abs(charge).mean(),
                 np.sqrt((np.log(orders / bonds.made) ** 2).mean()),
                 share @ bonds.pairs.distance,

@@ -8,6 +8,9 @@ import numpy as np
 
 from .neighbours import Neighbours
 
+LARGEST = 80
+"""Atoms of the largest cell whose matrices are worth diagonalising, which takes time with their cube."""
+
 _SPAN = 12.0  # Å: as many k-points along an axis as it takes cells to be as long as that
 
 

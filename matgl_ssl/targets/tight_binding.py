@@ -27,7 +27,7 @@ from pymatgen.core import Element
 from matgl_ssl.crystals.elements import element_table
 from matgl_ssl.crystals.records import Crystal
 
-from .brillouin import bloch_sums, mesh
+from .brillouin import LARGEST, bloch_sums, mesh
 from .neighbours import cosine_cutoff, find_neighbours
 from .target import Target
 
@@ -38,7 +38,6 @@ _LANTHANUM_D = -0.141085  # Hartree
 _FULL, _GONE, _NEAREST = 1.1, 1.3, 0.7  # distances in sums of covalent radii
 _D_RADIUS = 0.7  # in covalent radii
 _SMEARING = 0.1  # eV
-_LARGEST = 80  # atoms: diagonalisation grows with their cube
 
 
 class _Atom(NamedTuple):
@@ -151,7 +150,7 @@ class _Bands:
 def _bands(crystal: Crystal, *, shares: bool) -> _Bands | None:
     """Diagonalise; None for a crystal that is too large, or has an element without data."""
     atoms = [atom for number in crystal.numbers if (atom := _atom(int(number)))]
-    if len(crystal) > _LARGEST or len(atoms) < len(crystal):
+    if len(crystal) > LARGEST or len(atoms) < len(crystal):
         return None
     radius = element_table(("covalent-radius",))[crystal.numbers, 0]
     pairs = find_neighbours(crystal, 2 * _GONE * radius.max())

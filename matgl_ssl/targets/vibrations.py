@@ -22,7 +22,7 @@ from matgl_ssl.crystals.elements import element_table
 from matgl_ssl.crystals.records import Crystal
 
 from .bonds import find_bonds
-from .brillouin import bloch_sums, mesh
+from .brillouin import LARGEST, bloch_sums, mesh
 from .neighbours import Neighbours
 from .target import Target
 
@@ -31,7 +31,6 @@ _SIDEWAYS = 0.1
 _WAVENUMBER = 130.279  # 1/cm of a unit mass on a spring of 1 N/m: (1 N/m / 1 u)^(1/2) / (2 pi c)
 _KELVIN = 1.438777  # K of 1/cm: h c / k_B
 _GAS = 8.314463  # J/K/mol
-_LARGEST = 80  # atoms: diagonalisation grows with their cube
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +145,7 @@ class CrystalVibrations(Target):
 
     def __call__(self, crystal: Crystal) -> np.ndarray:
         """Compute it, ``(8,)``; NaN for more than 80 atoms, and where an atom has no neighbour or is unknown."""
-        springs = _springs(crystal) if len(crystal) <= _LARGEST else None
+        springs = _springs(crystal) if len(crystal) <= LARGEST else None
         if springs is None:
             return np.full(self.size, np.nan)
         spectrum, weights = _spectrum(crystal, springs)
