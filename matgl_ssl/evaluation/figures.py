@@ -23,13 +23,24 @@ def _figure(n_panels: int) -> tuple[Any, list[Any]]:
     panels = list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
     for panel in panels[n_panels:]:
         panel.set_axis_off()
-    return figure, panels[:n_panels]
+    return figure, panels
+
+
+def _legend(panels: Sequence[Any], n_panels: int) -> None:
+    """Of the first panel's entries: in the first spare one, where it hides nothing."""
+    entries = panels[0].get_legend_handles_labels()
+    if entries[0]:
+        spare = len(panels) > n_panels
+        place, size = (panels[n_panels], 9) if spare else (panels[0], 6)
+        place.legend(*entries, loc="center" if spare else "best", frameon=False, fontsize=size)
 
 
 def _colours(arms: Sequence[str]) -> dict[str, Any]:
     from matplotlib import colormaps
 
-    return {arm: "black" if arm == SCRATCH else colormaps["tab20"](i % 20) for i, arm in enumerate(arms)}
+    others = [arm for arm in arms if arm != SCRATCH]
+    colours = colormaps["tab10" if len(others) <= 10 else "tab20"]
+    return {SCRATCH: "black"} | {arm: colours(i % colours.N) for i, arm in enumerate(others)}
 
 
 def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], part: str) -> None:
@@ -45,7 +56,7 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
     arms = list(dict.fromkeys(score.arm for score in scores))
     figure, panels = _figure(len(tasks))
     colours = _colours(arms)
-    for panel, task in zip(panels, tasks, strict=True):
+    for panel, task in zip(panels, tasks, strict=False):  # panels may be left over
         most = max([s.n_labels for s in scores if s.task == task and isinstance(s.n_labels, int)], default=500)
         for i, arm in enumerate(arms):
             by_n: dict[float, list[float]] = {}
@@ -68,7 +79,7 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
         panel.set_xticks(ticks, [f"{t}" if t <= most else "all" for t in ticks], minor=False)
         panel.minorticks_off()
         panel.set_xlim(ticks[0] / 1.5, ticks[-1] * 1.5)
-    panels[0].legend(frameon=False, fontsize=6)
+    _legend(panels, len(tasks))
     _save(figure, path)
 
 
@@ -82,8 +93,8 @@ def improvements(path: Path, scores: Sequence[Score]) -> None:
     groups = list(dict.fromkeys(score.n_labels for score in scores))
     tasks = list(dict.fromkeys(score.task for score in scores))
     figure, panels = _figure(len(groups))
-    colours = _colours(["", *tasks])
-    for panel, n in zip(panels, groups, strict=True):
+    colours = _colours(tasks)
+    for panel, n in zip(panels, groups, strict=False):
         done = [score for score in scores if score.n_labels == n]
         found = {arm: relative_differences(done, arm) for arm in dict.fromkeys(s.arm for s in done) if arm != SCRATCH}
         found = {arm: by_task for arm, by_task in found.items() if by_task}
@@ -98,8 +109,7 @@ def improvements(path: Path, scores: Sequence[Score]) -> None:
         panel.set_yticks(range(len(found)), list(found), fontsize=7)
         panel.invert_yaxis()
         panel.set(title=f"{n} labels", xlabel="difference to scratch (%)")
-    if panels[0].get_legend_handles_labels()[0]:
-        panels[0].legend(frameon=False, fontsize=6)
+    _legend(panels, len(groups))
     _save(figure, path)
 
 
