@@ -188,7 +188,7 @@ def _embed_options(parser: Parser) -> None:
     parser.add_argument("--level", choices=("crystal", "atom"), default="crystal", help="(default: crystal)")
     text = "a crystal's vector: mean or sum over its atoms (default: mean)"
     parser.add_argument("--reduce", choices=("mean", "sum"), default="mean", help=text)
-    text = "depths (0: the embedding), or readout; several are concatenated (default: the last)"
+    text = "depths (0: the embedding), or readout; several are concatenated (default: the last, and a trained readout)"
     parser.add_argument("--layer", type=number_or_text, nargs="+", metavar="INT|readout", help=text)
     parser.add_argument("--state-attr", type=int, metavar="INT", help=f"{STATE} of all crystals")
     _add_inference(parser)

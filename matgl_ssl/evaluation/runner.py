@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges
-from matgl_ssl.encoders import Encoder, bare_model
+from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError, NonFiniteError
 from matgl_ssl.hub import evaluating, load_model, new_model
 from matgl_ssl.inference.embed import chosen_layers, encode
@@ -172,7 +172,7 @@ class Runner:
     def _probe(
         self, task: Task, settings: FinetuneConfig, train: np.ndarray, test: np.ndarray, method: str
     ) -> np.ndarray:
-        """The same on frozen vectors: means over the atoms of the last depth. Random weights for scratch."""
+        """The same on frozen vectors, those of ``embed``'s default. Random weights for scratch."""
         pool = self._pool(task, settings)
         seen, asked = pool.usable(train), pool.usable(test)
         vectors = self._embedded(task, settings, np.concatenate([seen, asked]))
@@ -190,12 +190,13 @@ class Runner:
         new = np.array([row for row in rows if int(row) not in known], dtype=np.int64)
         if len(new):
             if settings.init_from:
-                encoder = Encoder(bare_model(load_model(settings.init_from, prefer=("encoder", "model"))[0]))
+                model, stamp = load_model(settings.init_from, prefer=("encoder", "model"))
             else:
-                encoder = Encoder(initialise(lambda: new_model(settings.model, settings.model_args), settings.seed))
-            crystals = task.crystals.select(new)
+                model, stamp = initialise(lambda: new_model(settings.model, settings.model_args), settings.seed), {}
+            encoder = Encoder(model)
+            layers = chosen_layers(encoder, stamp, None, "crystal")
             with evaluating(encoder):
-                parts = encode(encoder, crystals, chosen_layers(encoder, None, "crystal"), "crystal", "mean", None, 64)
+                parts = encode(encoder, task.crystals.select(new), layers, "crystal", "mean", None, 64)
                 known |= zip(new.tolist(), np.concatenate([part for _, part in parts]), strict=True)
         return np.stack([known[int(row)] for row in rows])
 

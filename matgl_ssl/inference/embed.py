@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +21,7 @@ from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model
+from matgl_ssl.hub.stamp import VECTOR
 
 from .predict import check_batch_size, state_labels
 
@@ -82,8 +83,9 @@ def embed(
             weights).
         data: Crystals: pymatgen structures, ASE atoms, a path (see ``read_crystals``). Bad ones are left out.
         level: A vector a crystal, or one an atom.
-        layer: Depth 0 to the number of blocks (default: the last), ``"readout"`` for the vector that the model's
-            readout makes of a crystal, or several of them, which are concatenated.
+        layer: Depth 0 to the number of blocks, ``"readout"`` for the vector that the model's readout makes of a
+            crystal, or several of them, which are concatenated. By default the last depth, and with it, for crystals,
+            the readout's vector if that is what pretraining trained (recipe ``best``).
         reduce: ``"mean"`` over the atoms of a crystal, or ``"sum"``, which grows with the cell (as Kong et al. have it,
             arXiv 2211.03563). The readout's vector is what it is.
         output: Parquet file to be written (``material_id``; at atom level ``atom`` and ``number``; ``embedding``),
@@ -102,9 +104,9 @@ def embed(
     check_batch_size(batch_size)
     check_choices(level, reduce)
     target = None if output is None else _unused(Path(output))
-    loaded, _ = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
+    loaded, stamp = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
     encoder = Encoder(loaded)
-    layers = chosen_layers(encoder, layer, level)
+    layers = chosen_layers(encoder, stamp, layer, level)
     state = state_labels(encoder.model, state_attr, 1)
     crystals, skipped = check_dataset(
         read_crystals(data, columns=[]), element_types=encoder.element_types, cutoff=encoder.cutoff
@@ -142,15 +144,18 @@ def check_choices(level: str, reduce: str) -> None:
         raise ConfigError(f"--reduce (reduce=) is mean or sum, not {reduce!r}.")
 
 
-def chosen_layers(encoder: Encoder, layer: Layer | Sequence[Layer] | None, level: str) -> tuple[Layer, ...]:
-    """The layers asked for; the last depth for None.
+def chosen_layers(
+    encoder: Encoder, stamp: Mapping[str, Any], layer: Layer | Sequence[Layer] | None, level: str
+) -> tuple[Layer, ...]:
+    """The layers asked for; for None the last depth, and the readout's vector of a crystal if that was pretrained.
 
     Raises:
         ConfigError: If there is no such layer, or not at this level.
         ModelError: If the readout is asked for and makes no vector.
     """
     if layer is None:
-        return (encoder.n_depths,)
+        last = encoder.n_depths
+        return (last, "readout") if level == "crystal" and stamp.get("readout") == VECTOR else (last,)
     layers: tuple[Layer, ...] = (layer,) if isinstance(layer, int | str) else tuple(layer)
     depths = range(encoder.n_depths + 1)
     for wanted in layers or ("nothing",):

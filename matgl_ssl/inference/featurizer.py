@@ -34,8 +34,8 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
     Args:
         model: A MatGL model (not changed), a model or run directory, a hub name, or an architecture's name (random
             weights, drawn from torch's global generator).
-        layer: Depth 0 to the number of blocks, ``"readout"``, or several, concatenated in this order; None for the
-            last.
+        layer: Depth 0 to the number of blocks, ``"readout"``, or several, concatenated in this order; None for what
+            ``embed`` takes by default.
         level: A row a ``"crystal"``, or a row an ``"atom"``, crystal after crystal.
         reduce: A crystal's vector is the ``"mean"`` over its atoms, or the ``"sum"``, which grows with the cell.
         batch_size: Crystals in a batch.
@@ -83,9 +83,9 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         """
         check_choices(self.level, self.reduce)
         check_batch_size(self.batch_size)
-        loaded, _ = load_model(self.model, trained_with=self.trained_with, prefer=("encoder", "potential", "model"))
+        loaded, stamp = load_model(self.model, trained_with=self.trained_with, prefer=("encoder", "potential", "model"))
         encoder = Encoder(loaded)
-        self.layers_ = chosen_layers(encoder, self.layer, self.level)
+        self.layers_ = chosen_layers(encoder, stamp, self.layer, self.level)
         self._state = state_labels(encoder.model, self.state_attr, 1)
         self.encoder_ = encoder
         return self

@@ -15,6 +15,7 @@ from small_systems import cscl, iron, nacl, skewed, small_model, some_crystals, 
 from matgl_ssl._lane import LANE
 from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import save_model
+from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.inference import embed
 
 READOUTS = ("set2set", "weighted_atom", "reduce_atom")
@@ -107,6 +108,15 @@ def test_the_last_depth_is_the_default_and_several_are_concatenated():
     parts = [embed(model=model, data=some_crystals(), layer=layer).vectors for layer in (3, "readout", 0)]
     np.testing.assert_array_equal(several.vectors, np.concatenate(parts, axis=1))
     np.testing.assert_array_equal(default.vectors, parts[0])
+
+
+def test_a_readout_that_pretraining_trained_is_there_by_default(tmp_path):
+    def layers(readout: str, level: str) -> tuple:
+        path = save_model(small_model("MEGNet"), tmp_path / f"{readout} {level}", kind="encoder", readout=readout)
+        return embed(model=path, data=some_crystals(), level=level).layers
+
+    assert layers(VECTOR, "crystal") == (3, "readout")
+    assert layers(VECTOR, "atom") == layers("untrained", "crystal") == (3,)
 
 
 @pytest.mark.parametrize("layer", [4, -1, "last", [0, 9], [], True + 4])
