@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from pymatgen.core import Lattice, Structure
+from scipy.spatial.transform import Rotation
 from torch import nn
 
 from matgl_ssl.backends import CrystalBatch, collate
@@ -95,6 +96,13 @@ def supercell(crystal: Crystal, repeats: tuple[int, int, int]) -> Crystal:
     frac = (crystal.frac_coords[None] + shifts[:, None]).reshape(-1, 3) / repeats
     numbers = np.tile(crystal.numbers, len(shifts))
     return Crystal(numbers, frac, crystal.lattice * np.array(repeats)[:, None], id=f"{crystal.id}-super")
+
+
+def reordered(crystal: Crystal) -> tuple[Crystal, np.ndarray]:
+    """The same crystal turned, with another origin and its atoms in another order, and that order."""
+    order = np.random.default_rng(1).permutation(len(crystal))
+    coords = (crystal.frac_coords[order] + [0.3, 0.7, 0.1]) % 1
+    return Crystal(crystal.numbers[order], coords, crystal.lattice @ Rotation.random(rng=2).as_matrix()), order
 
 
 def some_crystals() -> list[Crystal]:

@@ -7,9 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 from ase.build import bulk
-from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
-from small_systems import cscl, iron, nacl, rattled, skewed, supercell
+from small_systems import cscl, iron, nacl, rattled, reordered, skewed, supercell
 
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.crystals.readers import read_crystals
@@ -90,11 +89,7 @@ def test_a_supercell_has_the_same_bands_folded(make, monkeypatch):
 @pytest.mark.parametrize("make", [cscl, iron, lambda: rattled(skewed(), 0.1, seed=4)])
 def test_bands_do_not_depend_on_orientation_origin_and_order(make):
     crystal = make()
-    order = np.random.default_rng(1).permutation(len(crystal))
-    changed = Crystal(
-        crystal.numbers[order], (crystal.frac_coords[order] + [0.3, 0.7, 0.1]) % 1,
-        crystal.lattice @ Rotation.random(rng=2).as_matrix(),
-    )  # fmt: skip
+    changed, order = reordered(crystal)
     assert CRYSTAL(changed) == pytest.approx(CRYSTAL(crystal), abs=1e-8)
     assert ATOM(changed) == pytest.approx(ATOM(crystal)[order], abs=1e-8)
 
