@@ -82,6 +82,7 @@ class BenchmarkConfig(Config):
     )
     validation_crystals: int = Field(100, ge=1, description="revealed labels to be validated on, over one fold or more")
     part: Part = Field("test", description="what is scored: validation keeps to the training part, for searches")
+    compare: list[str] = Field([SCRATCH], description="arms that all others are compared with, a table each")
     headline: list[str] = Field(default_factory=list, description="arms of a figure of their own: label-efficiency")
     longer_by: str = Field("intrinsic", description="the arm whose pretraining compute scratch-longer gets")
     rounds: list[RoundConfig] = Field(description="what to run, in this order")
@@ -89,11 +90,13 @@ class BenchmarkConfig(Config):
     @model_validator(mode="after")
     def _names(self) -> Self:
         arms = self.known_arms()
-        for part in self.rounds:
-            for kind, names, known in (("task", part.tasks, self.tasks), ("arm", part.arms + self.headline, arms)):
-                for name in names:
-                    if name not in known:
-                        raise unknown(kind, name, known)
+        named = [*self.compare, *self.headline, *(name for part in self.rounds for name in part.arms)]
+        for name in (name for part in self.rounds for name in part.tasks):
+            if name not in self.tasks:
+                raise unknown("task", name, self.tasks)
+        for name in named:
+            if name not in arms:
+                raise unknown("arm", name, arms)
         for name in filter(None, (self.longer_by, *(arm.encoder_of for arm in arms.values()))):
             if name not in arms:
                 raise unknown("arm", name, arms)

@@ -58,7 +58,7 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
     for method in methods:
         cells = [cell for cell in plan.cells if cell.method == method]
         scores = scores_of(plan, method)
-        tables += error_tables(cells, scores, units, method, plan.config.part)
+        tables += error_tables(cells, scores, units, method, plan.config)
         for encoder in dict.fromkeys(score.encoder for score in scores):
             own = [score for score in scores if score.encoder == encoder]
             stem = f"{encoder}{_suffix(method)}"

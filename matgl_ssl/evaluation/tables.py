@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .config import SCRATCH
+from .config import BenchmarkConfig
 from .plan import Cell
 from .statistics import Interval, Score, bootstrap, relative_differences, verdicts
 
@@ -50,16 +50,16 @@ class Table:
 
 
 def error_tables(
-    cells: Sequence[Cell], scores: Sequence[Score], units: dict[str, str], method: str, part: str
+    cells: Sequence[Cell], scores: Sequence[Score], units: dict[str, str], method: str, config: BenchmarkConfig
 ) -> list[Table]:
-    """Two tables for each encoder and number of labels: errors, and paired differences to scratch.
+    """Tables for each encoder and number of labels: errors, and paired differences to each arm of ``compare``.
 
     Args:
         cells: The planned cells of one method; arms of which nothing is finished are named below the first table.
         scores: The finished ones.
         units: Each task's unit.
         method: For the headings.
-        part: What was scored, likewise.
+        config: What was scored, and the arms that all others are compared with.
     """
     tables = []
     for encoder, n in dict.fromkeys((cell.encoder, cell.n_labels) for cell in cells):
@@ -74,11 +74,11 @@ def error_tables(
         waiting = ", ".join(arm for arm in arms if arm not in begun)
         note = f"{NOT_RUN.capitalize()} on any task: {waiting}." if waiting else ""
         mae = tuple((arm, *rows[arm]) for arm in begun)
-        tables.append(Table(f"{part.capitalize()} MAE: {what}", header, mae, note))
-        paired = tuple((arm, *_differences(done, arm, tasks)) for arm in begun if arm != SCRATCH)
+        tables.append(Table(f"{config.part.capitalize()} MAE: {what}", header, mae, note))
         heads = ("arm", *tasks, "mean over tasks", "won / tied / lost")
-        if paired:
-            tables.append(Table(f"Paired difference to scratch in per cent, 95 % interval: {what}", heads, paired))
+        for other in (arm for arm in config.compare if arm in begun and len(begun) > 1):
+            paired = tuple((arm, *_differences(done, arm, other, tasks)) for arm in begun if arm != other)
+            tables.append(Table(f"Paired difference to {other} in per cent, 95 % interval: {what}", heads, paired))
     return tables
 
 
@@ -110,8 +110,8 @@ def _errors(planned: Sequence[Cell], done: Sequence[Score], task: str, arm: str)
     return f"{np.mean(errors):.4g}{spread}{share}"
 
 
-def _differences(done: Sequence[Score], arm: str, tasks: Sequence[str]) -> list[str]:
-    by_task = relative_differences(done, arm)
+def _differences(done: Sequence[Score], arm: str, other: str, tasks: Sequence[str]) -> list[str]:
+    by_task = relative_differences(done, arm, other)
     entries = [percent(bootstrap(by_task[task])) if task in by_task else "-" for task in tasks]
     if not by_task:
         return [*entries, "-", "-"]

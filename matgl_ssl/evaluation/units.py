@@ -53,15 +53,17 @@ class Store:
 
     Args:
         folder: Where they lie.
-        archive: A file that ``archive`` wrote, perhaps elsewhere: its units are finished, too.
+        archive: A file that ``archive`` wrote, perhaps elsewhere: its units are finished, too, unless the
+            folder has them.
     """
 
     def __init__(self, folder: Path, archive: Path | None = None) -> None:
         self.folder = folder
         self._read: dict[str, dict[str, Any]] = {}
+        self._archived: dict[str, dict[str, Any]] = {}
         if archive is not None and archive.exists():
             with archive.open(encoding="utf-8") as file:
-                self._read = {unit.pop("unit"): unit for unit in map(json.loads, file)}
+                self._archived = {unit.pop("unit"): unit for unit in map(json.loads, file)}
 
     def get(self, unit: Unit) -> dict[str, Any] | None:
         """``result`` and ``seconds`` of a finished unit, or None."""
@@ -69,7 +71,7 @@ class Store:
             try:
                 text = (self.folder / f"{unit.name}.json").read_text(encoding="utf-8")
             except FileNotFoundError:
-                return None
+                return self._archived.get(unit.name)
             self._read[unit.name] = json.loads(text)
         return self._read[unit.name]
 

@@ -41,7 +41,7 @@ def truth(root):
         {**ROUND, "arms": ["leaks", "scratch-longer"], "seeds": [0]},
         {**ROUND, "arms": ["scratch", "helps"], "method": "ridge"},
     ]
-    config = {**study(root, rounds=rounds), "headline": ["scratch", "helps"]}
+    config = {**study(root, rounds=rounds), "headline": ["scratch", "helps"], "compare": ["scratch", "helps"]}
     return config, benchmark(config=config, data=root, out=root / "truth", runs=root / "runs")
 
 
@@ -51,6 +51,14 @@ def test_what_helps_wins_and_what_does_not_does_not(truth):
     assert gain["helps"].verdict == "won"
     assert gain["helps"].mean < -50
     assert gain["does-not-help"].verdict != "won"
+
+
+def test_arms_are_compared_with_those_named(truth):
+    """What wins against scratch is what scratch loses against."""
+    text = (truth[1].out / "table.md").read_text()
+    compared = text.split("Paired difference to helps in per cent, 95 % interval: MEGNet, 16 labels, fine-tune")[1]
+    row = next(line for line in compared.splitlines() if line.startswith("| scratch |"))
+    assert row.endswith("| 0 / 0 / 1 |")
 
 
 def test_a_leak_is_caught_before_it_counts(truth):

@@ -91,3 +91,13 @@ def test_time_left_is_that_of_units_alike(tmp_path):
     store.keep(units[2], {}, 50.0)
     assert seconds_left(units[:4], store, 2) == 30.0
     assert seconds_left(units, store, 2) is None
+
+
+def test_what_this_machine_has_is_newer_than_an_archive(tmp_path):
+    first, second = unit(0, []), unit(1, [])
+    elsewhere, archive = Store(tmp_path / "elsewhere"), tmp_path / "units.jsonl"
+    work([first, second], elsewhere)
+    elsewhere.archive([first, second], archive)
+    here = Store(tmp_path / "here", archive)
+    Store(tmp_path / "here").keep(first, {"mae": 7.0}, 1.0)
+    assert [here.result(first)["mae"], here.result(second)["mae"]] == [7.0, 1.0]
