@@ -85,7 +85,7 @@ def embed(
         level: A vector a crystal, or one an atom.
         layer: Depth 0 to the number of blocks, ``"readout"`` for the vector that the model's readout makes of a
             crystal, or several of them, which are concatenated. By default the last depth, and with it, for crystals,
-            the readout's vector if that is what pretraining trained (recipe ``best``).
+            the readout's vector if it was trained (by fine-tuning, or in pretraining, as recipe ``best`` does).
         reduce: ``"mean"`` over the atoms of a crystal, or ``"sum"``, which grows with the cell (as Kong et al. have it,
             arXiv 2211.03563). The readout's vector is what it is.
         output: Parquet file to be written (``material_id``; at atom level ``atom`` and ``number``; ``embedding``),
@@ -147,15 +147,15 @@ def check_choices(level: str, reduce: str) -> None:
 def chosen_layers(
     encoder: Encoder, stamp: Mapping[str, Any], layer: Layer | Sequence[Layer] | None, level: str
 ) -> tuple[Layer, ...]:
-    """The layers asked for; for None the last depth, and the readout's vector of a crystal if that was pretrained.
+    """The layers asked for; for None the last depth, and the readout's vector of a crystal if it was trained.
 
     Raises:
         ConfigError: If there is no such layer, or not at this level.
         ModelError: If the readout is asked for and makes no vector.
     """
     if layer is None:
-        last = encoder.n_depths
-        return (last, "readout") if level == "crystal" and stamp.get("readout") == VECTOR else (last,)
+        trained = stamp.get("readout") in (VECTOR, "trained") and encoder.architecture.readout_head(encoder.model)
+        return (encoder.n_depths, "readout") if level == "crystal" and trained else (encoder.n_depths,)
     layers: tuple[Layer, ...] = (layer,) if isinstance(layer, int | str) else tuple(layer)
     depths = range(encoder.n_depths + 1)
     for wanted in layers or ("nothing",):

@@ -110,12 +110,12 @@ def test_the_last_depth_is_the_default_and_several_are_concatenated():
     np.testing.assert_array_equal(default.vectors, parts[0])
 
 
-def test_a_readout_that_pretraining_trained_is_there_by_default(tmp_path):
+def test_a_trained_readout_is_there_by_default(tmp_path):
     def layers(readout: str, level: str) -> tuple:
         path = save_model(small_model("MEGNet"), tmp_path / f"{readout} {level}", kind="encoder", readout=readout)
         return embed(model=path, data=some_crystals(), level=level).layers
 
-    assert layers(VECTOR, "crystal") == (3, "readout")
+    assert layers(VECTOR, "crystal") == layers("trained", "crystal") == (3, "readout")
     assert layers(VECTOR, "atom") == layers("untrained", "crystal") == (3,)
 
 
