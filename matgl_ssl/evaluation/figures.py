@@ -46,6 +46,8 @@ def _colours(arms: Sequence[str]) -> dict[str, Any]:
 def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], part: str) -> None:
     """MAE against the number of revealed labels, a panel a task; bars are bootstrap intervals.
 
+    Lines join what was scored on the same folds: folds differ by more than numbers of labels do.
+
     Args:
         path: Where the PNG goes.
         scores: Of one encoder and method.
@@ -59,19 +61,12 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
     for panel, task in zip(panels, tasks, strict=False):  # panels may be left over
         most = max([s.n_labels for s in scores if s.task == task and isinstance(s.n_labels, int)], default=500)
         for i, arm in enumerate(arms):
-            by_n: dict[float, list[float]] = {}
+            by_n: dict[float, dict[int, list[float]]] = {}
             for s in scores:
                 if (s.task, s.arm) == (task, arm):
-                    by_n.setdefault(s.n_labels if isinstance(s.n_labels, int) else 2 * most, []).append(s.mae)
-            if not by_n:
-                continue
-            xs = sorted(by_n)
-            intervals = [bootstrap(by_n[x]) for x in xs]
-            means = np.array([each.mean for each in intervals])
-            low, high = (np.array([getattr(each, end) for each in intervals]) for end in ("low", "high"))
-            bars = np.nan_to_num(np.stack([means - low, high - means]))
-            shifted = np.array(xs) * 1.012 ** (i - len(arms) / 2)
-            panel.errorbar(shifted, means, bars, marker="o", ms=3, lw=1, capsize=2, color=colours[arm], label=arm)
+                    x = s.n_labels if isinstance(s.n_labels, int) else 2 * most
+                    by_n.setdefault(x, {}).setdefault(s.fold, []).append(s.mae)
+            _curve(panel, by_n, 1.012 ** (i - len(arms) / 2), colours[arm], arm)
         ticks = sorted({s.n_labels if isinstance(s.n_labels, int) else 2 * most for s in scores if s.task == task})
         panel.set(
             xscale="log", title=task, xlabel="revealed labels", ylabel=f"{part} MAE ({units[task]})".replace(" ()", "")
@@ -81,6 +76,17 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
         panel.set_xlim(ticks[0] / 1.5, ticks[-1] * 1.5)
     _legend(panels, len(tasks))
     _save(figure, path)
+
+
+def _curve(panel: Any, by_n: dict[float, dict[int, list[float]]], shift: float, colour: Any, label: str) -> None:
+    """An arm's errors by number of labels and fold, a line for each set of folds, drawn a little to the side."""
+    sets = list(dict.fromkeys(frozenset(by_fold) for by_fold in by_n.values()))
+    for folds in sets:
+        xs = sorted(x for x, by_fold in by_n.items() if by_fold.keys() == folds)
+        intervals = np.array([bootstrap(by_n[x]) for x in xs])
+        means, ends = intervals[:, 0], np.nan_to_num(np.abs(intervals[:, 1:3] - intervals[:, :1])).T
+        name = label if folds == sets[0] else None
+        panel.errorbar(np.array(xs) * shift, means, ends, marker="o", ms=3, lw=1, capsize=2, color=colour, label=name)
 
 
 def improvements(path: Path, scores: Sequence[Score]) -> None:
