@@ -153,9 +153,10 @@ def chosen_layers(
         ConfigError: If there is no such layer, or not at this level.
         ModelError: If the readout is asked for and makes no vector.
     """
+    makes_vector = encoder.architecture.readout_head(encoder.model) is not None
     if layer is None:
-        trained = stamp.get("readout") in (VECTOR, "trained") and encoder.architecture.readout_head(encoder.model)
-        return (encoder.n_depths, "readout") if level == "crystal" and trained else (encoder.n_depths,)
+        with_readout = level == "crystal" and makes_vector and stamp.get("readout") in (VECTOR, "trained")
+        return (encoder.n_depths, "readout") if with_readout else (encoder.n_depths,)
     layers: tuple[Layer, ...] = (layer,) if isinstance(layer, int | str) else tuple(layer)
     depths = range(encoder.n_depths + 1)
     for wanted in layers or ("nothing",):
@@ -164,7 +165,7 @@ def chosen_layers(
     if "readout" in layers:
         if level == "atom":
             raise ConfigError("The readout makes a vector of a crystal, not of an atom: use --level crystal with it.")
-        if encoder.architecture.readout_head(encoder.model) is None:
+        if not makes_vector:
             raise ModelError(
                 "This model's output is a sum over atoms: its readout makes no vector of a crystal. "
                 f"Use --layer {encoder.n_depths}, the mean over atoms."
