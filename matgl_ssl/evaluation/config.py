@@ -83,6 +83,7 @@ class BenchmarkConfig(Config):
     validation_crystals: int = Field(100, ge=1, description="revealed labels to be validated on, over one fold or more")
     part: Part = Field("test", description="what is scored: validation keeps to the training part, for searches")
     compare: list[str] = Field([SCRATCH], description="arms that all others are compared with, a table each")
+    mean_over: list[str] = Field(default_factory=list, description="tasks whose mean is the study's; all by default")
     headline: list[str] = Field(default_factory=list, description="arms of a figure of their own: label-efficiency")
     longer_by: str = Field("intrinsic", description="the arm whose pretraining compute scratch-longer gets")
     rounds: list[RoundConfig] = Field(description="what to run, in this order")
@@ -91,7 +92,7 @@ class BenchmarkConfig(Config):
     def _names(self) -> Self:
         arms = self.known_arms()
         named = [*self.compare, *self.headline, *(name for part in self.rounds for name in part.arms)]
-        for name in (name for part in self.rounds for name in part.tasks):
+        for name in (*self.mean_over, *(name for part in self.rounds for name in part.tasks)):
             if name not in self.tasks:
                 raise unknown("task", name, self.tasks)
         for name in named:

@@ -89,12 +89,13 @@ def _curve(panel: Any, by_n: dict[float, dict[int, list[float]]], shift: float, 
         panel.errorbar(np.array(xs) * shift, means, ends, marker="o", ms=3, lw=1, capsize=2, color=colour, label=name)
 
 
-def improvements(path: Path, scores: Sequence[Score]) -> None:
+def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] = ()) -> None:
     """Paired difference to scratch in per cent, a panel a number of labels, with bootstrap intervals.
 
     Args:
         path: Where the PNG goes.
         scores: Of one encoder and method.
+        mean_over: Tasks of which a mean is drawn; all by default.
     """
     groups = list(dict.fromkeys(score.n_labels for score in scores))
     tasks = list(dict.fromkeys(score.task for score in scores))
@@ -109,8 +110,9 @@ def improvements(path: Path, scores: Sequence[Score]) -> None:
                 if task in by_task:
                     y = row + 0.6 * (i + 0.5) / len(tasks) - 0.3
                     _bar(panel, bootstrap(by_task[task]), y, colours[task], task if row == 0 else None)
-            if len(by_task) > 1:
-                _bar(panel, bootstrap(by_task), row, "black", "mean over tasks" if row == 0 else None)
+            meant = {task: numbers for task, numbers in by_task.items() if task in (mean_over or tasks)}
+            if len(meant) > 1:
+                _bar(panel, bootstrap(meant), row, "black", "mean over tasks" if row == 0 else None)
         panel.axvline(0, color="0.6", lw=0.8)
         panel.set_yticks(range(len(found)), list(found), fontsize=7)
         panel.invert_yaxis()

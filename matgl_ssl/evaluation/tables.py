@@ -59,7 +59,7 @@ def error_tables(
         scores: The finished ones.
         units: Each task's unit.
         method: For the headings.
-        config: What was scored, and the arms that all others are compared with.
+        config: What was scored, the arms that all others are compared with, and the tasks that means are over.
     """
     tables = []
     for encoder, n in dict.fromkeys((cell.encoder, cell.n_labels) for cell in cells):
@@ -75,9 +75,11 @@ def error_tables(
         note = f"{NOT_RUN.capitalize()} on any task: {waiting}." if waiting else ""
         mae = tuple((arm, *rows[arm]) for arm in begun)
         tables.append(Table(f"{config.part.capitalize()} MAE: {what}", header, mae, note))
-        heads = ("arm", *tasks, "mean over tasks", "won / tied / lost")
+        mean_over = [task for task in tasks if task in (config.mean_over or tasks)]
+        over = "tasks" if len(mean_over) == len(tasks) else f"{len(mean_over)} tasks"
+        heads = ("arm", *tasks, f"mean over {over}", "won / tied / lost")
         for other in (arm for arm in config.compare if arm in begun and len(begun) > 1):
-            paired = tuple((arm, *_differences(done, arm, other, tasks)) for arm in begun if arm != other)
+            paired = tuple((arm, *_differences(done, arm, other, tasks, mean_over)) for arm in begun if arm != other)
             tables.append(Table(f"Paired difference to {other} in per cent, 95 % interval: {what}", heads, paired))
     return tables
 
@@ -110,15 +112,18 @@ def _errors(planned: Sequence[Cell], done: Sequence[Score], task: str, arm: str)
     return f"{np.mean(errors):.4g}{spread}{share}"
 
 
-def _differences(done: Sequence[Score], arm: str, other: str, tasks: Sequence[str]) -> list[str]:
+def _differences(
+    done: Sequence[Score], arm: str, other: str, tasks: Sequence[str], mean_over: Sequence[str]
+) -> list[str]:
     by_task = relative_differences(done, arm, other)
     entries = [percent(bootstrap(by_task[task])) if task in by_task else "-" for task in tasks]
     if not by_task:
         return [*entries, "-", "-"]
     counts: Counter[str] = verdicts(by_task)
-    share = f" ({len(by_task)} tasks)" if len(by_task) < len(tasks) else ""
-    mean = percent(bootstrap(by_task)) if len(by_task) > 1 else "-"
-    return [*entries, mean + share, f"{counts['won']} / {counts['tied']} / {counts['lost']}"]
+    meant = {task: by_task[task] for task in mean_over if task in by_task}
+    share = f" ({len(meant)} tasks)" if len(meant) < len(mean_over) else ""
+    mean = percent(bootstrap(meant)) + share if len(meant) > 1 else "-"
+    return [*entries, mean, f"{counts['won']} / {counts['tied']} / {counts['lost']}"]
 
 
 def percent(interval: Interval) -> str:

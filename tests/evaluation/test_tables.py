@@ -1,0 +1,54 @@
+"""Tables of errors and paired differences: what a mean is over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from matgl_ssl.evaluation.config import BenchmarkConfig
+from matgl_ssl.evaluation.plan import Cell
+from matgl_ssl.evaluation.statistics import Score
+from matgl_ssl.evaluation.tables import error_tables
+from matgl_ssl.evaluation.units import Unit
+
+ERRORS = {"first": (10.0, 9.0), "second": (10.0, 7.0), "later": (10.0, 1.0)}
+
+
+def differences(**options: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Header and row of an arm that is 10, 30 and 90 % better on three tasks."""
+    task = {"data": "task.parquet", "target": "size"}
+    names = list(ERRORS)
+    rounds = [{"tasks": names, "arms": ["scratch", "best"], "labels": [100], "seeds": [0, 1, 2]}]
+    config = BenchmarkConfig.model_validate(
+        {"corpus": {"data": "corpus.parquet"}, "tasks": dict.fromkeys(names, task), "rounds": rounds, **options}
+    )
+    unit = Unit("cell", "any", {}, dict)
+    scores = [
+        Score(task, "MEGNet", arm, 100, seed, 0, error)
+        for task, errors in ERRORS.items() for arm, error in zip(("scratch", "best"), errors, strict=True)
+        for seed in range(3)
+    ]  # fmt: skip
+    cells = [Cell(*score[:6], method="fine-tune", unit=unit) for score in scores]
+    _, table = error_tables(cells, scores, dict.fromkeys(names, ""), "fine-tune", config)
+    (row,) = table.rows
+    return table.header, row
+
+
+def test_a_mean_is_over_every_task():
+    header, row = differences()
+    assert header[-2:] == ("mean over tasks", "won / tied / lost")
+    assert row[1:4] == ("-10.0 [-10.0, -10.0]", "-30.0 [-30.0, -30.0]", "-90.0 [-90.0, -90.0]")
+    assert row[-2].startswith("-43.3 [")
+
+
+def test_a_mean_is_over_the_tasks_named_and_counts_over_all():
+    header, row = differences(mean_over=["first", "second"])
+    assert header[-2] == "mean over 2 tasks"
+    assert row[3] == "-90.0 [-90.0, -90.0]"
+    assert row[-2:] == ("-20.0 [-30.0, -10.0]", "3 / 0 / 0")
+
+
+def test_a_mean_over_an_unknown_task_is_refused():
+    with pytest.raises(ValueError, match="Did you mean 'second'"):
+        differences(mean_over=["secnd"])
