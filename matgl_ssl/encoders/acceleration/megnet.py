@@ -2,7 +2,8 @@
 
 The first layer of a block's edge network acts on ``[v_i | v_j | e_ij | u]``. The parts of atoms and of the crystal are
 products per edge in MatGL; the same products per atom, gathered afterwards, give the same sum. All that is left is one
-pass over the edges. Means over a crystal's edges come from the sums over each atom's, which the atoms need anyway.
+pass over the edges. Means over a crystal's edges come from the sums over each atom's, which the atoms need anyway. Of
+atoms and edges that are copies of each other (``equivalence.py``), blocks and readouts compute one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from matgl.models import MEGNet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .equivalence import Classes, Equivalence, equivalence
 from .fast_class import FastClass
 from .perceptrons import after, are_known
-from .rows import Rows
+from .rows import Rows, Value
 
 
 class FastMEGNet(FastClass, MEGNet):
@@ -40,17 +42,19 @@ class FastMEGNet(FastClass, MEGNet):
         _, lengths = compute_pair_vector_and_distance(g.pos, edge_index, getattr(g, "pbc_offshift", None))
         node_types = getattr(g, "node_type", getattr(g, "z", None))
         nodes, _, state = self.embedding(node_types, lengths, state_attr)
-        edges = self.edge_encoder(lambda layers: _encode(lengths, self.bond_expansion.rbf, layers))
+        same = self._copies(nodes, node_types, batch, edge_index, lengths)
+        told = {} if same is None else {"same": same}
+        edges = self.edge_encoder(lambda layers: _encode(lengths, self.bond_expansion.rbf, layers, same))
         nodes, state = self.node_encoder(nodes), self.state_encoder(state)
         features: dict[str, Any] = {"embedding": {"node_feat": nodes, "edge_feat": edges, "state_feat": state}}
         if not self.training:  # what is large and nobody asks for while training
             features["edge_attr"] = self.bond_expansion(lengths)
         state = state.reshape(n_graphs, -1)
         for k, block in enumerate(self.blocks, 1):
-            edges, nodes, state = block(edge_index, edges, nodes, state, batch, edge_batch, n_nodes, n_graphs)
+            edges, nodes, state = block(edge_index, edges, nodes, state, batch, edge_batch, n_nodes, n_graphs, **told)
             features[f"gc_{k}"] = {"node_feat": nodes, "edge_feat": edges, "state_feat": state}
-        of_nodes = self.node_s2s(nodes, batch, dim_size=n_graphs)
-        of_edges = self.edge_s2s(edges, edge_batch, num_graphs=n_graphs)
+        of_nodes = self.node_s2s(nodes, batch, dim_size=n_graphs, **told)
+        of_edges = self.edge_s2s(edges, edge_batch, num_graphs=n_graphs, **told)
         readout = torch.cat([part.reshape(n_graphs, -1) for part in (of_nodes, of_edges, state)], dim=-1)
         features["readout"] = readout
         output = self.output_proj(self.dropout(readout) if self.dropout else readout)
@@ -58,9 +62,21 @@ class FastMEGNet(FastClass, MEGNet):
         self.feature_dict = features
         return output
 
+    def _copies(
+        self, nodes: Tensor, node_types: Any, batch: Tensor | None, edge_index: Tensor, lengths: Tensor
+    ) -> Equivalence | None:
+        """What is equal at every depth. Forces tell copies apart, and so does dropout."""
+        readouts = isinstance(self.node_s2s, FastSet2SetReadOut) and isinstance(self.edge_s2s, FastEdgeSet2Set)
+        blocks = all(isinstance(block, FastMEGNetBlock) and block.dropout is None for block in self.blocks)
+        if batch is None or lengths.requires_grad or not (readouts and blocks):
+            return None
+        return equivalence(nodes, torch.stack([node_types, batch]), edge_index, lengths, len(self.blocks))
 
-def _encode(lengths: Tensor, gaussians: Any, layers: Any) -> Tensor:
+
+def _encode(lengths: Tensor, gaussians: Any, layers: Any, same: Equivalence | None) -> Tensor:
     """Edges' embeddings. An edge and its reverse have one length, to the last bit: it is encoded once."""
+    if same is not None:
+        return same.edges.to_all(_encode(same.edges.one_of_each(lengths), gaussians, layers, None))
     index = None
     if not lengths.requires_grad:
         lengths, index = torch.unique(lengths, return_inverse=True)
@@ -91,9 +107,19 @@ class FastMEGNetBlock(FastClass, MEGNetBlock):
         edge_batch: Tensor | None,
         num_nodes: int,
         num_graphs: int,
+        same: Equivalence | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As MatGL's."""
+        """As MatGL's. Of what is the ``same``, one is computed."""
         batch = edge_index.new_zeros(num_nodes) if node_batch is None else node_batch
+        degrees = torch.bincount(edge_index[0], minlength=num_nodes)
+        n_edges = degrees.new_zeros(num_graphs).index_add(0, batch, degrees)
+        n_nodes = torch.bincount(batch, minlength=num_graphs)
+        n_of_atoms = n_of_edges = None
+        if same is not None:
+            edge_index, n_of_edges, n_of_atoms = same.edge_index, same.times, same.atoms.size
+            edge_feat, node_feat = same.edges.one_of_each(edge_feat), same.atoms.one_of_each(node_feat)
+            batch, degrees = same.atoms.one_of_each(batch), same.atoms.one_of_each(degrees)
+            num_nodes = len(degrees)
         crystals = batch.expand(2, -1).contiguous()
         state = self.state_func(state_feat.reshape(num_graphs, -1))
 
@@ -110,9 +136,8 @@ class FastMEGNetBlock(FastClass, MEGNetBlock):
         hidden = after(before, getattr(self.edge_func, "layers", ())).linear(by_edge)
         new = after(hidden + bonds.atoms(of_source, 0) + bonds.atoms(of_destination, 1), rest)
         skip = self.skip and self.dropout is None
-        edges, sums = bonds.compute(new + before if skip else new, new.sum(0))
+        edges, sums = bonds.compute(new + before if skip else new, _times(new, n_of_edges, rest).sum(0))
 
-        degrees = torch.bincount(edge_index[0], minlength=num_nodes)
         first, *rest = self.conv.node_func.layers
         width = state.shape[1]
         by_node, by_edge, by_state = first.weight.split([width, sums.shape[1], width], dim=1)
@@ -120,19 +145,25 @@ class FastMEGNetBlock(FastClass, MEGNetBlock):
         atoms = Rows(crystals, num_graphs)
         hidden = atoms.rows(sums / degrees.clamp(min=1)[:, None]).linear(by_edge) + atoms.rows(nodes).linear(by_node)
         new = after(hidden + atoms.atoms(functional.linear(state, by_state, first.bias), 0), rest)
-        nodes, of_edges, of_nodes = atoms.compute(new, atoms.rows(sums).sum(0), new.sum(0))
-
-        n_edges = degrees.new_zeros(num_graphs).index_add(0, batch, degrees)
-        n_nodes = torch.bincount(batch, minlength=num_graphs)
+        summed = _times(atoms.rows(sums), n_of_atoms, self.conv.edge_func.layers), _times(new, n_of_atoms, rest)
+        nodes, of_edges, of_nodes = atoms.compute(new, *(value.sum(0) for value in summed))
         if node_batch is not None:
             n_edges, n_nodes = n_edges.clamp(min=1), n_nodes.clamp(min=1)
         means = of_edges / n_edges[:, None], of_nodes / n_nodes[:, None]
         state = self.conv.state_func(torch.cat([state, *means], dim=1))
         if self.dropout is not None:
             edges, nodes, state = map(self.dropout, (edges, nodes, state))
-        if not self.skip:
-            return edges, nodes, state
-        return edges if skip else edges + edge_feat, nodes + node_feat, state + state_feat
+        if self.skip:
+            edges, nodes, state = edges if skip else edges + edge_feat, nodes + node_feat, state + state_feat
+        return (edges, nodes, state) if same is None else (same.edges.to_all(edges), same.atoms.to_all(nodes), state)
+
+
+def _times(value: Value, counts: Tensor | None, layers: Any) -> Value:
+    """What comes out of the layers, so many times."""
+    if counts is None:
+        return value
+    width = next(layer.out_features for layer in reversed(layers) if isinstance(layer, nn.Linear))
+    return value * value.rows.rows(counts).linear(counts.new_ones(width, 1))
 
 
 class FastLSTM(FastClass, nn.LSTM):
@@ -157,25 +188,33 @@ class FastSet2SetReadOut(FastClass, Set2SetReadOut):
     """Readout of atoms."""
 
     def forward(
-        self, x: Tensor, index: Tensor | None = None, ptr: Any = None, dim_size: int | None = None, dim: int = -2
-    ) -> Tensor:
+        self, x: Tensor, index: Tensor | None = None, ptr: Any = None, dim_size: int | None = None, dim: int = -2,
+        same: Equivalence | None = None,
+    ) -> Tensor:  # fmt: skip
         """As MatGL's."""
         if index is None or dim_size is None:
             return super().forward(x, index, ptr, dim_size, dim)
-        return _set2set(self.lstm, self.n_iters, x, index, dim_size)
+        return _set2set(self.lstm, self.n_iters, x, index, dim_size, None if same is None else same.atoms)
 
 
 class FastEdgeSet2Set(FastClass, EdgeSet2Set):
     """Readout of edges."""
 
-    def forward(self, edge_feat: Tensor, edge_batch: Tensor | None, num_graphs: int | None = None) -> Tensor:
+    def forward(
+        self, edge_feat: Tensor, edge_batch: Tensor | None, num_graphs: int | None = None,
+        same: Equivalence | None = None,
+    ) -> Tensor:  # fmt: skip
         """As MatGL's."""
         if edge_batch is None or num_graphs is None or not len(edge_feat):
             return super().forward(edge_feat, edge_batch, num_graphs)
-        return _set2set(self.lstm, self.n_iters, edge_feat, edge_batch, num_graphs)
+        return _set2set(
+            self.lstm, self.n_iters, edge_feat, edge_batch, num_graphs, None if same is None else same.edges
+        )
 
 
-def _set2set(lstm: nn.LSTM, n_iters: int, values: Tensor, crystals: Tensor, n_crystals: int) -> Tensor:
+def _set2set(
+    lstm: nn.LSTM, n_iters: int, values: Tensor, crystals: Tensor, n_crystals: int, classes: Classes | None
+) -> Tensor:
     """Set2Set (Vinyals et al., ICLR 2016), whose weighted sum is taken before it is normalised.
 
     Args:
@@ -184,10 +223,13 @@ def _set2set(lstm: nn.LSTM, n_iters: int, values: Tensor, crystals: Tensor, n_cr
         values: Of atoms or edges, ``(M, d)``.
         crystals: To which crystal each belongs, ``(M,)``.
         n_crystals: Number of crystals.
+        classes: Which of the values are the same.
 
     Returns:
         ``(n_crystals, 2 d)``.
     """
+    if classes is not None:
+        values, crystals = classes.one_of_each(values), classes.one_of_each(crystals)
     width = values.shape[1]
     zeros = values.new_zeros(lstm.num_layers, n_crystals, width)
     state, q_star = (zeros, zeros), values.new_zeros(n_crystals, 2 * width)
@@ -201,6 +243,7 @@ def _set2set(lstm: nn.LSTM, n_iters: int, values: Tensor, crystals: Tensor, n_cr
         found = logits.detach().squeeze(1)
         top = found.new_full((n_crystals,), -torch.inf).scatter_reduce(0, crystals, found, "amax")
         weights = torch.exp(logits - top.index_select(0, crystals)[:, None])
+        weights = weights if classes is None else weights * classes.size
         rows = Rows(index, n_crystals)
         weight = rows.rows(weights)
         summed, total = rows.compute((weight.linear(ones.t()) * rows.rows(values)).sum(0), weight.sum(0))
