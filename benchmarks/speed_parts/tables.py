@@ -98,9 +98,17 @@ def inference(rows: Mapping[str, Row]) -> Iterable[list[Any]]:
         yield [name, unit.replace("_per_second", "/s"), *(row[unit][k] for k in ("plain", "accelerated")), ratio(row)]
 
 
+def copies(rows: Mapping[str, Row]) -> Iterable[list[Any]]:
+    """What equal atoms and edges save."""
+    yield ["crystals", "atoms", "left", "edges", "left", "passes, all (ms)", "one of each (ms)", "ratio"]
+    for name, row in rows.items():
+        counts = [f"{row[k]:,}" for k in ("atoms", "atoms_left", "edges", "edges_left")]
+        yield [name, *counts, row["all_ms"], row["one_of_each_ms"], ratio(row)]
+
+
 TABLES: dict[str, tuple[Callable[[Mapping[str, Row]], Iterable[list[Any]]], ...]] = {
     "step": (steps, equality), "recipes": (recipes,), "pipeline": (pipeline,), "sizes": (sizes,), "rows": (memory,),
-    "inference": (inference,),
+    "inference": (inference,), "copies": (copies,),
 }  # fmt: skip
 
 
