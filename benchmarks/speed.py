@@ -25,7 +25,7 @@ PARTS = {
     "sizes": "time and peak memory against cell size and batch",
     "rows": "peak memory of pretraining against the number of rows",
     "inference": "embedding, prediction and molecular dynamics, accelerated against plain",
-    "copies": "what equal atoms and edges save MEGNet",
+    "copies": "what equal atoms and edges save",
     "tables": "all of it as tables",
 }
 

@@ -1,4 +1,4 @@
-"""(f) What equal atoms and edges save MEGNet: their number in the tables of the evidence, and the time of a pass.
+"""(f) What equal atoms and edges save: their number in the tables of the evidence, and the time of a pass.
 
 For each table 256 crystals of at most 40 atoms, drawn with seed 0, in batches of 32 and of 128: atoms and edges, how
 many are left when one of each kind is computed, and accelerated forward and backward passes through all crystals that
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,12 +20,13 @@ import torch
 from matgl_ssl.backends import CrystalBatch, collate
 from matgl_ssl.crystals import read_crystals
 from matgl_ssl.encoders import Encoder
-from matgl_ssl.encoders.acceleration import accelerate, megnet
+from matgl_ssl.encoders.acceleration import accelerate, m3gnet, megnet
 from matgl_ssl.hub import new_model
 
 from .common import Results, Settings, fresh, in_turn, n_threads, paired, seconds
 from .step import trained
 
+MODELS = {"MEGNet": megnet, "M3GNet": m3gnet}
 TABLES = (
     "tasks/matbench_phonons",
     "tasks/mp_elasticity_3191",
@@ -43,33 +45,34 @@ def batches(table: str, encoder: Encoder, n: int, quick: bool) -> list[CrystalBa
     return [collate(graphs[i : i + n]) for i in range(0, len(graphs), n)]
 
 
-def timed(table: str, n: int, settings: Settings) -> dict[str, Any]:
+def timed(name: str, table: str, n: int, settings: Settings) -> dict[str, Any]:
     """One table."""
+    module: Any = MODELS[name]
     torch.manual_seed(0)
-    encoder = Encoder(accelerate(new_model("MEGNet", {}).train())).to(settings.device)
+    encoder = Encoder(accelerate(new_model(name, {}).train())).to(settings.device)
     todo = [batch.to(settings.device) for batch in batches(table, encoder, n, settings.quick)]
     found: list[Any] = []
 
     def noted(*arguments: Any) -> Any:
-        found.append(megnet_equivalence(*arguments))
+        found.append(equivalence(*arguments))
         return found[-1]
 
     def one_of_each(i: int) -> float:
         return seconds(lambda: [trained(encoder, batch, False).backward() for batch in fresh(todo)], settings.device)
 
     def all_of_them(i: int) -> float:
-        with mock.patch.object(megnet, "equivalence", return_value=None):
+        with mock.patch.object(module, "equivalence", return_value=None):
             return one_of_each(i)
 
-    megnet_equivalence: Callable[..., Any] = megnet.equivalence
-    with mock.patch.object(megnet, "equivalence", noted):
+    equivalence: Callable[..., Any] = module.equivalence
+    with mock.patch.object(module, "equivalence", noted):
         one_of_each(0)
     left = [
         (len(b.node_type), b.edge_index.shape[1]) if same is None else (len(same.atoms.one), len(same.edges.one))
         for b, same in zip(todo, found, strict=True)
     ]
     with n_threads(1):
-        times = in_turn({"all": all_of_them, "one_of_each": one_of_each}, pairs=2 if settings.quick else 15)
+        times = in_turn({"all": all_of_them, "one_of_each": one_of_each}, pairs=2 if settings.quick else 9)
     return {
         "batch": n,
         "atoms": sum(len(b.node_type) for b in todo),
@@ -83,6 +86,6 @@ def timed(table: str, n: int, settings: Settings) -> dict[str, Any]:
 def run(settings: Settings) -> None:
     """All tables."""
     results = Results("copies", settings)
-    for table in TABLES:
-        for n in (32, 128):
-            results.measure(f"{table}, {n} crystals", lambda table=table, n=n: timed(table, n, settings))
+    for name, table, n in product(MODELS, TABLES, (32, 128)):
+        case = f"{name}, {table}, {n} crystals"
+        results.measure(case, lambda name=name, table=table, n=n: timed(name, table, n, settings))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from small_systems import double, from_spacegroup, iron, make_batch, rattled, skewed, small_encoder, supercell
 
+from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import MASK
 from matgl_ssl.encoders.acceleration import accelerate
 
@@ -18,6 +20,13 @@ def rocksalt():
 
 def fluorite():
     return from_spacegroup("Fm-3m", 5.47, ["U", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+
+
+def molecule(around):
+    """Silicon amid oxygen, in a cell so large that nothing else is near."""
+    side = 30.0
+    positions = np.concatenate([np.zeros((1, 3)), np.asarray(around, dtype=float)])
+    return Crystal(np.array([14] + [8] * len(around)), positions / side, side * np.eye(3), id="molecule")
 
 
 SYMMETRIC = {
@@ -60,6 +69,15 @@ def test_rows_of_all_are_those_of_one_of_each(encoder):
     assert torch.equal(everything[same.edges.one], rows)
     assert same.edges.one_of_each(everything) is rows
     assert torch.equal(same.edges.one_of_each(everything.clone()), rows)
+
+
+def test_edges_too_long_for_angles_are_told_apart_by_their_lengths(monkeypatch):
+    encoder = small_encoder("M3GNet", threebody_cutoff=2.0)
+    accelerate(encoder.model)
+    used = spied("M3GNet", monkeypatch)
+    batch = make_batch(encoder, [rocksalt()])
+    encoder(batch)
+    assert len(used[0].edges.one) == len(found(encoder, batch).edges.one)
 
 
 def test_crystals_are_never_one(encoder):
@@ -110,6 +128,7 @@ def everything(encoder, batch):
     values = {"output": features.output, "readout": features.readout}
     for kind, depths in (("node", features.node), ("edge", features.edge), ("state", features.state)):
         values |= {f"{kind} {k}": x for k, x in enumerate(depths)}
+    values = {name: value for name, value in values.items() if value is not None}
     generator = torch.Generator().manual_seed(1)
     loss = sum((x * torch.randn(x.shape, generator=generator, dtype=x.dtype)).sum() for x in values.values())
     loss.backward()
@@ -117,45 +136,87 @@ def everything(encoder, batch):
     return {name: value.detach().clone() for name, value in values.items()}
 
 
+MODELS = {
+    "MEGNet": ("MEGNet", {}),
+    "MEGNet of one block": ("MEGNet", {"nblocks": 1}),
+    "M3GNet": ("M3GNet", {}),
+    "M3GNet of set2set": ("M3GNet", {"readout_type": "set2set"}),
+    "M3GNet of higher angles": ("M3GNet", {"max_l": 4, "nblocks": 3}),
+    "smooth M3GNet of a sum": ("M3GNet", {"use_smooth": True, "is_intensive": False}),
+}
+
+
 @pytest.mark.parametrize("hidden", [False, True])
 @pytest.mark.parametrize("crystals", [*SYMMETRIC, "and a rattled one"])
-@pytest.mark.parametrize("changes", [{}, {"nblocks": 1}])
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("make", "tolerance"), [(make_batch, 1e-4), (double, 1e-10)])
 def test_features_outputs_and_gradients_are_those_of_the_plain_model(
-    crystals, changes, make, tolerance, hidden, monkeypatch
+    crystals, model, make, tolerance, hidden, monkeypatch
 ):
-    from matgl_ssl.encoders.acceleration import megnet
-
-    encoder = small_encoder("MEGNet", **changes)
+    name, changes = MODELS[model]
+    encoder = small_encoder(name, **changes)
     encoder = encoder.double() if make is double else encoder
     batch = make(encoder, SYMMETRIC.get(crystals) or [*SYMMETRIC["cells"], rattled(skewed())])
     if hidden:
         batch.atom[MASK] = torch.arange(len(batch.node_type)) == 0
     expected = everything(encoder, batch)
     accelerate(encoder.model)
-    used, real = [], megnet.equivalence
-    monkeypatch.setattr(megnet, "equivalence", lambda *args: used.append(real(*args)) or used[-1])
+    used = spied(name, monkeypatch)
     got = everything(encoder, batch)
     assert used
     assert hidden or used[0] is not None
     assert got.keys() == expected.keys()
     largest = max(float(v.norm()) for k, v in expected.items() if k.startswith("d "))
-    for name, value in expected.items():
-        floor = 1e-3 * largest if name.startswith("d ") else 1e-6
-        assert float((got[name] - value).norm()) <= tolerance * max(float(value.norm()), floor), name
+    for key, value in expected.items():
+        floor = 1e-3 * largest if key.startswith("d ") else 1e-6
+        assert float((got[key] - value).norm()) <= tolerance * max(float(value.norm()), floor), key
 
 
-def test_dropout_and_forces_tell_copies_apart(monkeypatch):
-    from matgl_ssl.encoders.acceleration import megnet
+def spied(name, monkeypatch):
+    """What is found equal from now on."""
+    from matgl_ssl.encoders.acceleration import m3gnet, megnet
 
-    def never(*args):
-        raise AssertionError("copies are looked for where there are none")
+    module = {"M3GNet": m3gnet, "MEGNet": megnet}[name]
+    used, real = [], module.equivalence
+    monkeypatch.setattr(module, "equivalence", lambda *args: used.append(real(*args)) or used[-1])
+    return used
 
-    monkeypatch.setattr(megnet, "equivalence", never)
-    dropout, plain = small_encoder("MEGNet", dropout=0.5), small_encoder("MEGNet")
+
+def test_angles_tell_edges_apart(monkeypatch):
+    """A T of three equal bonds: lengths alone cannot tell the stem from the bar."""
+    encoder = small_encoder("M3GNet", cutoff=2.5, threebody_cutoff=2.2)
+    batch = make_batch(encoder, [molecule([[2.0, 0, 0], [-2.0, 0, 0], [0, 2.0, 0]])])
+    monkeypatch.setattr("matgl_ssl.encoders.acceleration.equivalence._WORTH", 2.0)
+    by_length = found(encoder, batch).edges.of[batch.edge_index[0] == 0]
+    assert len(set(by_length.tolist())) == 1
+    accelerate(encoder.model)
+    used = spied("M3GNet", monkeypatch)
+    encoder(batch)
+    first, second = batch.edge_index
+    bar, other_bar, stem = (used[0].edges.of[(first == 0) & (second == k)] for k in (1, 2, 3))
+    assert bar == other_bar
+    assert bar != stem
+
+
+def test_the_edges_of_each_class_are_those_of_its_first_atom(monkeypatch):
+    """M3GNet's angles are those around one atom of each class."""
+    encoder = small_encoder("M3GNet")
+    accelerate(encoder.model)
+    used = spied("M3GNet", monkeypatch)
+    batch = make_batch(encoder, SYMMETRIC["a cell and its double"])
+    encoder(batch)
+    (same,) = used
+    assert torch.equal(batch.edge_index[0][same.edges.one], same.atoms.one[same.edge_index[0]])
+
+
+@pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
+def test_dropout_and_forces_tell_copies_apart(name, monkeypatch):
+    dropout, plain = small_encoder(name, dropout=0.5), small_encoder(name)
     accelerate(dropout.model)
     accelerate(plain.model)
+    used = spied(name, monkeypatch)
     dropout.train()(make_batch(dropout, [rocksalt()]))
     plain(make_batch(plain, [rocksalt()]), forces=True)
-    with pytest.raises(AssertionError):
-        plain(make_batch(plain, [rocksalt()]))
+    assert not used
+    plain(make_batch(plain, [rocksalt()]))
+    assert used

@@ -9,7 +9,9 @@ computes is a function of these colours (Xu et al., ICLR 2019), whether it was s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import factorial
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ _WORTH = 0.6
 """Share of the edges that may be left: finding classes, and handing out what they share, takes time, too."""
 _SPREAD = 128
 """Lengths in Å are one length within so many units in the last place of 1: positions round, and so did files."""
+_SPREAD_OF_SUMS = 1024
+"""The same for sums of powers of an atom's cosines; three sums, with random weights, are compared."""
 _ODD = (-7046029254386353131, -4658895280553007687, -7723592293110705685)
 """Constants of splitmix64 (Steele, Lea and Flood, OOPSLA 2014)."""
 
@@ -38,9 +42,10 @@ class Classes:
     _spread: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def one_of_each(self, members: Tensor) -> Tensor:
-        """Rows of one member of each class: ``(M, d)`` to ``(C, d)``."""
-        known = self._spread.get(id(members))
-        return members.index_select(0, self.one) if known is None else known[1]
+        """Rows of one member of each class: ``(M, ...)`` to ``(C, ...)``."""
+        if id(members) not in self._spread:
+            self._spread[id(members)] = members, members.index_select(0, self.one)
+        return self._spread[id(members)][1]
 
     def to_all(self, classes: Tensor) -> Tensor:
         """Rows of all members: ``(C, d)`` to ``(M, d)``. ``one_of_each`` of it is no work, nor is its gradient."""
@@ -66,8 +71,70 @@ class Equivalence:
     times: Tensor
 
 
+class Bends:
+    """Tells edges of an atom apart by their angles to its others, as sums of ``Y_l(cos theta)`` of any weights would.
+
+    A sum of powers of cosines, ``sum_k a_k (u_j u_k)^p``, is the product of ``u_j``'s monomials of degree p and the
+    atom's moments ``sum_k a_k u_k^p``: no pairs of edges are made.
+
+    Args:
+        first: First atom of each edge, ``(E,)``.
+        vectors: Of the edges in Å, ``(E, 3)``.
+        lengths: Of the edges in Å, ``(E,)``.
+        cutoff: Longer edges make no angles.
+        n_atoms: Number of atoms.
+        degree: The largest l.
+    """
+
+    def __init__(
+        self, first: Tensor, vectors: Tensor, lengths: Tensor, cutoff: float, n_atoms: int, degree: int
+    ) -> None:
+        self.near = torch.nonzero(lengths <= cutoff).squeeze(1)
+        self.first, self.n_atoms = first.index_select(0, self.near), n_atoms
+        units = (vectors / lengths[:, None]).index_select(0, self.near)
+        powers = units[None] ** torch.arange(degree + 1, device=units.device)[:, None, None]
+        orders = [(i, j, p - i - j) for p in range(degree + 1) for i in range(p + 1) for j in range(p + 1 - i)]
+        self.monomials = torch.stack([powers[i, :, 0] * powers[j, :, 1] * powers[k, :, 2] for i, j, k in orders], dim=1)
+        terms = [factorial(sum(o)) / (factorial(o[0]) * factorial(o[1]) * factorial(o[2])) for o in orders]
+        of_power = [[1 + (c + p) % 3 for p in range(degree + 1)] for c in range(3)]
+        self.weights = units.new_tensor([[n * w[sum(o)] for n, o in zip(terms, orders, strict=True)] for w in of_power])
+        self.of_itself = units.new_tensor([sum(w) for w in of_power])
+
+    def split(self, edges: Tensor, colours: Tensor) -> Tensor:
+        """Finer colours of the edges.
+
+        Args:
+            edges: Their colours, ``(E,)``, different for different atoms.
+            colours: What an angle's other edge depends on, ``(E,)``.
+        """
+        if not len(self.near):
+            return edges
+        colours = colours.index_select(0, self.near)
+        a = torch.stack([_mixed(colours, c) for c in range(3)], dim=1).to(self.monomials) / 2**63
+        shape = (-1, *self.weights.shape)
+        moments = self.monomials.new_zeros(self.n_atoms, self.weights.numel())
+        moments.index_add_(0, self.first, (a[:, :, None] * self.monomials[:, None]).flatten(1))
+        around = moments.index_select(0, self.first).view(shape)
+        sums = (around * self.monomials[:, None] * self.weights).sum(2) - a * self.of_itself
+
+        near = edges.index_select(0, self.near)
+        order = sums[:, 0].argsort()
+        order = order[near[order].argsort(stable=True)]
+        is_same = sums[order].diff(dim=0).abs() <= _SPREAD_OF_SUMS * torch.finfo(sums.dtype).eps
+        is_new = (near[order].diff() != 0) | ~is_same.all(1)
+        numbers = torch.empty_like(order).scatter_(0, order, _counted(is_new))
+        return edges.index_copy(0, self.near, _mixed(near + numbers, 2))
+
+
 @torch.no_grad()
-def equivalence(atoms: Tensor, kinds: Tensor, edge_index: Tensor, lengths: Tensor, n_rounds: int) -> Equivalence | None:
+def equivalence(
+    atoms: Tensor,
+    kinds: Tensor,
+    edge_index: Tensor,
+    lengths: Tensor,
+    n_rounds: int,
+    bends: Callable[[], Bends] | None = None,
+) -> Equivalence | None:
     """What is equal in a batch.
 
     Args:
@@ -76,6 +143,7 @@ def equivalence(atoms: Tensor, kinds: Tensor, edge_index: Tensor, lengths: Tenso
         edge_index: First and second atom of each edge, ``(2, E)``.
         lengths: The edges' lengths in Å, ``(E,)``.
         n_rounds: Number of blocks.
+        bends: Makes what tells angles apart, for networks that see them.
 
     Returns:
         The classes; None where most edges are no copies.
@@ -86,15 +154,20 @@ def equivalence(atoms: Tensor, kinds: Tensor, edge_index: Tensor, lengths: Tenso
     keys, n_lengths = _clusters(lengths)
     if 1.5 * n_lengths > _WORTH * len(lengths):  # most lengths are those of two directions, and these are two classes
         return None
+    angles = None if bends is None else bends()
     before = after = _start(atoms, kinds)
-    edges = _mixed(keys, 0)
+    edges = keys = _mixed(keys, 0)
     for _ in range(n_rounds):
         before = after
-        around = torch.zeros_like(before).index_add_(0, first, _mixed(edges + before.index_select(0, second), 1))
+        ends = keys + before.index_select(0, second)
+        if angles is not None:
+            edges = _mixed(angles.split(_mixed(edges, 1) + before.index_select(0, first), ends), 0)
+        around = torch.zeros_like(before).index_add_(0, first, _mixed(_mixed(edges, 1) + ends, 1))
         after = _mixed(before + around, 2)
-    same_edges = _classes(
-        _mixed(edges + before.index_select(0, second), 1) + _mixed(after, 0).index_select(0, first), lengths
+    colours = _mixed(_mixed(edges, 1) + keys + before.index_select(0, second), 1) + _mixed(after, 0).index_select(
+        0, first
     )
+    same_edges = _classes(colours, lengths)
     if len(same_edges.one) > _WORTH * len(lengths):
         return None
     same_atoms = _classes(after, lengths)
@@ -106,8 +179,13 @@ def _clusters(lengths: Tensor) -> tuple[Tensor, int]:
     """A number for each length, the same for those that are equal; and how many there are. NaN equals nothing."""
     ordered, order = lengths.sort()
     is_new = ~(ordered.diff() <= _SPREAD * torch.finfo(lengths.dtype).eps)
-    numbers = torch.cat([is_new.new_zeros(1, dtype=torch.long), is_new.long().cumsum(0)])
+    numbers = _counted(is_new)
     return torch.empty_like(numbers).scatter_(0, order, numbers), int(numbers[-1]) + 1
+
+
+def _counted(is_new: Tensor) -> Tensor:
+    """Numbers of groups in order, from 0, given which but the first begin one."""
+    return torch.cat([is_new.new_zeros(1, dtype=torch.long), is_new.long().cumsum(0)])
 
 
 def _start(atoms: Tensor, kinds: Tensor) -> Tensor:

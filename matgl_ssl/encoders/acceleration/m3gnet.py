@@ -2,7 +2,8 @@
 
 A convolution's first layers act on ``[v_i | v_j | e_ij | u]``. Their parts of atoms and crystals are products per edge
 in MatGL; the same products per atom, gathered afterwards, give the same sum. All that is left, the edges' update and
-their messages to the atoms, is one pass over the edges.
+their messages to the atoms, is one pass over the edges. Of atoms and edges that are copies of each other
+(``equivalence.py``), blocks compute one.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from matgl.layers._graph_convolution import M3GNetGraphConv
+from matgl.layers._graph_convolution import M3GNetBlock, M3GNetGraphConv
 from matgl.models import M3GNet
 from matgl.utils.cutoff import polynomial_cutoff
 from torch import Tensor
 from torch.nn import functional
 
+from .equivalence import Bends, Equivalence, equivalence
 from .fast_class import FastClass
-from .perceptrons import after, are_known
+from .perceptrons import after, are_known, times
 from .rows import Rows, Value
 from .three_body import Angles
 
@@ -42,8 +44,15 @@ class FastM3GNetGraphConv(FastClass, M3GNetGraphConv):
         edge_batch: Tensor | None,
         num_nodes: int,
         num_graphs: int,
+        same: Equivalence | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """As MatGL's."""
+        """As MatGL's. Of what is the ``same``, one is computed."""
+        all_atoms, n_of_edges = node_batch, None
+        if same is not None:
+            edge_index, n_of_edges, num_nodes = same.edge_index, same.times, len(same.atoms.one)
+            edge_feat, rbf = same.edges.one_of_each(edge_feat), same.edges.one_of_each(rbf)
+            node_feat = same.atoms.one_of_each(node_feat)
+            node_batch = None if node_batch is None else same.atoms.one_of_each(node_batch)
         with_state = self.include_state and state_feat is not None
         of_state = None
         if with_state:
@@ -56,11 +65,21 @@ class FastM3GNetGraphConv(FastClass, M3GNetGraphConv):
         edges = edges + gated * radial.linear(self.edge_weight_func.weight)
         messages = _gated(self.node_update_func, edges, node_feat, of_state)
         messages = messages * radial.linear(self.node_weight_func.weight)
-        new_edges, sums = rows.compute(edges, messages.sum(0))
+        new_edges, sums = rows.compute(edges, times(messages, n_of_edges, self.node_update_func.layers).sum(0))
         nodes = node_feat + sums
+        if same is not None:
+            new_edges, nodes = same.edges.to_all(new_edges), same.atoms.to_all(nodes)
         if with_state:
-            state_feat = self.state_update_(nodes, state_feat, node_batch, num_graphs)
+            state_feat = self.state_update_(nodes, state_feat, all_atoms, num_graphs)
         return new_edges, nodes, state_feat
+
+
+class FastM3GNetBlock(FastClass, M3GNetBlock):
+    """A convolution, and dropout."""
+
+    def forward(self, *args: Any, same: Equivalence | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As MatGL's."""
+        return super().forward(*args) if same is None else self.conv(*args, same=same)
 
 
 def _gated(network: Any, edges: Value, node_feat: Tensor, of_state: tuple[Tensor, Tensor] | None) -> Value:
@@ -128,7 +147,13 @@ class FastM3GNet(FastClass, M3GNet):
             "embedding": {"node_feat": nodes, "edge_feat": edges, "state_feat": state},
         }
 
-        near = torch.nonzero(lengths.detach() <= self.threebody_cutoff).squeeze(1)
+        same = self._copies(nodes, node_types, batch, edge_index, vectors, lengths)
+        told = {} if same is None else {"same": same}
+        is_near = lengths.detach() <= self.threebody_cutoff
+        if same is not None:
+            is_first = torch.zeros_like(same.atoms.of, dtype=torch.bool).index_fill_(0, same.atoms.one, True)
+            is_near = is_near & is_first.index_select(0, source)
+        near = torch.nonzero(is_near).squeeze(1)
         far_end, near_lengths = destination.index_select(0, near), lengths.index_select(0, near)
         basis = self.basis_expansion
         angles = Angles(
@@ -140,13 +165,41 @@ class FastM3GNet(FastClass, M3GNet):
             if angles.any:
                 atoms = three_body.update_network_atom(nodes).index_select(0, far_end)
                 messages = envelope * angles.message(bessel * atoms)
-                edges = edges.index_add(0, near, three_body.update_network_bond(messages.to(edges.dtype)))
-            edges, nodes, state = block(edge_index, edges, nodes, state, radial, batch, edge_batch, n_atoms, n_graphs)
+                edges = _bent(edges, near, messages.to(edges.dtype), three_body.update_network_bond, same)
+            edges, nodes, state = block(
+                edge_index, edges, nodes, state, radial, batch, edge_batch, n_atoms, n_graphs, **told
+            )
             features[f"gc_{k}"] = {"node_feat": nodes, "edge_feat": edges, "state_feat": state}
         output = _output(self, nodes, edges, state, batch, n_graphs, features)
         features["final"] = output
         self.feature_dict = features
         return torch.squeeze(output)
+
+    def _copies(
+        self, nodes: Tensor, node_types: Any, batch: Tensor | None, edge_index: Tensor, vectors: Tensor, lengths: Tensor
+    ) -> Equivalence | None:
+        """What is equal at every depth. Forces tell copies apart, and so does dropout."""
+        blocks = all(isinstance(block, FastM3GNetBlock) and block.dropout is None for block in self.graph_layers)
+        convolutions = all(isinstance(block.conv, FastM3GNetGraphConv) for block in self.graph_layers)
+        if batch is None or lengths.requires_grad or not (blocks and convolutions):
+            return None
+
+        def bends() -> Bends:
+            degree = self.basis_expansion.max_l - 1
+            return Bends(edge_index[0], vectors, lengths, self.threebody_cutoff, len(nodes), degree)
+
+        return equivalence(nodes, torch.stack([node_types, batch]), edge_index, lengths, len(self.graph_layers), bends)
+
+
+def _bent(edges: Tensor, near: Tensor, messages: Tensor, update: Any, same: Equivalence | None) -> Tensor:
+    """Edges with the messages of the ``near`` among them."""
+    if same is None:
+        return edges.index_add(0, near, update(messages))
+    place = torch.full_like(same.edges.of, -1).index_copy_(0, near, torch.arange(len(near), device=near.device))
+    place = same.edges.one_of_each(place)
+    classes = torch.nonzero(place >= 0).squeeze(1)
+    messages = messages.index_select(0, place.index_select(0, classes))
+    return same.edges.to_all(same.edges.one_of_each(edges).index_add(0, classes, update(messages)))
 
 
 def _output(
@@ -164,4 +217,4 @@ def _output(
     return atomic.sum().view(1) if batch is None else atomic.new_zeros(n_graphs).index_add(0, batch, atomic)
 
 
-M3GNET = (FastM3GNetGraphConv, FastM3GNet)
+M3GNET = (FastM3GNetGraphConv, FastM3GNetBlock, FastM3GNet)

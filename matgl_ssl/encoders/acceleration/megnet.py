@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from .equivalence import Classes, Equivalence, equivalence
 from .fast_class import FastClass
-from .perceptrons import after, are_known
-from .rows import Rows, Value
+from .perceptrons import after, are_known, times
+from .rows import Rows
 
 
 class FastMEGNet(FastClass, MEGNet):
@@ -136,7 +136,7 @@ class FastMEGNetBlock(FastClass, MEGNetBlock):
         hidden = after(before, getattr(self.edge_func, "layers", ())).linear(by_edge)
         new = after(hidden + bonds.atoms(of_source, 0) + bonds.atoms(of_destination, 1), rest)
         skip = self.skip and self.dropout is None
-        edges, sums = bonds.compute(new + before if skip else new, _times(new, n_of_edges, rest).sum(0))
+        edges, sums = bonds.compute(new + before if skip else new, times(new, n_of_edges, rest).sum(0))
 
         first, *rest = self.conv.node_func.layers
         width = state.shape[1]
@@ -145,7 +145,7 @@ class FastMEGNetBlock(FastClass, MEGNetBlock):
         atoms = Rows(crystals, num_graphs)
         hidden = atoms.rows(sums / degrees.clamp(min=1)[:, None]).linear(by_edge) + atoms.rows(nodes).linear(by_node)
         new = after(hidden + atoms.atoms(functional.linear(state, by_state, first.bias), 0), rest)
-        summed = _times(atoms.rows(sums), n_of_atoms, self.conv.edge_func.layers), _times(new, n_of_atoms, rest)
+        summed = times(atoms.rows(sums), n_of_atoms, self.conv.edge_func.layers), times(new, n_of_atoms, rest)
         nodes, of_edges, of_nodes = atoms.compute(new, *(value.sum(0) for value in summed))
         if node_batch is not None:
             n_edges, n_nodes = n_edges.clamp(min=1), n_nodes.clamp(min=1)
@@ -156,14 +156,6 @@ class FastMEGNetBlock(FastClass, MEGNetBlock):
         if self.skip:
             edges, nodes, state = edges if skip else edges + edge_feat, nodes + node_feat, state + state_feat
         return (edges, nodes, state) if same is None else (same.edges.to_all(edges), same.atoms.to_all(nodes), state)
-
-
-def _times(value: Value, counts: Tensor | None, layers: Any) -> Value:
-    """What comes out of the layers, so many times."""
-    if counts is None:
-        return value
-    width = next(layer.out_features for layer in reversed(layers) if isinstance(layer, nn.Linear))
-    return value * value.rows.rows(counts).linear(counts.new_ones(width, 1))
 
 
 class FastLSTM(FastClass, nn.LSTM):

@@ -32,6 +32,14 @@ def after(value: Value, layers: Iterable[Any]) -> Value:
     return value
 
 
+def times(value: Value, counts: Tensor | None, layers: Iterable[Any]) -> Value:
+    """What comes out of the layers, each row so many times: ``(E, 1)``; None for once."""
+    if counts is None:
+        return value
+    *_, last = (layer for layer in layers if isinstance(layer, nn.Linear))
+    return value * value.rows.rows(counts).linear(counts.new_ones(last.out_features, 1))
+
+
 class FastMLP(FastClass, MLP):
     """``MLP``."""
 
