@@ -13,7 +13,8 @@ from matgl_ssl.training.config import Config
 LeakRule = Literal["formula", "structure", "none"]
 Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
 Part = Literal["test", "validation"]
-BASELINES = ("trivial", "forest", "forest-targets")
+TRIVIAL = "trivial"
+BASELINES = (TRIVIAL, "forest", "forest-targets")
 SCRATCH, LONGER, SUPERVISED = "scratch", "scratch-longer", "supervised-formation-energy"
 
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .config import SCRATCH
+from .config import SCRATCH, TRIVIAL
 from .statistics import Score, bootstrap, relative_differences
 
 
-def _figure(n_panels: int) -> tuple[Any, list[Any]]:
+def _figure(n_panels: int, height: float = 3.6) -> tuple[Any, list[Any]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(3, n_panels)
     rows = -(-n_panels // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, height * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
     for panel in panels[n_panels:]:
@@ -26,13 +26,16 @@ def _figure(n_panels: int) -> tuple[Any, list[Any]]:
     return figure, panels
 
 
-def _legend(panels: Sequence[Any], n_panels: int) -> None:
-    """Of the first panel's entries: in the first spare one, where it hides nothing."""
-    entries = panels[0].get_legend_handles_labels()
-    if entries[0]:
-        spare = len(panels) > n_panels
-        place, size = (panels[n_panels], 9) if spare else (panels[0], 6)
-        place.legend(*entries, loc="center" if spare else "best", frameon=False, fontsize=size)
+def _legend(figure: Any, panels: Sequence[Any]) -> None:
+    """Above the panels, of what any of them shows."""
+    entries = {
+        name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        columns = min(len(entries), int(figure.get_figwidth() / 2))
+        figure.legend(
+            entries.values(), entries.keys(), loc="outside upper center", ncols=columns, frameon=False, fontsize=9
+        )
 
 
 def _colours(arms: Sequence[str]) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
         panel.set_xticks(ticks, [f"{t}" if t <= most else "all" for t in ticks], minor=False)
         panel.minorticks_off()
         panel.set_xlim(ticks[0] / 1.5, ticks[-1] * 1.5)
-    _legend(panels, len(tasks))
+    _legend(figure, panels)
     _save(figure, path)
 
 
@@ -92,36 +95,41 @@ def _curve(panel: Any, by_n: dict[float, dict[int, list[float]]], shift: float, 
 def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] = ()) -> None:
     """Paired difference to scratch in per cent, a panel a number of labels, with bootstrap intervals.
 
+    The trivial arm is left out: its differences are many times those of the others.
+
     Args:
         path: Where the PNG goes.
         scores: Of one encoder and method.
         mean_over: Tasks of which a mean is drawn; all by default.
     """
-    groups = list(dict.fromkeys(score.n_labels for score in scores))
     tasks = list(dict.fromkeys(score.task for score in scores))
-    figure, panels = _figure(len(groups))
-    colours = _colours(tasks)
-    for panel, n in zip(panels, groups, strict=False):
+    found: dict[int | str, dict[str, Any]] = {}
+    for n in dict.fromkeys(score.n_labels for score in scores):
         done = [score for score in scores if score.n_labels == n]
-        found = {arm: relative_differences(done, arm) for arm in dict.fromkeys(s.arm for s in done) if arm != SCRATCH}
-        found = {arm: by_task for arm, by_task in found.items() if by_task}
-        for row, by_task in enumerate(found.values()):
+        for arm in dict.fromkeys(score.arm for score in done if score.arm not in (SCRATCH, TRIVIAL)):
+            if by_task := relative_differences(done, arm):
+                found.setdefault(n, {})[arm] = by_task
+    most = max(map(len, found.values()), default=0)
+    figure, panels = _figure(max(1, len(found)), height=max(3.0, 0.8 + 0.32 * most))
+    colours = _colours(tasks)
+    for panel, (n, arms) in zip(panels, found.items(), strict=False):  # panels may be left over
+        for row, by_task in enumerate(arms.values()):
             for i, task in enumerate(tasks):
                 if task in by_task:
-                    y = row + 0.6 * (i + 0.5) / len(tasks) - 0.3
-                    _bar(panel, bootstrap(by_task[task]), y, colours[task], task if row == 0 else None)
+                    y = row + 0.7 * (i + 0.5) / len(tasks) - 0.35
+                    _bar(panel, bootstrap(by_task[task]), y, colours[task], task)
             meant = {task: numbers for task, numbers in by_task.items() if task in (mean_over or tasks)}
             if len(meant) > 1:
-                _bar(panel, bootstrap(meant), row, "black", "mean over tasks" if row == 0 else None)
+                _bar(panel, bootstrap(meant), row, "black", "mean over tasks")
         panel.axvline(0, color="0.6", lw=0.8)
-        panel.set_yticks(range(len(found)), list(found), fontsize=7)
-        panel.invert_yaxis()
+        panel.set_yticks(range(len(arms)), list(arms), fontsize=7)
+        panel.set_ylim(len(arms) - 0.5, -0.5)
         panel.set(title=f"{n} labels", xlabel="difference to scratch (%)")
-    _legend(panels, len(groups))
+    _legend(figure, panels)
     _save(figure, path)
 
 
-def _bar(panel: Any, interval: Any, y: float, colour: Any, label: str | None) -> None:
+def _bar(panel: Any, interval: Any, y: float, colour: Any, label: str) -> None:
     ends = np.nan_to_num([[interval.mean - interval.low], [interval.high - interval.mean]])
     panel.errorbar(interval.mean, y, xerr=ends, marker="o", ms=3, lw=1, capsize=2, color=colour, label=label)
 

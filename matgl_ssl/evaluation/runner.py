@@ -22,7 +22,7 @@ from matgl_ssl.training.config import FinetuneConfig
 from matgl_ssl.training.module import initialise
 
 from .baselines import DESCRIBED, forest, median
-from .config import ArmConfig, BenchmarkConfig, CorpusConfig
+from .config import TRIVIAL, ArmConfig, BenchmarkConfig, CorpusConfig
 from .leaks import Removed, as_facts, leaking
 from .pretraining import CUTOFF, pretrained, read_corpus
 from .probes import GRID, kernel_ridge, mlp, ridge
@@ -139,7 +139,7 @@ class Runner:
         if extra_edges:
             per_epoch = float(estimated_edges(data.crystals.select(train), CUTOFF).sum())
             settings = settings.model_copy(update={"epochs": settings.epochs + math.ceil(extra_edges / per_epoch)})
-        if arm == "trivial":
+        if arm == TRIVIAL:
             predicted = median(labels, len(test))
         elif arm in DESCRIBED:
             predicted = forest(self._described(data, arm, train), labels, self._described(data, arm, test), seed)
