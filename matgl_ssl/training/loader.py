@@ -78,13 +78,19 @@ class ViewDataset(Dataset[list[Graph]]):
         ]
 
     def _view(self, view: View, sample: _Sample, epoch: int, row: int) -> Graph:
+        if type(view) is View:  # draws nothing, and to make a generator takes longer than all else here
+            return self._at_rest(sample)
         rng = sample_generator(self.seed, 0 if view.static else epoch, row, view.stream)
         crystal = view.on_crystal(sample.crystal, rng)
         if crystal is not sample.crystal:
             return view.on_graph(self.build_graph(crystal), rng)
+        return view.on_graph(self._at_rest(sample), rng)
+
+    def _at_rest(self, sample: _Sample) -> Graph:
+        """The graph of a crystal that no view has changed, to be annotated."""
         if sample.graph is None:
-            sample.graph = self.build_graph(crystal)
-        return view.on_graph(sample.graph.copy(), rng)
+            sample.graph = self.build_graph(sample.crystal)
+        return sample.graph.copy()
 
 
 class GraphDataset(ViewDataset):

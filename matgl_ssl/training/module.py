@@ -139,13 +139,12 @@ class TrainingModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with one of the schedules of ``OptimizerConfig``, by step."""
         config = self.optimizer_config
-        groups = [
-            {"params": group["params"], "lr": config.lr * group["factor"]}
-            for group in self.parameter_groups()
-            if group["params"]
-        ]
+        by_factor: dict[float, list[torch.nn.Parameter]] = {}
+        for group in self.parameter_groups():
+            by_factor.setdefault(group["factor"], []).extend(group["params"])
+        groups = [{"params": found, "lr": config.lr * factor} for factor, found in by_factor.items() if found]
         # One pass over hundreds of small tensors. On GPUs Lightning refuses it beside clipping in 16 bits.
-        fused = all(p.device.type == "cpu" for group in groups for p in group["params"])
+        fused = all(p.device.type == "cpu" for found in by_factor.values() for p in found)
         optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused or None)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, Schedule(config, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -115,6 +115,16 @@ def test_nan_equals_nothing(encoder):
     assert same is None or all(same.edges.size[same.edges.of[:2]] == 1)
 
 
+def test_many_small_steps_are_a_large_one(encoder):
+    """No length of a class is far from another, however close each is to the next."""
+    batch = make_batch(encoder, [rocksalt()])
+    lengths = batch.edge_vectors().norm(dim=1)
+    lengths = lengths.mean() + 1e-5 * torch.arange(len(lengths))
+    same = found(encoder, batch, lengths=lengths, n_rounds=0)
+    spans = [np.ptp(lengths[same.edges.of == k].numpy()) for k in range(len(same.edges.one))]
+    assert 1e-5 < max(spans) < 1e-4
+
+
 def test_no_edges_are_no_copies(encoder):
     batch = make_batch(encoder, [iron()])
     batch.edge_index, batch.pbc_offset = batch.edge_index[:, :0], batch.pbc_offset[:0]

@@ -202,7 +202,7 @@ def test_a_killed_benchmark_goes_on_to_the_same_scores(truth, root, tmp_path):
     command = [sys.executable, "-m", "matgl_ssl.cli", "benchmark", str(path), "--runs", str(tmp_path / "runs")]
     process = subprocess.Popen([*command, "--jobs", "2"], env=environment)
     units = tmp_path / "runs" / "units"
-    for _ in range(900):
+    for _ in range(3000):
         if len(list(units.glob("cell-*.json"))) > 3:
             break
         time.sleep(0.1)

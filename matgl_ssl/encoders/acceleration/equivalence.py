@@ -19,7 +19,8 @@ from torch import Tensor
 _WORTH = 0.6
 """Share of the edges that may be left: finding classes, and handing out what they share, takes time, too."""
 _SPREAD = 128
-"""Lengths in Å are one length within so many units in the last place of 1: positions round, and so did files."""
+"""Lengths in Å are one length if none is farther from the next than so many units in the last place of 1, nor the last
+from the first than four times as many: positions round, and so did files."""
 _SPREAD_OF_SUMS = 1024
 """The same for sums of powers of an atom's cosines; three sums, with random weights, are compared."""
 _ODD = (-7046029254386353131, -4658895280553007687, -7723592293110705685)
@@ -120,9 +121,7 @@ class Bends:
         near = edges.index_select(0, self.near)
         order = sums[:, 0].argsort()
         order = order[near[order].argsort(stable=True)]
-        is_same = sums[order].diff(dim=0).abs() <= _SPREAD_OF_SUMS * torch.finfo(sums.dtype).eps
-        is_new = (near[order].diff() != 0) | ~is_same.all(1)
-        numbers = torch.empty_like(order).scatter_(0, order, _counted(is_new))
+        numbers = _numbers(order, sums, _SPREAD_OF_SUMS, near[order].diff() != 0)
         return edges.index_copy(0, self.near, _mixed(near + numbers, 2))
 
 
@@ -151,7 +150,8 @@ def equivalence(
     if not len(lengths):
         return None
     first, second = edge_index
-    keys, n_lengths = _clusters(lengths)
+    keys = _numbers(lengths.argsort(), lengths[:, None], _SPREAD)
+    n_lengths = int(keys.max()) + 1
     if 1.5 * n_lengths > _WORTH * len(lengths):  # most lengths are those of two directions, and these are two classes
         return None
     angles = None if bends is None else bends()
@@ -175,17 +175,23 @@ def equivalence(
     return Equivalence(same_atoms, same_edges, index, same_edges.size / same_atoms.size.index_select(0, index[0]))
 
 
-def _clusters(lengths: Tensor) -> tuple[Tensor, int]:
-    """A number for each length, the same for those that are equal; and how many there are. NaN equals nothing."""
-    ordered, order = lengths.sort()
-    is_new = ~(ordered.diff() <= _SPREAD * torch.finfo(lengths.dtype).eps)
-    numbers = _counted(is_new)
-    return torch.empty_like(numbers).scatter_(0, order, numbers), int(numbers[-1]) + 1
+def _numbers(order: Tensor, values: Tensor, spread: int, is_new: Tensor | bool = False) -> Tensor:
+    """Numbers of groups of equal rows. NaN equals nothing.
 
-
-def _counted(is_new: Tensor) -> Tensor:
-    """Numbers of groups in order, from 0, given which but the first begin one."""
-    return torch.cat([is_new.new_zeros(1, dtype=torch.long), is_new.long().cumsum(0)])
+    Args:
+        order: In which equal rows follow each other, ``(M,)``.
+        values: The rows, ``(M, k)``.
+        spread: By how many units in the last place of 1 equal rows differ.
+        is_new: Where a group begins in any case, ``(M - 1,)``.
+    """
+    values, width = values[order], spread * torch.finfo(values.dtype).eps
+    is_new = is_new | ~(values.diff(dim=0).abs() <= width).all(1)
+    places = torch.arange(len(order), device=order.device)
+    begins = torch.cat([is_new.new_ones(1), is_new])
+    begun = torch.where(begins, places, 0).cummax(0).values
+    parts = ((values[:, 0] - values[begun, 0]).abs() / (4 * width)).floor()  # many small steps are a large one
+    begins[1:] |= parts.diff() != 0
+    return torch.empty_like(order).scatter_(0, order, begins.long().cumsum(0) - 1)
 
 
 def _start(atoms: Tensor, kinds: Tensor) -> Tensor:
