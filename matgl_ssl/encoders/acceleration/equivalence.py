@@ -18,6 +18,8 @@ from torch import Tensor
 
 _WORTH = 0.6
 """Share of the edges that may be left: finding classes, and handing out what they share, takes time, too."""
+_WORTH_LOOKING = 0.88
+"""Share of the atoms that are no copies after the first round, above which too many edges will be left."""
 _SPREAD = 128
 """Lengths in Å are one length if none is farther from the next than so many units in the last place of 1, nor the last
 from the first than four times as many: positions round, and so did files."""
@@ -157,7 +159,9 @@ def equivalence(
     angles = None if bends is None else bends()
     before = after = _start(atoms, kinds)
     edges = keys = _mixed(keys, 0)
-    for _ in range(n_rounds):
+    for k in range(n_rounds):
+        if k == 1 and len(after.unique()) > _WORTH_LOOKING * len(after):
+            return None
         before = after
         ends = keys + before.index_select(0, second)
         if angles is not None:
