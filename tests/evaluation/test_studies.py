@@ -16,11 +16,15 @@ def study(name):
     return BenchmarkConfig.build(read_yaml(STUDIES / f"{name}.yaml"))
 
 
-def test_the_search_has_the_corpus_and_the_tasks_of_the_evidence():
-    """Its formulas are removed from the corpus: other tasks would be other encoders."""
-    evidence, search = study("evidence"), study("search")
-    assert (search.tasks, search.corpus, search.leak_rule) == (evidence.tasks, evidence.corpus, evidence.leak_rule)
-    assert search.part == "validation"
+@pytest.mark.parametrize("name", ["search", "leaderboard"])
+def test_studies_that_pretrain_have_the_corpus_and_the_tasks_of_the_evidence(name):
+    """Their formulas are removed from the corpus: other tasks would be other encoders."""
+    evidence, other = study("evidence"), study(name)
+    assert (other.tasks, other.corpus, other.leak_rule) == (evidence.tasks, evidence.corpus, evidence.leak_rule)
+
+
+def test_the_search_is_on_validation():
+    assert study("search").part == "validation"
 
 
 @pytest.mark.parametrize("name", ["search", "scratch"])
