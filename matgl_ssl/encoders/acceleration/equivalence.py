@@ -168,10 +168,8 @@ def equivalence(
             edges = _mixed(angles.split(_mixed(edges, 1) + before.index_select(0, first), ends), 0)
         around = torch.zeros_like(before).index_add_(0, first, _mixed(_mixed(edges, 1) + ends, 1))
         after = _mixed(before + around, 2)
-    colours = _mixed(_mixed(edges, 1) + keys + before.index_select(0, second), 1) + _mixed(after, 0).index_select(
-        0, first
-    )
-    same_edges = _classes(colours, lengths)
+    of_edges = _mixed(_mixed(edges, 1) + keys + before.index_select(0, second), 1)
+    same_edges = _classes(of_edges + _mixed(after, 0).index_select(0, first), lengths)
     if len(same_edges.one) > _WORTH * len(lengths):
         return None
     same_atoms = _classes(after, lengths)
@@ -200,7 +198,8 @@ def _numbers(order: Tensor, values: Tensor, spread: int, is_new: Tensor | bool =
 
 def _start(atoms: Tensor, kinds: Tensor) -> Tensor:
     """Colours of atoms by the bits of their vectors, and their kinds."""
-    bits = atoms.contiguous().view(torch.int64 if atoms.dtype == torch.float64 else torch.int32).long()
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[atoms.element_size()]
+    bits = atoms.contiguous().view(whole).long()
     places = _mixed(torch.arange(bits.shape[1], device=bits.device), 0) | 1
     colours = _mixed((bits * places).sum(1), 1)
     for i, kind in enumerate(kinds):
