@@ -149,7 +149,7 @@ def equivalence(
     Returns:
         The classes; None where most edges are no copies.
     """
-    if not len(lengths):
+    if not len(lengths) or lengths.device.type not in ("cpu", "cuda"):  # others lack some of these operations
         return None
     first, second = edge_index
     keys = _numbers(lengths.argsort(), lengths[:, None], _SPREAD)
