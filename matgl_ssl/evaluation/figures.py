@@ -92,7 +92,7 @@ def _curve(panel: Any, by_n: dict[float, dict[int, list[float]]], shift: float, 
         panel.errorbar(np.array(xs) * shift, means, ends, marker="o", ms=3, lw=1, capsize=2, color=colour, label=name)
 
 
-def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] = ()) -> None:
+def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] = ()) -> bool:
     """Paired difference to scratch in per cent, a panel a number of labels, with bootstrap intervals.
 
     The trivial arm is left out: its differences are many times those of the others.
@@ -101,6 +101,9 @@ def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] =
         path: Where the PNG goes.
         scores: Of one encoder and method.
         mean_over: Tasks of which a mean is drawn; all by default.
+
+    Returns:
+        Whether there is anything to compare; without it there is no figure.
     """
     tasks = list(dict.fromkeys(score.task for score in scores))
     found: dict[int | str, dict[str, Any]] = {}
@@ -109,8 +112,9 @@ def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] =
         for arm in dict.fromkeys(score.arm for score in done if score.arm not in (SCRATCH, TRIVIAL)):
             if by_task := relative_differences(done, arm):
                 found.setdefault(n, {})[arm] = by_task
-    most = max(map(len, found.values()), default=0)
-    figure, panels = _figure(max(1, len(found)), height=max(3.0, 0.8 + 0.32 * most))
+    if not found:
+        return False
+    figure, panels = _figure(len(found), height=max(3.0, 0.8 + 0.32 * max(map(len, found.values()))))
     colours = _colours(tasks)
     for panel, (n, arms) in zip(panels, found.items(), strict=False):  # panels may be left over
         for row, by_task in enumerate(arms.values()):
@@ -127,6 +131,7 @@ def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] =
         panel.set(title=f"{n} labels", xlabel="difference to scratch (%)")
     _legend(figure, panels)
     _save(figure, path)
+    return True
 
 
 def _bar(panel: Any, interval: Any, y: float, colour: Any, label: str) -> None:

@@ -67,8 +67,8 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
                 learning_curves(out / f"label-efficiency-{stem}.png", first, units, plan.config.part)
             figures[f"Learning curves: {encoder}, {method}"] = out / f"learning-curves-{stem}.png"
             learning_curves(out / f"learning-curves-{stem}.png", own, units, plan.config.part)
-            figures[f"Improvement over scratch: {encoder}, {method}"] = out / f"improvement-{stem}.png"
-            improvements(out / f"improvement-{stem}.png", own, plan.config.mean_over)
+            if improvements(out / f"improvement-{stem}.png", own, plan.config.mean_over):
+                figures[f"Improvement over scratch: {encoder}, {method}"] = out / f"improvement-{stem}.png"
     results = [_result(plan, cell) for cell in plan.cells]
     chosen = choices_table(plan.cells, results)
     tables += [chosen] if chosen.rows else []

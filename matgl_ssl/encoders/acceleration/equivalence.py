@@ -74,7 +74,7 @@ class Equivalence:
     times: Tensor
 
 
-class Bends:
+class AngularRefinement:
     """Tells edges of an atom apart by their angles to its others, as sums of ``Y_l(cos theta)`` of any weights would.
 
     A sum of powers of cosines, ``sum_k a_k (u_j u_k)^p``, is the product of ``u_j``'s monomials of degree p and the
@@ -103,7 +103,7 @@ class Bends:
         self.weights = units.new_tensor([[n * w[sum(o)] for n, o in zip(terms, orders, strict=True)] for w in of_power])
         self.of_itself = units.new_tensor([sum(w) for w in of_power])
 
-    def split(self, edges: Tensor, colours: Tensor) -> Tensor:
+    def refine(self, edges: Tensor, colours: Tensor) -> Tensor:
         """Finer colours of the edges.
 
         Args:
@@ -134,7 +134,7 @@ def equivalence(
     edge_index: Tensor,
     lengths: Tensor,
     n_rounds: int,
-    bends: Callable[[], Bends] | None = None,
+    angular: Callable[[], AngularRefinement] | None = None,
 ) -> Equivalence | None:
     """What is equal in a batch.
 
@@ -144,7 +144,7 @@ def equivalence(
         edge_index: First and second atom of each edge, ``(2, E)``.
         lengths: The edges' lengths in Å, ``(E,)``.
         n_rounds: Number of blocks.
-        bends: Makes what tells angles apart, for networks that see them.
+        angular: Makes what tells angles apart, for networks that see them.
 
     Returns:
         The classes; None where most edges are no copies.
@@ -156,7 +156,7 @@ def equivalence(
     n_lengths = int(keys.max()) + 1
     if 1.5 * n_lengths > _WORTH * len(lengths):  # most lengths are those of two directions, and these are two classes
         return None
-    angles = None if bends is None else bends()
+    angles = None if angular is None else angular()
     before = after = _start(atoms, kinds)
     edges = keys = _mixed(keys, 0)
     for k in range(n_rounds):
@@ -165,7 +165,7 @@ def equivalence(
         before = after
         ends = keys + before.index_select(0, second)
         if angles is not None:
-            edges = _mixed(angles.split(_mixed(edges, 1) + before.index_select(0, first), ends), 0)
+            edges = _mixed(angles.refine(_mixed(edges, 1) + before.index_select(0, first), ends), 0)
         around = torch.zeros_like(before).index_add_(0, first, _mixed(_mixed(edges, 1) + ends, 1))
         after = _mixed(before + around, 2)
     of_edges = _mixed(_mixed(edges, 1) + keys + before.index_select(0, second), 1)

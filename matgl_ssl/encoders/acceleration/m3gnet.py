@@ -17,7 +17,7 @@ from matgl.utils.cutoff import polynomial_cutoff
 from torch import Tensor
 from torch.nn import functional
 
-from .equivalence import Bends, Equivalence, equivalence
+from .equivalence import AngularRefinement, Equivalence, equivalence
 from .fast_class import FastClass
 from .perceptrons import after, are_known, times
 from .rows import Rows, Value
@@ -161,11 +161,17 @@ class FastM3GNet(FastClass, M3GNet):
         )
         envelope = polynomial_cutoff(near_lengths, self.threebody_cutoff)[:, None]
         bessel = basis.sbf(near_lengths) * envelope
+        bent, kept = (near, None) if same is None else _classes_of(near, same)
         for k, (three_body, block) in enumerate(zip(self.three_body_interactions, self.graph_layers, strict=True), 1):
             if angles.any:
                 atoms = three_body.update_network_atom(nodes).index_select(0, far_end)
                 messages = envelope * angles.message(bessel * atoms)
-                edges = _bent(edges, near, messages.to(edges.dtype), three_body.update_network_bond, same)
+                messages = messages if kept is None else messages.index_select(0, kept)
+                update = three_body.update_network_bond(messages.to(edges.dtype))
+                if same is None:
+                    edges = edges.index_add(0, bent, update)
+                else:
+                    edges = same.edges.to_all(same.edges.one_of_each(edges).index_add(0, bent, update))
             edges, nodes, state = block(
                 edge_index, edges, nodes, state, radial, batch, edge_batch, n_atoms, n_graphs, **told
             )
@@ -184,22 +190,21 @@ class FastM3GNet(FastClass, M3GNet):
         if batch is None or lengths.requires_grad or not (blocks and convolutions):
             return None
 
-        def bends() -> Bends:
+        def angular() -> AngularRefinement:
             degree = self.basis_expansion.max_l - 1
-            return Bends(edge_index[0], vectors, lengths, self.threebody_cutoff, len(nodes), degree)
+            return AngularRefinement(edge_index[0], vectors, lengths, self.threebody_cutoff, len(nodes), degree)
 
-        return equivalence(nodes, torch.stack([node_types, batch]), edge_index, lengths, len(self.graph_layers), bends)
+        return equivalence(
+            nodes, torch.stack([node_types, batch]), edge_index, lengths, len(self.graph_layers), angular
+        )
 
 
-def _bent(edges: Tensor, near: Tensor, messages: Tensor, update: Any, same: Equivalence | None) -> Tensor:
-    """Edges with the messages of the ``near`` among them."""
-    if same is None:
-        return edges.index_add(0, near, update(messages))
+def _classes_of(near: Tensor, same: Equivalence) -> tuple[Tensor, Tensor]:
+    """The classes whose one edge is among the ``near`` ones, and its place there."""
     place = torch.full_like(same.edges.of, -1).index_copy_(0, near, torch.arange(len(near), device=near.device))
-    place = same.edges.one_of_each(place)
+    place = place.index_select(0, same.edges.one)
     classes = torch.nonzero(place >= 0).squeeze(1)
-    messages = messages.index_select(0, place.index_select(0, classes))
-    return same.edges.to_all(same.edges.one_of_each(edges).index_add(0, classes, update(messages)))
+    return classes, place.index_select(0, classes)
 
 
 def _output(
