@@ -18,10 +18,10 @@ from pydantic import Field
 from tqdm import tqdm
 
 from matgl_ssl.errors import ConfigError, MatGLSSLError
-from matgl_ssl.training.config import Config, read_yaml
+from matgl_ssl.training.config import Config
 from matgl_ssl.training.options import with_options
 
-from .config import BenchmarkConfig, LeakRule
+from .config import BenchmarkConfig, LeakRule, read_benchmark
 from .plan import Cell, Plan
 from .report import scores_of, write_report, write_scores
 from .runner import Runner
@@ -32,7 +32,7 @@ from .units import Store, Unit, seconds_left, work
 logger = logging.getLogger(__name__)
 
 UNITS = "units.jsonl"
-"""Every trial and cell that is finished, in the folder of the tables: with it a benchmark goes on on any machine."""
+"""All that is finished but the encoders, in the folder of the tables: with it a benchmark goes on on any machine."""
 
 
 class BenchmarkOptions(Config):
@@ -71,11 +71,12 @@ def benchmark(
     """Run a benchmark, or go on with it, and write its tables.
 
     Finished cells are kept under ``runs``, under the hash of everything that determines them: a benchmark that was
-    stopped in whatever way goes on where it was, and any number of processes may work on the same one. Trials and cells
-    also lie in ``units.jsonl`` beside the tables: without ``runs``, only what unfinished cells need is done again.
+    stopped in whatever way goes on where it was, and any number of processes may work on the same one. All but the
+    encoders also lies in ``units.jsonl`` beside the tables: without ``runs``, only what unfinished cells need is done
+    again.
 
     Args:
-        config: YAML file, or its content (see ``BenchmarkConfig``).
+        config: YAML file (see ``read_benchmark``), or its content (see ``BenchmarkConfig``).
         data: The folder that the file's data are named from; by default ``MATGL_SSL_DATA``.
         **options: The fields of ``BenchmarkOptions``.
 
@@ -86,7 +87,7 @@ def benchmark(
         MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
     """
     settings = BenchmarkOptions.build({k: str(v) if isinstance(v, Path) else v for k, v in options.items()})
-    content = config if isinstance(config, dict) else read_yaml(config)
+    content = config if isinstance(config, dict) else read_benchmark(config)
     content = {**content, **({"leak_rule": settings.leak_rule} if settings.leak_rule else {})}
     out = _out(config, settings)
     root = data_root(data)
@@ -105,7 +106,7 @@ def benchmark(
             else:
                 _share(content, root, settings, out, progress)
     write_scores(plan, out)
-    plan.store.archive(plan.scored(), out / UNITS)
+    plan.store.archive(plan.published(), out / UNITS)
     title = "Benchmark" if isinstance(config, dict) else f"Benchmark {Path(config).stem}"
     write_report(plan, out, title)
     unfinished = [cell for cell in wanted if cell.unit and plan.store.get(cell.unit) is None]
@@ -210,7 +211,7 @@ class _Progress:
             score = f"  {unit.label}: {self.plan.store.result(unit)['mae']:.4g}" if unit else ""
             logger.info("%d/%d cells, %s%s", self.n, len(self.cells), left, score)
         write_scores(self.plan, self.out)
-        self.plan.store.archive(self.plan.scored(), self.out / UNITS)
+        self.plan.store.archive(self.plan.published(), self.out / UNITS)
 
 
 def _duration(seconds: float) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from matgl_ssl.errors import ConfigError, unknown
 from matgl_ssl.recipes import list_recipes
-from matgl_ssl.training.config import Config
+from matgl_ssl.training.config import Config, read_yaml
 
 LeakRule = Literal["formula", "structure", "none"]
 Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
@@ -121,3 +122,18 @@ class BenchmarkConfig(Config):
             base = known.get(name, ArmConfig()).model_dump(exclude_unset=True)
             known[name] = ArmConfig(**{**base, **arm.model_dump(exclude_unset=True)})
         return known
+
+
+def read_benchmark(path: str | Path) -> dict[str, Any]:
+    """The content of a benchmark's file.
+
+    With ``data_of: other.yaml`` it has the corpus, the leak rule and the tasks of that file, named from its own folder,
+    where it has none itself: studies of the same data can share encoders.
+
+    Raises:
+        ConfigError: If a file is missing, or is not a mapping.
+    """
+    content = read_yaml(path)
+    other = content.pop("data_of", None)
+    data = read_benchmark(Path(path).parent / other) if other else {}
+    return {**{key: data[key] for key in ("corpus", "leak_rule", "tasks") if key in data}, **content}

@@ -99,9 +99,9 @@ class Plan:
                 add(cell.unit)
         return list(ordered.values())
 
-    def scored(self) -> list[Unit]:
-        """The trials and cells: what is left of a benchmark when its encoders are gone."""
-        return [unit for unit in self._units.values() if unit.kind in ("trial", "cell")]
+    def published(self) -> list[Unit]:
+        """Guards, trials and cells: what is left of a benchmark when its encoders are gone."""
+        return [unit for unit in self._units.values() if unit.kind != "pretraining"]
 
     def _unit(self, kind: str, label: str, key: dict[str, Any], run: Callable[[], Any], *needs: Unit) -> Unit:
         """The same work is the same unit."""

@@ -143,7 +143,7 @@ def test_finished_cells_are_not_run_again(truth, root, monkeypatch):
 
 
 def test_what_is_published_is_enough_to_go_on(truth, root, tmp_path, monkeypatch):
-    """On another machine, without the encoders: nothing is pretrained for cells that are finished."""
+    """On another machine, without the encoders: nothing is done again, and the table is the same."""
     config, result = truth
     (tmp_path / "tables").mkdir()
     shutil.copy(result.out / "units.jsonl", tmp_path / "tables")
@@ -153,6 +153,7 @@ def test_what_is_published_is_enough_to_go_on(truth, root, tmp_path, monkeypatch
     assert again.scores == result.scores
     published = (tmp_path / "tables" / "units.jsonl").read_text()
     assert published == (result.out / "units.jsonl").read_text()
+    assert (tmp_path / "tables" / "table.md").read_text() == (result.out / "table.md").read_text()
 
 
 def test_another_leak_rule_is_another_encoder(truth, root):

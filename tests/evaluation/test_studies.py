@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from matgl_ssl.evaluation.config import BenchmarkConfig
-from matgl_ssl.training.config import read_yaml
+from matgl_ssl.errors import ConfigError
+from matgl_ssl.evaluation.config import BenchmarkConfig, read_benchmark
 
 STUDIES = Path(__file__).parents[2] / "benchmarks"
 
 
 def study(name):
-    return BenchmarkConfig.build(read_yaml(STUDIES / f"{name}.yaml"))
+    return BenchmarkConfig.build(read_benchmark(STUDIES / f"{name}.yaml"))
 
 
-@pytest.mark.parametrize("name", ["search", "leaderboard"])
-def test_studies_that_pretrain_have_the_corpus_and_the_tasks_of_the_evidence(name):
+@pytest.mark.parametrize("name", ["search", "leaderboard", "scratch"])
+def test_all_studies_have_the_corpus_and_the_tasks_of_the_evidence(name):
     """Their formulas are removed from the corpus: other tasks would be other encoders."""
     evidence, other = study("evidence"), study(name)
     assert (other.tasks, other.corpus, other.leak_rule) == (evidence.tasks, evidence.corpus, evidence.leak_rule)
@@ -27,12 +27,17 @@ def test_the_search_is_on_validation():
     assert study("search").part == "validation"
 
 
-@pytest.mark.parametrize("name", ["search", "scratch"])
-def test_every_search_is_of_tasks_of_the_evidence(name):
-    known = study("evidence").tasks
-    assert all(known[task] == spec for task, spec in study(name).tasks.items())
-
-
 def test_every_choice_of_scratch_is_one_that_was_searched():
     evidence, scratch = study("evidence"), study("scratch")
     assert all(choice in scratch.grid for choice in evidence.grid)
+
+
+def test_a_study_has_the_data_of_another_file_where_it_has_none_itself(tmp_path):
+    (tmp_path / "first.yaml").write_text("corpus: {data: a}\nleak_rule: none\ntasks: {}\ngrid: [{lr: 1}]\n")
+    (tmp_path / "second.yaml").write_text("data_of: first.yaml\nleak_rule: formula\n")
+    (tmp_path / "third.yaml").write_text("data_of: second.yaml\nrounds: []\n")
+    expected = {"corpus": {"data": "a"}, "tasks": {}, "leak_rule": "formula", "rounds": []}
+    assert read_benchmark(tmp_path / "third.yaml") == expected
+    (tmp_path / "first.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"No configuration file .*first\.yaml"):
+        read_benchmark(tmp_path / "third.yaml")
