@@ -16,11 +16,20 @@ def study(name):
     return BenchmarkConfig.build(read_benchmark(STUDIES / f"{name}.yaml"))
 
 
-@pytest.mark.parametrize("name", ["search", "leaderboard", "scratch"])
+@pytest.mark.parametrize("name", ["search", "leaderboard", "scratch", "scaling", "ablations"])
 def test_all_studies_have_the_corpus_and_the_tasks_of_the_evidence(name):
     """Their formulas are removed from the corpus: other tasks would be other encoders."""
     evidence, other = study("evidence"), study(name)
     assert (other.tasks, other.corpus, other.leak_rule) == (evidence.tasks, evidence.corpus, evidence.leak_rule)
+
+
+@pytest.mark.parametrize("name", ["scaling", "ablations"])
+def test_smaller_studies_tune_and_train_as_the_evidence(name):
+    evidence, other = study("evidence"), study(name)
+    assert (other.grid, other.validation_crystals) == (evidence.grid, evidence.validation_crystals)
+    assert (other.finetune, other.pretrain) == (evidence.finetune, evidence.pretrain)
+    shared = [arm for arm in {arm for part in other.rounds for arm in part.arms} if arm in evidence.known_arms()]
+    assert {arm: other.known_arms()[arm] for arm in shared} == {arm: evidence.known_arms()[arm] for arm in shared}
 
 
 def test_the_search_is_on_validation():
