@@ -12,25 +12,20 @@ from .config import SCRATCH, TRIVIAL
 from .statistics import Score, bootstrap, relative_differences
 
 
-def _figure(n_panels: int, height: float = 3.6) -> tuple[Any, list[Any]]:
+def _figure(rows: int, columns: int, width: float, height: float, shared: bool = False) -> tuple[Any, list[Any]]:
+    """Panels of that size in inches, row by row, below half an inch for the legend; with ``shared`` axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = min(3, n_panels)
-    rows = -(-n_panels // columns)
-    figure = Figure(figsize=(4.2 * columns, height * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
-    for panel in panels[n_panels:]:
-        panel.set_axis_off()
-    return figure, panels
+    return figure, list(figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False).ravel())
 
 
 def _legend(figure: Any, panels: Sequence[Any]) -> None:
-    """Above the panels, of what any of them shows."""
-    entries = {
-        name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
+    """Above the panels, of what any of them shows, in the order of the one that shows most."""
+    shown = sorted((panel.get_legend_handles_labels() for panel in panels), key=lambda found: -len(found[1]))
+    entries = {name: handle for handles, names in shown for handle, name in zip(handles, names, strict=True)}
     if entries:
         columns = min(len(entries), int(figure.get_figwidth() / 2))
         figure.legend(
@@ -59,7 +54,10 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
     """
     tasks = list(dict.fromkeys(score.task for score in scores))
     arms = list(dict.fromkeys(score.arm for score in scores))
-    figure, panels = _figure(len(tasks))
+    columns = min(3, len(tasks))
+    figure, panels = _figure(-(-len(tasks) // columns), columns, 4.2, 3.6)
+    for panel in panels[len(tasks) :]:
+        panel.set_axis_off()
     colours = _colours(arms)
     for panel, task in zip(panels, tasks, strict=False):  # panels may be left over
         most = max([s.n_labels for s in scores if s.task == task and isinstance(s.n_labels, int)], default=500)
@@ -107,26 +105,30 @@ def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] =
     """
     tasks = list(dict.fromkeys(score.task for score in scores))
     found: dict[int | str, dict[str, Any]] = {}
-    for n in dict.fromkeys(score.n_labels for score in scores):
+    for n in sorted({score.n_labels for score in scores}, key=lambda n: (isinstance(n, str), n)):  # "all" last
         done = [score for score in scores if score.n_labels == n]
         for arm in dict.fromkeys(score.arm for score in done if score.arm not in (SCRATCH, TRIVIAL)):
             if by_task := relative_differences(done, arm):
                 found.setdefault(n, {})[arm] = by_task
     if not found:
         return False
-    figure, panels = _figure(len(found), height=max(3.0, 0.8 + 0.32 * max(map(len, found.values()))))
+    arms = [arm for arm in dict.fromkeys(s.arm for s in scores) if any(arm in by_arm for by_arm in found.values())]
+    width, height = 1.2 + 9.6 / (2 + len(found)), 0.9 + 0.36 * len(arms)
+    figure, panels = _figure(1, len(found), width, height, shared=True)
     colours = _colours(tasks)
-    for panel, (n, arms) in zip(panels, found.items(), strict=False):  # panels may be left over
-        for row, by_task in enumerate(arms.values()):
-            for i, task in enumerate(tasks):
+    for panel, (n, by_arm) in zip(panels, found.items(), strict=True):
+        panel.axvline(0, color="0.6", lw=0.8)
+        for row, arm in enumerate(arms):
+            panel.axhspan(row - 0.5, row + 0.5, color="0.96" if row % 2 else "1", zorder=0)
+            by_task = by_arm.get(arm, {})
+            places = np.linspace(row - 0.35, row + 0.35, len(tasks) + 1)
+            for y, task in zip(places, tasks, strict=False):
                 if task in by_task:
-                    y = row + 0.7 * (i + 0.5) / len(tasks) - 0.35
-                    _bar(panel, bootstrap(by_task[task]), y, colours[task], task)
+                    _bar(panel, bootstrap(by_task[task]), y, task, color=colours[task], ms=3, lw=1)
             meant = {task: numbers for task, numbers in by_task.items() if task in (mean_over or tasks)}
             if len(meant) > 1:
-                _bar(panel, bootstrap(meant), row, "black", "mean over tasks")
-        panel.axvline(0, color="0.6", lw=0.8)
-        panel.set_yticks(range(len(arms)), list(arms), fontsize=7)
+                _bar(panel, bootstrap(meant), places[-1], "mean over tasks", color="black", ms=5, lw=1.8)
+        panel.set_yticks(range(len(arms)), arms, fontsize=8)
         panel.set_ylim(len(arms) - 0.5, -0.5)
         panel.set(title=f"{n} labels", xlabel="difference to scratch (%)")
     _legend(figure, panels)
@@ -134,9 +136,9 @@ def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] =
     return True
 
 
-def _bar(panel: Any, interval: Any, y: float, colour: Any, label: str) -> None:
+def _bar(panel: Any, interval: Any, y: float, label: str, **style: Any) -> None:
     ends = np.nan_to_num([[interval.mean - interval.low], [interval.high - interval.mean]])
-    panel.errorbar(interval.mean, y, xerr=ends, marker="o", ms=3, lw=1, capsize=2, color=colour, label=label)
+    panel.errorbar(interval.mean, y, xerr=ends, marker="o", label=label, **style)
 
 
 def _save(figure: Any, path: Path) -> None:
