@@ -131,9 +131,13 @@ def read_benchmark(path: str | Path) -> dict[str, Any]:
     where it has none itself: studies of the same data can share encoders.
 
     Raises:
-        ConfigError: If a file is missing, or is not a mapping.
+        ConfigError: If a file is missing, is not a mapping, or names itself.
     """
     content = read_yaml(path)
-    other = content.pop("data_of", None)
-    data = read_benchmark(Path(path).parent / other) if other else {}
+    if (other := content.pop("data_of", None)) is None:
+        return content
+    theirs = Path(path).parent / str(other)
+    if theirs.resolve() == Path(path).resolve():
+        raise ConfigError(f"data_of: {path} names itself. Name the file that has the corpus and the tasks.")
+    data = read_benchmark(theirs)
     return {**{key: data[key] for key in ("corpus", "leak_rule", "tasks") if key in data}, **content}
