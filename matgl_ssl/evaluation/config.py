@@ -131,13 +131,16 @@ def read_benchmark(path: str | Path) -> dict[str, Any]:
     where it has none itself: studies of the same data can share encoders.
 
     Raises:
-        ConfigError: If a file is missing, is not a mapping, or names itself.
+        ConfigError: If a file is missing, is not a mapping, or names itself, if through others.
     """
-    content = read_yaml(path)
-    if (other := content.pop("data_of", None)) is None:
-        return content
-    theirs = Path(path).parent / str(other)
-    if theirs.resolve() == Path(path).resolve():
-        raise ConfigError(f"data_of: {path} names itself. Name the file that has the corpus and the tasks.")
-    data = read_benchmark(theirs)
-    return {**{key: data[key] for key in ("corpus", "leak_rule", "tasks") if key in data}, **content}
+    content, path = read_yaml(path), Path(path)
+    read = {path.resolve()}
+    while (other := content.pop("data_of", None)) is not None:
+        path = path.parent / str(other)
+        if path.resolve() in read:
+            raise ConfigError(f"data_of: {path} names itself. Name the file that has the corpus and the tasks.")
+        read.add(path.resolve())
+        theirs = read_yaml(path)
+        data = {key: theirs[key] for key in ("corpus", "leak_rule", "tasks", "data_of") if key in theirs}
+        content = {**data, **content}
+    return content

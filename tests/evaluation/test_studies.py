@@ -50,6 +50,7 @@ def test_a_study_has_the_data_of_another_file_where_it_has_none_itself(tmp_path)
     (tmp_path / "first.yaml").unlink()
     with pytest.raises(ConfigError, match=r"No configuration file .*first\.yaml"):
         read_benchmark(tmp_path / "third.yaml")
-    (tmp_path / "first.yaml").write_text("data_of: first.yaml\n")
-    with pytest.raises(ConfigError, match="names itself"):
-        read_benchmark(tmp_path / "third.yaml")
+    for named in ("first", "third"):
+        (tmp_path / "first.yaml").write_text(f"data_of: {named}.yaml\n")
+        with pytest.raises(ConfigError, match="names itself"):
+            read_benchmark(tmp_path / "third.yaml")
