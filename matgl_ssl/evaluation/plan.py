@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matgl_ssl._lane import LANE
+from matgl_ssl.training.config import Config, FinetuneConfig, PretrainConfig
 
 from .config import BASELINES, LONGER, SCRATCH, ArmConfig, CorpusConfig
 from .leaks import from_facts
-from .pretraining import labels_used, pretraining_options
+from .pretraining import labels_used, pretraining_config
 from .quantities import quantity
 from .runner import Runner, best
 from .tasks import Labels, locate
@@ -108,9 +109,9 @@ class Plan:
         unit = Unit(kind, label, {**key, "lane": LANE}, run, needs)
         return self._units.setdefault(unit.name, unit)
 
-    def _facts(self, config: Any) -> dict[str, Any]:
+    def _facts(self, config: Config) -> dict[str, Any]:
         """A part of the configuration with the hashes of the files it names."""
-        facts = config.model_dump(mode="json")
+        facts = _said(config)
         names = [facts[name] for name in ("data", "test_data") if facts.get(name)]
         return {**facts, "files": [_hash(Path(locate(name, self.runner.root))) for name in names]}
 
@@ -127,22 +128,22 @@ class Plan:
         if arm.recipe is None and arm.supervised is None:
             return None
         if (encoder, name) not in self._pretrainings:
-            options = pretraining_options(arm, self.config.pretrain, self.runner.model(encoder))
-            labels = labels_used(arm, options)
+            config = pretraining_config(arm, self.config.pretrain, self.runner.model(encoder))
+            labels = labels_used(config)
             guard = self.guard if arm.corpus is None else self._guard(arm.corpus)
-            key = {"arm": name, "options": options, "supervised": arm.supervised, "guard": guard.name}
+            key = {"arm": name, "options": _said(config), "supervised": arm.supervised, "guard": guard.name}
             folder = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
             out = f"{name}-{encoder}-{folder}"
-            run = partial(self._pretrain, arm, options, labels, guard, out)
+            run = partial(self._pretrain, arm, config, labels, guard, out)
             unit = self._unit("pretraining", f"pretraining {name} {encoder}", key, run, guard)
             self._pretrainings[encoder, name] = _Pretraining(arm, unit, labels)
         return self._pretrainings[encoder, name]
 
     def _pretrain(
-        self, arm: ArmConfig, options: dict[str, Any], labels: tuple[str, ...], guard: Unit, out: str
+        self, arm: ArmConfig, config: PretrainConfig | FinetuneConfig, labels: tuple[str, ...], guard: Unit, out: str
     ) -> dict[str, Any]:
         removed = from_facts(self.store.result(guard))
-        return {**self.runner.pretrain(arm, options, labels, removed, out), "folder": out}
+        return {**self.runner.pretrain(arm, config, labels, removed, out), "folder": out}
 
     def _cell(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, method: str) -> Unit | None:
         pretraining = self._pretraining(encoder, arm)
@@ -211,6 +212,11 @@ class Plan:
             return {}
         result = self.store.result(pretraining.unit)
         return {"init_from": str(self.runner.runs / result["folder"] / result["weights"])}
+
+
+def _said(config: Config) -> dict[str, Any]:
+    """What is not as it is by default: an option that is new must not make finished units others."""
+    return config.model_dump(mode="json", exclude_defaults=True)
 
 
 @cache

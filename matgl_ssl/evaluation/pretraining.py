@@ -17,7 +17,7 @@ from matgl_ssl.encoders import Encoder
 from matgl_ssl.hub import new_model
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.recipes import load_recipe
-from matgl_ssl.training.config import FinetuneConfig, PretextConfig, PretrainConfig
+from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 from matgl_ssl.training.finetune import finetune
 from matgl_ssl.training.pretrain import pretrain
 
@@ -28,8 +28,10 @@ CUTOFF = 5.0
 """Of the edges that compute is counted in, in Å."""
 
 
-def pretraining_options(arm: ArmConfig, common: dict[str, Any], encoder: dict[str, Any]) -> dict[str, Any]:
-    """The options of an arm's pretraining, fully expanded.
+def pretraining_config(
+    arm: ArmConfig, common: dict[str, Any], encoder: dict[str, Any]
+) -> PretrainConfig | FinetuneConfig:
+    """How an arm's encoder is made: from a recipe, or by fine-tuning on a column of the corpus.
 
     Args:
         arm: An arm with a recipe or a supervised column.
@@ -38,25 +40,24 @@ def pretraining_options(arm: ArmConfig, common: dict[str, Any], encoder: dict[st
     """
     given = {**common, **encoder, **arm.pretrain}
     if arm.recipe:
-        return PretrainConfig.build(load_recipe(arm.recipe), {**given, "recipe": arm.recipe}).model_dump(mode="json")
+        return PretrainConfig.build(load_recipe(arm.recipe), {**given, "recipe": arm.recipe})
     shared = {k: v for k, v in given.items() if k in FinetuneConfig.model_fields}
     own = {"target": arm.supervised, "test_fraction": 0.0, "val_fraction": 0.05, "batch_size": 64}
-    return FinetuneConfig.build(own, shared).model_dump(mode="json")
+    return FinetuneConfig.build(own, shared)
 
 
-def mixture_of(options: dict[str, Any]) -> Mixture:
+def mixture_of(config: PretrainConfig) -> Mixture:
     """The pretexts of a pretraining, on an encoder of their own."""
-    encoder = Encoder(new_model(options["model"], options["model_args"]))
-    pretexts = [PretextConfig.build(given) for given in options["pretexts"]]
-    built = {p.name: build_pretext(p.name, encoder, p.arguments) for p in pretexts}
-    return Mixture(built, {p.name: p.weight for p in pretexts})
+    encoder = Encoder(new_model(config.model, config.model_args))
+    built = {p.name: build_pretext(p.name, encoder, p.arguments) for p in config.pretexts}
+    return Mixture(built, {p.name: p.weight for p in config.pretexts})
 
 
-def labels_used(arm: ArmConfig, options: dict[str, Any]) -> tuple[str, ...]:
-    """Label columns of the corpus that an arm is trained on."""
-    if arm.supervised:
-        return (arm.supervised,)
-    return () if options.get("teacher") else mixture_of(options).labels
+def labels_used(config: PretrainConfig | FinetuneConfig) -> tuple[str, ...]:
+    """Label columns of the corpus that a pretraining learns from."""
+    if isinstance(config, FinetuneConfig):
+        return (config.target,)
+    return () if config.teacher else mixture_of(config).labels
 
 
 def read_corpus(config: CorpusConfig, root: Path, columns: tuple[str, ...] = ()) -> CrystalDataset:
@@ -67,30 +68,28 @@ def read_corpus(config: CorpusConfig, root: Path, columns: tuple[str, ...] = ())
     return crystals.select(np.flatnonzero(crystals.sizes() <= config.max_atoms))
 
 
-def pretrained(arm: ArmConfig, options: dict[str, Any], corpus: CrystalDataset, out: Path) -> dict[str, Any]:
+def pretrained(config: PretrainConfig | FinetuneConfig, corpus: CrystalDataset, out: Path) -> dict[str, Any]:
     """Pretrain, or go on with it.
 
     Args:
-        arm: The arm.
-        options: From ``pretraining_options``.
-        corpus: The guarded corpus with the labels the arm uses.
+        config: From ``pretraining_config``.
+        corpus: The guarded corpus with the labels it asks for.
         out: The run directory.
 
     Returns:
         ``weights``: the export's directory, relative to ``out``; ``edges``: edges passed through the encoder.
     """
-    options = {k: v for k, v in options.items() if k != "data"}
-    resume = (out / "config.yaml").exists()
-    views = 1
+    run: dict[str, Any] = {"data": corpus, "out": out, "resume": (out / "config.yaml").exists()}
+    options = config.model_dump(mode="json", exclude={"data"})
+    n_trained, views = len(corpus) * (1 - config.val_fraction), 1
     with quiet():
-        if arm.recipe:
-            views = len(mixture_of(options).views)
-            result: Any = pretrain(data=corpus, out=out, resume=resume, **options)
-            weights = result.encoder
+        if isinstance(config, PretrainConfig):
+            n_trained = min(len(corpus), config.n_crystals or len(corpus)) * (1 - config.val_fraction)
+            views = len(mixture_of(config).views)
+            weights = pretrain(**run, **options).encoder
         else:
-            weights = finetune(data=corpus, out=out, resume=resume, **options).model
-    n_trained = min(len(corpus), options.get("n_crystals") or len(corpus)) * (1 - options["val_fraction"])
-    edges = float(estimated_edges(corpus, CUTOFF).mean()) * n_trained * options["epochs"] * views
+            weights = finetune(**run, **options).model
+    edges = float(estimated_edges(corpus, CUTOFF).mean()) * n_trained * config.epochs * views
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return {"weights": weights.relative_to(out).as_posix(), "edges": edges, "n_crystals": len(corpus)}
 

@@ -18,7 +18,7 @@ from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError, NonFiniteError
 from matgl_ssl.hub import evaluating, load_model, new_model
 from matgl_ssl.inference.embed import chosen_layers, encode
-from matgl_ssl.training.config import FinetuneConfig
+from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 from matgl_ssl.training.module import initialise
 
 from .baselines import DESCRIBED, forest, median
@@ -84,14 +84,19 @@ class Runner:
         return as_facts(leaking(read_corpus(corpus, self.root), tasks, corpus.leak_rule or self.config.leak_rule))
 
     def pretrain(
-        self, arm: ArmConfig, options: dict[str, Any], labels: tuple[str, ...], removed: Removed, name: str
+        self,
+        arm: ArmConfig,
+        config: PretrainConfig | FinetuneConfig,
+        labels: tuple[str, ...],
+        removed: Removed,
+        name: str,
     ) -> dict[str, Any]:
         """An encoder, under ``runs/<name>``."""
         corpus = self._corpus(arm, labels)
         kept = corpus.select(np.setdiff1d(np.arange(len(corpus)), removed.rows))
         if not len(kept):
             raise DataError(f"{corpus.source}: {removed}. Nothing is left: give this corpus another leak_rule.")
-        return pretrained(arm, options, kept, self.runs / name)
+        return pretrained(config, kept, self.runs / name)
 
     def refuse(self, arm: ArmConfig, labels: tuple[str, ...], task: Task) -> None:
         """See ``refuse_same_quantity``."""

@@ -19,6 +19,7 @@ from matgl_ssl.errors import ConfigError
 from matgl_ssl.evaluation import benchmark
 from matgl_ssl.evaluation.statistics import bootstrap, relative_differences
 from matgl_ssl.evaluation.units import Store
+from matgl_ssl.training.config import PretrainConfig
 
 # Minutes of training, which test_transfer.py compares with ``finetune`` bit for bit in both lanes.
 pytestmark = pytest.mark.pyg
@@ -154,6 +155,15 @@ def test_what_is_published_is_enough_to_go_on(truth, root, tmp_path, monkeypatch
     published = (tmp_path / "tables" / "units.jsonl").read_text()
     assert published == (result.out / "units.jsonl").read_text()
     assert (tmp_path / "tables" / "table.md").read_text() == (result.out / "table.md").read_text()
+
+
+def test_an_option_that_is_new_leaves_what_is_finished(truth, root):
+    """Keys hold what a configuration says, and nothing that is as by default."""
+    found = [json.loads(path.read_text())["key"] for path in (root / "runs" / "units").glob("pretraining-*.json")]
+    pretrained = [key["options"] for key in found if not key["supervised"]]
+    assert pretrained
+    for options in pretrained:
+        assert not [name for name, said in options.items() if PretrainConfig.model_fields[name].default == said]
 
 
 def test_another_leak_rule_is_another_encoder(truth, root):
