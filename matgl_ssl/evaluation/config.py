@@ -140,6 +140,7 @@ def read_benchmark(path: str | Path) -> dict[str, Any]:
         if path.resolve() in read:
             raise ConfigError(f"data_of: {path} names itself. Name the file that has the corpus and the tasks.")
         read.add(path.resolve())
-        shared = ("corpus", "leak_rule", "tasks", "data_of")
-        content = {**{key: value for key, value in read_yaml(path).items() if key in shared}, **content}
+        theirs = read_yaml(path)
+        data = {key: theirs[key] for key in ("corpus", "leak_rule", "tasks", "data_of") if key in theirs}
+        content = {**data, **content}
     return content

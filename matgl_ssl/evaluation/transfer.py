@@ -123,10 +123,8 @@ def _train(module: FinetuningModule, loader: SeededLoader, config: FinetuneConfi
     made = module.configure_optimizers()
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    step = 0
     for _ in range(config.epochs):
         for batches in loader:
-            module.begin_step(step)
             loss, _ = module.score(batches)
             optimizer.zero_grad()
             loss.backward()
@@ -135,7 +133,6 @@ def _train(module: FinetuningModule, loader: SeededLoader, config: FinetuneConfi
                 raise NonFiniteError(f"Training diverged at a learning rate of {config.lr:g}. Try a smaller one.")
             optimizer.step()
             scheduler.step()
-            step += 1
 
 
 def predict_rows(model: nn.Module, pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> np.ndarray:

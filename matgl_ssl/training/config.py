@@ -156,7 +156,6 @@ class FinetuneConfig(RunConfig):
         "auto keeps one that was trained for the target, carries over one whose vector was trained",
     )
     freeze: int | None = Field(None, ge=0, description="freeze depths 0 to this one; the readout is always trained")
-    readout_warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps that train the readout alone, first")
     depth_lr_factor: float = Field(1.0, gt=0, le=1, description="learning-rate factor from each depth to the one below")
     loss: Literal["l1", "l2"] = Field("l1", description="loss on the standardised target")
     patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better validation loss")

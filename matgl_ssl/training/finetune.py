@@ -67,7 +67,7 @@ class FinetuningModule(TrainingModule):
     Args:
         encoder: The encoder; its model's own output is what is trained.
         standardisation: From labels to the model's unit.
-        config: Loss, freezing, the readout's warm-up and learning rates.
+        config: Loss, freezing and learning rates.
         **kwargs: As for ``TrainingModule``.
     """
 
@@ -82,31 +82,9 @@ class FinetuningModule(TrainingModule):
         for name, parameter in encoder.model.named_parameters():
             frozen = not parameter.requires_grad  # a NEGNN's encoder, MEGNet's radial basis
             parameter.requires_grad_(not frozen and (config.freeze is None or self._depth(name) > config.freeze))
-        *below, _ = self.parameter_groups()
-        self._below_readout: list[nn.Parameter] = [parameter for group in below for parameter in group["params"]]
-        self._warmup_steps = round(config.readout_warmup * self.total_steps)
 
     def _depth(self, name: str) -> int:
         return depth_of_parameter(self.encoder.architecture, self.encoder.n_depths, name)
-
-    def begin_step(self, step: int) -> None:
-        """While the readout warms up, what is below it is not trained.
-
-        A fresh readout's first gradients undo what was learned before it has learned to use it: linear probing, then
-        fine-tuning (Kumar et al., ICLR 2022, arXiv 2202.10054).
-
-        Args:
-            step: Optimiser steps taken so far.
-        """
-        trained = step >= self._warmup_steps
-        if self._below_readout and self._below_readout[0].requires_grad != trained:
-            for parameter in self._below_readout:
-                parameter.requires_grad_(trained)
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Begin a step of Lightning's loop."""
-        super().on_train_batch_start(batch, batch_idx)
-        self.begin_step(self.global_step)
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
         """One group a depth, each with its learning-rate factor."""

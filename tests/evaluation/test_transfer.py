@@ -27,7 +27,7 @@ def crystals():
 @pytest.mark.parametrize("model", ["MEGNet", "M3GNet"])
 def test_the_loop_is_finetune_bit_for_bit(crystals, tmp_path, model, pretrained):
     options = {"target": "target", "model": model, "epochs": 3, "batch_size": 8, "lr": 1e-3, "accelerator": "cpu",
-               "seed": 4, "weight_decay": 0.01, "depth_lr_factor": 0.5, "readout_warmup": 0.4}  # fmt: skip
+               "seed": 4, "weight_decay": 0.01, "depth_lr_factor": 0.5}  # fmt: skip
     if pretrained:
         path = save_model(small_model(model), tmp_path / "encoder", kind="encoder", readout="untrained")
         options["init_from"] = str(path)

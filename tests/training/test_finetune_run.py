@@ -234,7 +234,7 @@ class TestResume:
                 {"options": {**options, **changes, "out": stopped}, "stop_at": step},
                 {"options": {"data": data, "out": stopped, "resume": True}},  # nothing else has to be said again
             ]
-        tuned = {**options, "init_from": str(encoder), "val_data": data, "test_data": data, "readout_warmup": 0.5}
+        tuned = {**options, "init_from": str(encoder), "val_data": data, "test_data": data}
         plan += [
             {"options": {**tuned, "out": str(root / "tuned, whole")}},
             {"options": {**tuned, "out": str(root / "tuned")}, "stop_at": 4},
