@@ -141,6 +141,5 @@ def read_benchmark(path: str | Path) -> dict[str, Any]:
             raise ConfigError(f"data_of: {path} names itself. Name the file that has the corpus and the tasks.")
         read.add(path.resolve())
         theirs = read_yaml(path)
-        data = {key: theirs[key] for key in ("corpus", "leak_rule", "tasks", "data_of") if key in theirs}
-        content = {**data, **content}
+        content = {key: theirs[key] for key in ("corpus", "leak_rule", "tasks", "data_of") if key in theirs} | content
     return content
