@@ -47,9 +47,17 @@ class ArmConfig(Config):
     recipe: str | None = Field(None, description="pretraining recipe (name or YAML file)")
     supervised: str | None = Field(None, description="label column of the corpus to pretrain on instead")
     encoder_of: str | None = Field(None, description="another arm, whose encoder this one fine-tunes")
+    node_embedding_of: str | None = Field(
+        None, description="another arm, whose encoder's frozen vectors a new model's node embedding takes in (a NEGNN)"
+    )
     corpus: CorpusConfig | None = Field(None, description="another corpus than the others'")
     pretrain: dict[str, Any] = Field(default_factory=dict, description="options of the pretraining")
     finetune: dict[str, Any] = Field(default_factory=dict, description="options of the fine-tuning")
+
+    @property
+    def shared(self) -> str | None:
+        """The arm whose encoder it takes."""
+        return self.encoder_of or self.node_embedding_of
 
 
 class RoundConfig(Config):
@@ -100,11 +108,18 @@ class BenchmarkConfig(Config):
         for name in named:
             if name not in arms:
                 raise unknown("arm", name, arms)
-        for name in filter(None, (self.longer_by, *(arm.encoder_of for arm in arms.values()))):
+        for name in filter(None, (self.longer_by, *(arm.shared for arm in arms.values()))):
             if name not in arms:
                 raise unknown("arm", name, arms)
             if arms[name].recipe is None and arms[name].supervised is None:
-                raise ConfigError(f"longer_by, encoder_of: {name} has no pretraining. Name an arm that has one.")
+                raise ConfigError(
+                    f"longer_by, encoder_of, node_embedding_of: {name} has no pretraining. Name an arm that has one."
+                )
+        for part in self.rounds:
+            if part.method != "fine-tune" and (made := [name for name in part.arms if arms[name].node_embedding_of]):
+                raise ConfigError(
+                    f"{made[0]} has no vectors to be frozen before it is trained: leave it out of a probe."
+                )
         return self
 
     def grid_for(self, n: int | Literal["all"]) -> list[dict[str, Any]]:
@@ -117,8 +132,10 @@ class BenchmarkConfig(Config):
         known[SUPERVISED] = ArmConfig(supervised="formation_energy_per_atom")
         known |= {name: ArmConfig(recipe=name) for name in list_recipes()}
         for name, arm in self.arms.items():
-            if arm.encoder_of is not None and (arm.recipe or arm.supervised):
-                raise ConfigError(f"Arm {name} has a pretraining of its own, or another arm's (encoder_of), not both.")
+            if sum(map(bool, (arm.recipe or arm.supervised, arm.encoder_of, arm.node_embedding_of))) > 1:
+                raise ConfigError(
+                    f"Arm {name} has a pretraining of its own, or that of encoder_of or node_embedding_of, not both."
+                )
             base = known.get(name, ArmConfig()).model_dump(exclude_unset=True)
             known[name] = ArmConfig(**{**base, **arm.model_dump(exclude_unset=True)})
         return known

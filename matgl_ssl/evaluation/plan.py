@@ -123,7 +123,7 @@ class Plan:
 
     def _pretraining(self, encoder: str, name: str) -> _Pretraining | None:
         """The pretraining of an arm's encoder; None for arms without."""
-        name = self.runner.arms[name].encoder_of or name
+        name = self.runner.arms[name].shared or name
         arm = self.runner.arms[name]
         if arm.recipe is None and arm.supervised is None:
             return None
@@ -172,10 +172,12 @@ class Plan:
         return self._unit("cell", label, key, run, *needs, *trials)
 
     def _training_key(self, encoder: str, arm: str, pretraining: _Pretraining | None) -> dict[str, Any]:
+        own = self.runner.arms[arm]
         return {
             "encoder": self.runner.model(encoder),
-            "finetune": {**self.config.finetune, **self.runner.arms[arm].finetune},
+            "finetune": {**self.config.finetune, **own.finetune},
             "pretraining": pretraining.unit.name if pretraining else None,
+            **({"node embedding": True} if own.node_embedding_of else {}),
         }
 
     def _trial(self, task: str, encoder: str, arm: str, n: Labels, choice: dict[str, Any]) -> Unit:
@@ -191,7 +193,7 @@ class Plan:
     def _run_trial(
         self, task: str, encoder: str, arm: str, n: Labels, choice: dict[str, Any], pretraining: _Pretraining | None
     ) -> dict[str, Any]:
-        settings = self.runner.settings(encoder, arm, 0, **choice, **self._weights(pretraining))
+        settings = self.runner.settings(encoder, arm, 0, **choice, **self._weights(arm, pretraining))
         return self.runner.trial(task, settings, n)
 
     def _run_cell(
@@ -202,16 +204,17 @@ class Plan:
             self.runner.refuse(pretraining.arm, pretraining.labels, self.runner.task(task))
         tried = [(trial.key["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
         choice = best(tried) if tried else dict(self.config.grid_for(n)[0])
-        settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(pretraining))
+        settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(arm, pretraining))
         extra = float(self.store.result(reference.unit)["edges"]) if reference else 0.0
         scored = self.runner.cell(task, arm, n, seed, fold, method=method, settings=settings, extra_edges=extra)
         return {**scored, "choice": choice, "tried": tried}
 
-    def _weights(self, pretraining: _Pretraining | None) -> dict[str, str]:
+    def _weights(self, arm: str, pretraining: _Pretraining | None) -> dict[str, str]:
         if pretraining is None:
             return {}
         result = self.store.result(pretraining.unit)
-        return {"init_from": str(self.runner.runs / result["folder"] / result["weights"])}
+        option = "node_embedding_from" if self.runner.arms[arm].node_embedding_of else "init_from"
+        return {option: str(self.runner.runs / result["folder"] / result["weights"])}
 
 
 def _said(config: Config) -> dict[str, Any]:

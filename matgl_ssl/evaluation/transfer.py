@@ -85,6 +85,8 @@ def _loader(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig, *, shuffl
 def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.Module:
     """Fine-tune a new model, or one from ``config.init_from``, on all of some rows.
 
+    A NEGNN's frozen encoder runs on each batch.
+
     Args:
         pool: The crystals.
         rows: Rows to train on; those that an encoder cannot be trusted with are left out.
@@ -100,7 +102,7 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.M
     rows = pool.usable(rows)
     if not len(rows):
         raise DataError("None of the revealed crystals can be given to the encoder. Reveal more labels.")
-    begin = initialise(lambda: start(config, config.init_from), config.seed)
+    begin = initialise(lambda: start(config, config.init_from, config.node_embedding_from), config.seed)
     encoder = Encoder(begin.model)
     labels = pool.crystals.column(TARGET)[rows].astype(float)
     standardisation = Standardisation.keep(labels) if begin.keep else Standardisation.fit(labels)

@@ -114,8 +114,12 @@ def test_scratch_longer_trains_longer(truth, root):
 def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root):
     """No pretraining but that of ``helps``, which is finished."""
     config, _ = truth
-    arms = {**config["arms"], "shares": {"encoder_of": "helps", "finetune": {"depth_lr_factor": 0.5}}}
-    rounds = [{**ROUND, "arms": ["scratch", "helps", "shares"], "seeds": [0], "labels": [8, 16]}]
+    arms = {
+        **config["arms"],
+        "shares": {"encoder_of": "helps", "finetune": {"depth_lr_factor": 0.5}},
+        "negnn": {"node_embedding_of": "helps", "finetune": {"node_embedding_layers": [1]}},
+    }
+    rounds = [{**ROUND, "arms": ["scratch", "helps", "shares", "negnn"], "seeds": [0], "labels": [8, 16]}]
     changed = {
         **config,
         "arms": arms,
@@ -126,7 +130,7 @@ def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root)
     before = set((root / "runs" / "pretrained").iterdir())
     result = benchmark(config=changed, data=root, out=root / "shared", runs=root / "runs")
     assert set((root / "runs" / "pretrained").iterdir()) == before
-    assert len({score.mae for score in result.scores}) == len(result.scores) == 6
+    assert len({score.mae for score in result.scores}) == len(result.scores) == 8
     assert "## Validation MAE" in (result.out / "table.md").read_text()
     units = [json.loads(line) for line in (result.out / "units.jsonl").read_text().splitlines()]
     chosen = {unit["label"]: unit["result"]["choice"] for unit in units if "choice" in unit["result"]}
@@ -195,6 +199,16 @@ def test_labels_of_the_same_quantity_are_refused_by_name(root):
         ({"arms": {"a": {"encoder_of": "nobody"}}, "longer_by": "intrinsic"}, "Unknown arm .nobody"),
         ({"arms": {"a": {"encoder_of": "scratch"}}, "longer_by": "intrinsic"}, "scratch has no pretraining"),
         ({"arms": {"a": {"encoder_of": "scratch", "recipe": "dssl"}}}, "not both"),
+        ({"arms": {"a": {"encoder_of": "dssl", "node_embedding_of": "dssl"}}}, "not both"),
+        ({"arms": {"a": {"node_embedding_of": "scratch"}}, "longer_by": "intrinsic"}, "scratch has no pretraining"),
+        (
+            {
+                "arms": {"a": {"node_embedding_of": "dssl"}},
+                "rounds": [{**ROUND, "arms": ["a"], "method": "ridge"}],
+                "longer_by": "dssl",
+            },
+            "leave it out of a probe",
+        ),
     ],
 )
 def test_wrong_names_are_told_and_nothing_else(root, changes, message):

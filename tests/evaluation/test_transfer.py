@@ -13,6 +13,7 @@ from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import NonFiniteError
 from matgl_ssl.evaluation.transfer import GraphPool, fine_tune, predict_rows
 from matgl_ssl.hub import new_model, save_model
+from matgl_ssl.models import NEGNN
 from matgl_ssl.training.config import FinetuneConfig
 
 
@@ -41,6 +42,23 @@ def test_the_loop_is_finetune_bit_for_bit(crystals, tmp_path, model, pretrained)
         data=crystals.select(train), test_data=crystals.select(test), out=tmp_path / "run", val_fraction=0.0, **options
     )
     assert result.metrics["mae"] == np.abs(predicted - crystals.column("target")[test]).mean()
+
+
+def test_a_negnn_is_trained_as_finetune_does(crystals, tmp_path):
+    """But for the last bits: there its frozen vectors are computed once, in other batches."""
+    path = save_model(small_model("MEGNet"), tmp_path / "encoder", kind="encoder", readout="untrained")
+    options = {"target": "target", "model": "MEGNet", "model_args": SMALL["MEGNet"], "epochs": 3, "batch_size": 8,
+               "lr": 1e-3, "accelerator": "cpu", "node_embedding_from": str(path)}  # fmt: skip
+    train, test = np.arange(20), np.arange(20, 30)
+    config = FinetuneConfig.build(options)
+    pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
+    model = fine_tune(pool, train, config)
+    assert isinstance(model, NEGNN)
+    predicted = predict_rows(model, pool, test, config)
+    result = finetune(
+        data=crystals.select(train), test_data=crystals.select(test), out=tmp_path / "run", val_fraction=0.0, **options
+    )
+    assert result.metrics["mae"] == pytest.approx(np.abs(predicted - crystals.column("target")[test]).mean(), rel=1e-4)
 
 
 def test_crystals_an_encoder_cannot_be_given_are_left_out(crystals):
