@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,5 +143,10 @@ def _bar(panel: Any, interval: Any, y: float, label: str, **style: Any) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
+    """With a palette: a third of the bytes, in the report, too."""
+    from PIL import Image
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=130)
+    Image.open(drawn).convert("RGB").quantize(128).save(path, optimize=True)
