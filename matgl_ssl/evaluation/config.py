@@ -50,6 +50,9 @@ class ArmConfig(Config):
     node_embedding_of: str | None = Field(
         None, description="another arm, whose encoder's frozen vectors a new model's node embedding takes in (a NEGNN)"
     )
+    chosen_from: list[str] = Field(
+        default_factory=list, description="other arms, which are all run: it is the one of least validation error"
+    )
     corpus: CorpusConfig | None = Field(None, description="another corpus than the others'")
     pretrain: dict[str, Any] = Field(default_factory=dict, description="options of the pretraining")
     finetune: dict[str, Any] = Field(default_factory=dict, description="options of the fine-tuning")
@@ -115,11 +118,16 @@ class BenchmarkConfig(Config):
                 raise ConfigError(
                     f"longer_by, encoder_of, node_embedding_of: {name} has no pretraining. Name an arm that has one."
                 )
+        for name in (name for arm in arms.values() for name in arm.chosen_from):
+            if name not in arms:
+                raise unknown("arm", name, arms)
+            if name in (LONGER, *BASELINES) or arms[name].chosen_from:
+                raise ConfigError(f"chosen_from: {name} chooses nothing from the grid. Name arms that are fine-tuned.")
         for part in self.rounds:
-            if part.method != "fine-tune" and (made := [name for name in part.arms if arms[name].node_embedding_of]):
-                raise ConfigError(
-                    f"{made[0]} has no vectors to be frozen before it is trained: leave it out of a probe."
-                )
+            if part.method != "fine-tune":
+                for name in part.arms:
+                    if arms[name].node_embedding_of or arms[name].chosen_from:
+                        raise ConfigError(f"{name} is nothing before it is fine-tuned: leave it out of a probe.")
         return self
 
     def grid_for(self, n: int | Literal["all"]) -> list[dict[str, Any]]:
@@ -132,12 +140,14 @@ class BenchmarkConfig(Config):
         known[SUPERVISED] = ArmConfig(supervised="formation_energy_per_atom")
         known |= {name: ArmConfig(recipe=name) for name in list_recipes()}
         for name, arm in self.arms.items():
-            if sum(map(bool, (arm.recipe or arm.supervised, arm.encoder_of, arm.node_embedding_of))) > 1:
+            base = known.get(name, ArmConfig()).model_dump(exclude_unset=True)
+            known[name] = made = ArmConfig(**{**base, **arm.model_dump(exclude_unset=True)})
+            if sum(map(bool, (made.recipe or made.supervised, made.encoder_of, made.node_embedding_of))) > 1:
                 raise ConfigError(
                     f"Arm {name} has a pretraining of its own, or that of encoder_of or node_embedding_of, not both."
                 )
-            base = known.get(name, ArmConfig()).model_dump(exclude_unset=True)
-            known[name] = ArmConfig(**{**base, **arm.model_dump(exclude_unset=True)})
+            if made.chosen_from and made.model_fields_set != {"chosen_from"}:
+                raise ConfigError(f"Arm {name} is one of chosen_from and has no options of its own: give it none.")
         return known
 
 

@@ -146,6 +146,8 @@ class Plan:
         return {**self.runner.pretrain(arm, config, labels, removed, out), "folder": out}
 
     def _cell(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, method: str) -> Unit | None:
+        if self.runner.arms[arm].chosen_from:
+            return self._chosen(task, encoder, arm, n, seed, fold)
         pretraining = self._pretraining(encoder, arm)
         spec = self.config.tasks[task]
         asked = quantity(spec.target, spec.quantity)
@@ -170,6 +172,24 @@ class Plan:
         run = partial(self._run_cell, task, encoder, arm, n, seed, fold, method, trials, pretraining, reference)
         needs = [each.unit for each in (pretraining, reference) if each]
         return self._unit("cell", label, key, run, *needs, *trials)
+
+    def _chosen(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int) -> Unit | None:
+        """The cell of whichever of some arms has the least validation error."""
+        names, grid = self.runner.arms[arm].chosen_from, self.config.grid_for(n)
+        cells = {name: self._cell(task, encoder, name, n, seed, fold, "fine-tune") for name in names}
+        made = {name: cell for name, cell in cells.items() if cell}
+        if len(made) < len(cells):
+            return None
+        trials = [(name, self._trial(task, encoder, name, n, choice)) for name in names for choice in grid]
+
+        def run() -> dict[str, Any]:
+            tried = [({"arm": name, **t.key["choice"]}, float(self.store.result(t)["mae"])) for name, t in trials]
+            choice = best(tried)
+            return {**self.store.result(made[choice["arm"]]), "choice": choice, "tried": tried}
+
+        needs = [*made.values(), *(trial for _, trial in trials)]
+        label = f"{task} {encoder} {arm} {n} labels, seed {seed}, fold {fold}"
+        return self._unit("cell", label, {"chosen from": [need.name for need in needs]}, run, *needs)
 
     def _training_key(self, encoder: str, arm: str, pretraining: _Pretraining | None) -> dict[str, Any]:
         own = self.runner.arms[arm]

@@ -138,6 +138,21 @@ def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root)
     assert {choice["epochs"] for label, choice in chosen.items() if " 16 labels" in label} != {2}
 
 
+def test_an_arm_may_be_whichever_does_best_on_validation(truth, root, monkeypatch):
+    """Its cells are those of one arm for all seeds, whose trials are all in the table; nothing of a leak is chosen."""
+    config, result = truth
+    members = ["scratch", "helps", "does-not-help"]
+    arms = {**config["arms"], "chosen": {"chosen_from": members}, "leaky": {"chosen_from": ["helps", "leaks"]}}
+    changed = {**config, "arms": arms, "rounds": [{**ROUND, "arms": ["chosen", "leaky"]}]}
+    monkeypatch.setattr("matgl_ssl.evaluation.runner.fine_tune", lambda *args: pytest.fail("all is trained"))
+    chosen = benchmark(config=changed, data=root, out=root / "chosen", runs=root / "runs")
+    scores = {(score.arm, score.seed): score.mae for score in result.scores}
+    assert {(s.arm, s.seed): s.mae for s in chosen.scores} == {("chosen", k): scores["helps", k] for k in (0, 1, 2)}
+    (row,) = (line for line in (chosen.out / "table.md").read_text().splitlines() if "| chosen | 16 | " in line)
+    assert "| chosen | 16 | arm helps, " in row
+    assert [row.count(f"arm {name}, ") for name in members] == [2, 3, 2]
+
+
 def test_finished_cells_are_not_run_again(truth, root, monkeypatch):
     config, result = truth
     monkeypatch.setattr(Store, "keep", lambda *args: pytest.fail("nothing was left to do"))
@@ -201,9 +216,20 @@ def test_labels_of_the_same_quantity_are_refused_by_name(root):
         ({"arms": {"a": {"encoder_of": "scratch", "recipe": "dssl"}}}, "not both"),
         ({"arms": {"a": {"encoder_of": "dssl", "node_embedding_of": "dssl"}}}, "not both"),
         ({"arms": {"a": {"node_embedding_of": "scratch"}}, "longer_by": "intrinsic"}, "scratch has no pretraining"),
+        ({"arms": {"a": {"chosen_from": ["dsssl"]}}, "longer_by": "dssl"}, "Did you mean 'dssl'"),
+        ({"arms": {"a": {"chosen_from": ["forest"]}}, "longer_by": "dssl"}, "forest chooses nothing"),
+        ({"arms": {"dssl": {"chosen_from": ["scratch"]}}, "longer_by": "intrinsic"}, "dssl is one of chosen_from"),
         (
             {
                 "arms": {"a": {"node_embedding_of": "dssl"}},
+                "rounds": [{**ROUND, "arms": ["a"], "method": "ridge"}],
+                "longer_by": "dssl",
+            },
+            "leave it out of a probe",
+        ),
+        (
+            {
+                "arms": {"a": {"chosen_from": ["scratch", "dssl"]}},
                 "rounds": [{**ROUND, "arms": ["a"], "method": "ridge"}],
                 "longer_by": "dssl",
             },
