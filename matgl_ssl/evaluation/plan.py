@@ -176,18 +176,17 @@ class Plan:
     def _chosen(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int) -> Unit | None:
         """The cell of whichever of some arms has the least validation error."""
         names, grid = self.runner.arms[arm].chosen_from, self.config.grid_for(n)
-        cells = {name: self._cell(task, encoder, name, n, seed, fold, "fine-tune") for name in names}
-        made = {name: cell for name, cell in cells.items() if cell}
-        if len(made) < len(cells):
+        cells = {name: cell for name in names if (cell := self._cell(task, encoder, name, n, seed, fold, "fine-tune"))}
+        if len(cells) < len(set(names)):
             return None
         trials = [(name, self._trial(task, encoder, name, n, choice)) for name in names for choice in grid]
 
         def run() -> dict[str, Any]:
             tried = [({"arm": name, **t.key["choice"]}, float(self.store.result(t)["mae"])) for name, t in trials]
             choice = best(tried)
-            return {**self.store.result(made[choice["arm"]]), "choice": choice, "tried": tried}
+            return {**self.store.result(cells[choice["arm"]]), "choice": choice, "tried": tried}
 
-        needs = [*made.values(), *(trial for _, trial in trials)]
+        needs = [*cells.values(), *(trial for _, trial in trials)]
         label = f"{task} {encoder} {arm} {n} labels, seed {seed}, fold {fold}"
         return self._unit("cell", label, {"chosen from": [need.name for need in needs]}, run, *needs)
 
