@@ -16,12 +16,12 @@ from torch.utils.data import Dataset
 
 from matgl_ssl.backends import Graph
 from matgl_ssl.crystals import CrystalDataset, check_structure
-from matgl_ssl.encoders import Encoder
+from matgl_ssl.encoders import REPRESENTATION, Encoder
 from matgl_ssl.encoders.acceleration import accelerate
 from matgl_ssl.errors import DataError, NonFiniteError
 from matgl_ssl.hub import model_output, without_dropout
 from matgl_ssl.training.config import FinetuneConfig
-from matgl_ssl.training.finetune import FinetuningModule
+from matgl_ssl.training.finetune import FinetuningModule, representation_of
 from matgl_ssl.training.loader import GraphDataset, SeededLoader
 from matgl_ssl.training.module import initialise
 from matgl_ssl.training.start import start
@@ -31,6 +31,8 @@ from matgl_ssl.views import View
 
 TARGET = "target"
 """Label column of a task's crystals."""
+
+_BATCH = 64
 
 
 class GraphPool:
@@ -60,10 +62,11 @@ class GraphPool:
 
 
 class _Rows(Dataset[list[Graph]]):
-    """Some rows of a pool, as the loader takes them."""
+    """Some rows of a pool, as the loader takes them, with a NEGNN's frozen vectors of their atoms if they are given."""
 
-    def __init__(self, pool: GraphPool, rows: np.ndarray) -> None:
+    def __init__(self, pool: GraphPool, rows: np.ndarray, vectors: Sequence[np.ndarray] = ()) -> None:
         self.pool, self.rows, self.edges = pool, rows, pool.graphs.edges[rows]
+        self.vectors = [torch.from_numpy(array) for array in vectors]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,20 +75,23 @@ class _Rows(Dataset[list[Graph]]):
         return self.__getitems__([item])[0]
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
-        return self.pool.graphs.__getitems__([(epoch, int(self.rows[row])) for epoch, row in items])
+        samples = self.pool.graphs.__getitems__([(epoch, int(self.rows[row])) for epoch, row in items])
+        if self.vectors:
+            for (_, row), (graph,) in zip(items, samples, strict=True):
+                graph.atom[REPRESENTATION] = self.vectors[row]
+        return samples
 
 
-def _loader(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig, *, shuffle: bool) -> SeededLoader:
+def _loader(rows: _Rows, config: FinetuneConfig, *, shuffle: bool) -> SeededLoader:
     return SeededLoader(
-        cast("Any", _Rows(pool, rows)), batch_size=config.batch_size, seed=config.seed, shuffle=shuffle,
-        max_edges=config.max_edges,
-    )  # fmt: skip
+        cast("Any", rows), batch_size=config.batch_size, seed=config.seed, shuffle=shuffle, max_edges=config.max_edges
+    )
 
 
 def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.Module:
     """Fine-tune a new model, or one from ``config.init_from``, on all of some rows.
 
-    A NEGNN's frozen encoder runs on each batch.
+    A NEGNN's frozen vectors are computed once.
 
     Args:
         pool: The crystals.
@@ -108,7 +114,13 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.M
     standardisation = Standardisation.keep(labels) if begin.keep else Standardisation.fit(labels)
     if begin.keep:
         standardisation.unfold_from(begin.model)
-    loader = _loader(pool, rows, config, shuffle=True)
+    vectors = [
+        array
+        for frozen in representation_of(begin.model)
+        for first in range(0, len(rows), _BATCH)
+        for array in frozen.of_many(pool.crystals.rows(rows[first : first + _BATCH]))
+    ]
+    loader = _loader(_Rows(pool, rows, vectors), config, shuffle=True)
     module = FinetuningModule(encoder, standardisation, config, total_steps=loader.steps(config.epochs))
     on_gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     module.to("cuda" if on_gpu else "cpu")
@@ -141,6 +153,6 @@ def predict_rows(model: nn.Module, pool: GraphPool, rows: np.ndarray, config: Fi
     """What a model says of rows, all of them usable, in order: shape ``(len(rows),)``."""
     values = [
         model_output(model, batch, None).double().cpu().numpy()
-        for (batch,) in _loader(pool, rows, config, shuffle=False)
+        for (batch,) in _loader(_Rows(pool, rows), config, shuffle=False)
     ]
     return np.concatenate([np.zeros(0), *values])

@@ -173,7 +173,7 @@ def finetune(
         name: checked_crystals(part, encoder, settings, run, name=f"skipped-{name}_data.json")
         for name, part in others.items()
     }
-    representation = _representation(begin.model)
+    representation = representation_of(begin.model)
     crystals = with_targets(crystals, representation)
     others = {name: with_targets(part, representation) for name, part in others.items()}
     splits = split(crystals, settings, **others)
@@ -205,7 +205,7 @@ def finetune(
     return _export(module, settings, run, loaders)
 
 
-def _representation(model: Any) -> list[Representation]:
+def representation_of(model: Any) -> list[Representation]:
     """A NEGNN's frozen vectors, to be computed once; nothing for other models."""
     return [Representation.of(accelerate(model.frozen), model.layers)] if isinstance(model, NEGNN) else []
 

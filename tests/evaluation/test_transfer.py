@@ -44,15 +44,17 @@ def test_the_loop_is_finetune_bit_for_bit(crystals, tmp_path, model, pretrained)
     assert result.metrics["mae"] == np.abs(predicted - crystals.column("target")[test]).mean()
 
 
-def test_a_negnn_is_trained_as_finetune_does(crystals, tmp_path):
-    """But for the last bits: there its frozen vectors are computed once, in other batches."""
+def test_a_negnn_is_trained_as_finetune_does(crystals, tmp_path, monkeypatch):
+    """But for the last bits: what it says of the test crystals is computed in other batches there."""
     path = save_model(small_model("MEGNet"), tmp_path / "encoder", kind="encoder", readout="untrained")
     options = {"target": "target", "model": "MEGNet", "model_args": SMALL["MEGNet"], "epochs": 3, "batch_size": 8,
                "lr": 1e-3, "accelerator": "cpu", "node_embedding_from": str(path)}  # fmt: skip
     train, test = np.arange(20), np.arange(20, 30)
     config = FinetuneConfig.build(options)
     pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
-    model = fine_tune(pool, train, config)
+    with monkeypatch.context() as patched:  # its frozen vectors are computed before training, not in each step
+        patched.delattr(NEGNN, "represent")
+        model = fine_tune(pool, train, config)
     assert isinstance(model, NEGNN)
     predicted = predict_rows(model, pool, test, config)
     result = finetune(
