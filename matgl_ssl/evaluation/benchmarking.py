@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ def benchmark(
     Finished cells are kept under ``runs``, under the hash of everything that determines them: a benchmark that was
     stopped in whatever way goes on where it was, and any number of processes may work on the same one. All but the
     encoders also lies in ``units.jsonl`` beside the tables: without ``runs``, only what unfinished cells need is done
-    again.
+    again. What was published beside the file counts wherever the tables go.
 
     Args:
         config: YAML file (see ``read_benchmark``), or its content (see ``BenchmarkConfig``).
@@ -89,9 +89,9 @@ def benchmark(
     settings = BenchmarkOptions.build({k: str(v) if isinstance(v, Path) else v for k, v in options.items()})
     content = config if isinstance(config, dict) else read_benchmark(config)
     content = {**content, **({"leak_rule": settings.leak_rule} if settings.leak_rule else {})}
-    out = _out(config, settings)
+    out, archives = _out(config, settings)
     root = data_root(data)
-    plan = _plan(content, root, Path(settings.runs), out)
+    plan = _plan(content, root, Path(settings.runs), archives)
     unknown = sorted(settings.only.keys() - set(Cell._fields[:-1]))
     if unknown:
         raise ConfigError(f"--only knows {', '.join(Cell._fields[:-1])}, not {', '.join(unknown)}.")
@@ -104,7 +104,7 @@ def benchmark(
                 with _one_thread():
                     work(plan.units(settings.only), plan.store, progress.finished)
             else:
-                _share(content, root, settings, out, progress)
+                _share(content, root, settings, archives, progress)
     write_scores(plan, out)
     plan.store.archive(plan.published(), out / UNITS)
     title = "Benchmark" if isinstance(config, dict) else f"Benchmark {Path(config).stem}"
@@ -113,17 +113,19 @@ def benchmark(
     return BenchmarkResult(out, scores_of(plan, "fine-tune"), unfinished)
 
 
-def _out(config: str | Path | dict[str, Any], settings: BenchmarkOptions) -> Path:
-    if settings.out:
-        return Path(settings.out)
-    if isinstance(config, dict):
+def _out(config: str | Path | dict[str, Any], settings: BenchmarkOptions) -> tuple[Path, list[Path]]:
+    """The folder of the tables, and the archives whose units are finished."""
+    folders = [Path(settings.out)] if settings.out else []
+    if not isinstance(config, dict):
+        folders.append(Path(config).parent / "results" / Path(config).stem)
+    if not folders:
         raise ConfigError("A benchmark that is no file needs out=, a folder for its tables.")
-    return Path(config).parent / "results" / Path(config).stem
+    return folders[0], [folder / UNITS for folder in reversed(folders)]
 
 
-def _plan(content: dict[str, Any], root: Path, runs: Path, out: Path) -> Plan:
+def _plan(content: dict[str, Any], root: Path, runs: Path, archives: Sequence[Path]) -> Plan:
     config = BenchmarkConfig.build(content)
-    return Plan(Runner(config, root, runs / "pretrained"), Store(runs / "units", out / UNITS))
+    return Plan(Runner(config, root, runs / "pretrained"), Store(runs / "units", *archives))
 
 
 @contextmanager
@@ -137,21 +139,23 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _worker(content: dict[str, Any], root: Path, runs: Path, out: Path, only: dict[str, Any]) -> None:
+def _worker(content: dict[str, Any], root: Path, runs: Path, archives: Sequence[Path], only: dict[str, Any]) -> None:
     from matgl_ssl.cli import configure_logging
 
     configure_logging(logging.WARNING)
-    plan, parent = _plan(content, root, runs, out), os.getppid()
+    plan, parent = _plan(content, root, runs, archives), os.getppid()
     with _one_thread():
         work(plan.units(only), plan.store, wanted=lambda: os.getppid() == parent)  # killed with -9, it cannot say so
 
 
-def _share(content: dict[str, Any], root: Path, settings: BenchmarkOptions, out: Path, progress: _Progress) -> None:
+def _share(
+    content: dict[str, Any], root: Path, settings: BenchmarkOptions, archives: Sequence[Path], progress: _Progress
+) -> None:
     """Let processes of their own do the work, and watch."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read when they import torch
     context = multiprocessing.get_context("spawn")
-    arguments = (content, root, Path(settings.runs), out, settings.only)
+    arguments = (content, root, Path(settings.runs), archives, settings.only)
     workers = [context.Process(target=_worker, args=arguments) for _ in range(settings.jobs)]
     try:
         for worker in workers:

@@ -53,17 +53,17 @@ class Store:
 
     Args:
         folder: Where they lie.
-        archive: A file that ``archive`` wrote, perhaps elsewhere: its units are finished, too, unless the
-            folder has them.
+        archives: Files that ``archive`` wrote, perhaps elsewhere: their units are finished, too, unless the folder has
+            them. Of two that differ the later counts.
     """
 
-    def __init__(self, folder: Path, archive: Path | None = None) -> None:
+    def __init__(self, folder: Path, *archives: Path) -> None:
         self.folder = folder
         self._read: dict[str, dict[str, Any]] = {}
         self._archived: dict[str, dict[str, Any]] = {}
-        if archive is not None and archive.exists():
+        for archive in filter(Path.exists, archives):
             with archive.open(encoding="utf-8") as file:
-                self._archived = {unit.pop("unit"): unit for unit in map(json.loads, file)}
+                self._archived |= {unit.pop("unit"): unit for unit in map(json.loads, file)}
 
     def get(self, unit: Unit) -> dict[str, Any] | None:
         """``result`` and ``seconds`` of a finished unit, or None."""
