@@ -60,13 +60,16 @@ class GraphPool:
             self._usable[row] = not check_structure(crystal, **self._limits)
         return np.array([row for row in rows if self._usable[int(row)]], dtype=np.int64)
 
+    def at_rest(self, rows: np.ndarray) -> list[Graph]:
+        """The graphs of some rows."""
+        return [graph for (graph,) in self.graphs.__getitems__([(0, int(row)) for row in rows])]
+
 
 class _Rows(Dataset[list[Graph]]):
     """Some rows of a pool, as the loader takes them, with a NEGNN's frozen vectors of their atoms if they are given."""
 
-    def __init__(self, pool: GraphPool, rows: np.ndarray, vectors: Sequence[np.ndarray] = ()) -> None:
-        self.pool, self.rows, self.edges = pool, rows, pool.graphs.edges[rows]
-        self.vectors = [torch.from_numpy(array) for array in vectors]
+    def __init__(self, pool: GraphPool, rows: np.ndarray, vectors: Sequence[torch.Tensor] = ()) -> None:
+        self.pool, self.rows, self.vectors, self.edges = pool, rows, vectors, pool.graphs.edges[rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,11 +78,11 @@ class _Rows(Dataset[list[Graph]]):
         return self.__getitems__([item])[0]
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
-        samples = self.pool.graphs.__getitems__([(epoch, int(self.rows[row])) for epoch, row in items])
+        graphs = self.pool.at_rest(self.rows[[row for _, row in items]])
         if self.vectors:
-            for (_, row), (graph,) in zip(items, samples, strict=True):
+            for (_, row), graph in zip(items, graphs, strict=True):
                 graph.atom[REPRESENTATION] = self.vectors[row]
-        return samples
+        return [[graph] for graph in graphs]
 
 
 def _loader(rows: _Rows, config: FinetuneConfig, *, shuffle: bool) -> SeededLoader:
@@ -115,10 +118,10 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.M
     if begin.keep:
         standardisation.unfold_from(begin.model)
     vectors = [
-        array
+        of_atoms
         for frozen in representation_of(begin.model)
         for first in range(0, len(rows), _BATCH)
-        for array in frozen.of_many(pool.crystals.rows(rows[first : first + _BATCH]))
+        for of_atoms in frozen.of_graphs(pool.at_rest(rows[first : first + _BATCH]))
     ]
     loader = _loader(_Rows(pool, rows, vectors), config, shuffle=True)
     module = FinetuningModule(encoder, standardisation, config, total_steps=loader.steps(config.epochs))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from matgl_ssl._lane import LANE, MATGL_VERSION
-from matgl_ssl.backends import collate
+from matgl_ssl.backends import Graph, collate
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.encoders import Encoder
 
@@ -49,10 +49,13 @@ class Representation(Target):
         """Vectors of the atoms, ``(N, d)``."""
         return self.of_many([crystal])[0]
 
-    @torch.no_grad()
     def of_many(self, crystals: Sequence[Crystal]) -> list[np.ndarray]:
         """Vectors of the atoms of several crystals, in one batch."""
-        build = self.encoder.graph_builder()
-        node = self.encoder(collate([build(crystal) for crystal in crystals])).node
-        vectors = torch.cat([node[layer] for layer in self.layers], dim=1).cpu().numpy()
-        return np.split(vectors, np.cumsum([len(crystal) for crystal in crystals])[:-1])
+        return [vectors.cpu().numpy() for vectors in self.of_graphs(list(map(self.encoder.graph_builder(), crystals)))]
+
+    @torch.no_grad()
+    def of_graphs(self, graphs: Sequence[Graph]) -> list[torch.Tensor]:
+        """Vectors of the atoms of several graphs, in one batch."""
+        node = self.encoder(collate(graphs)).node
+        vectors = torch.cat([node[layer] for layer in self.layers], dim=1)
+        return list(vectors.split([len(graph.node_type) for graph in graphs]))
