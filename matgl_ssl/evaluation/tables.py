@@ -77,7 +77,8 @@ def error_tables(
         tables.append(Table(f"{config.part.capitalize()} MAE: {what}", header, mae, note))
         mean_over = [task for task in tasks if task in (config.mean_over or tasks)]
         over = "tasks" if len(mean_over) == len(tasks) else f"{len(mean_over)} tasks"
-        heads = ("arm", *tasks, f"mean over {over}", "won / tied / lost")
+        mean = [f"mean over {over}"] if len(mean_over) > 1 else []
+        heads = ("arm", *tasks, *mean, "won / tied / lost")
         for other in (arm for arm in config.compare if arm in begun and len(begun) > 1):
             paired = tuple((arm, *_differences(done, arm, other, tasks, mean_over)) for arm in begun if arm != other)
             tables.append(Table(f"Paired difference to {other} in per cent, 95 % interval: {what}", heads, paired))
@@ -117,13 +118,12 @@ def _differences(
 ) -> list[str]:
     by_task = relative_differences(done, arm, other)
     entries = [percent(bootstrap(by_task[task])) if task in by_task else "-" for task in tasks]
-    if not by_task:
-        return [*entries, "-", "-"]
-    counts: Counter[str] = verdicts(by_task)
     meant = {task: by_task[task] for task in mean_over if task in by_task}
     share = f" ({len(meant)} tasks)" if len(meant) < len(mean_over) else ""
     mean = percent(bootstrap(meant)) + share if len(meant) > 1 else "-"
-    return [*entries, mean, f"{counts['won']} / {counts['tied']} / {counts['lost']}"]
+    counts: Counter[str] = verdicts(by_task)
+    tally = f"{counts['won']} / {counts['tied']} / {counts['lost']}" if by_task else "-"
+    return [*entries, *([mean] if len(mean_over) > 1 else []), tally]
 
 
 def percent(interval: Interval) -> str:

@@ -49,6 +49,13 @@ def test_a_mean_is_over_the_tasks_named_and_counts_over_all():
     assert row[-2:] == ("-20.0 [-30.0, -10.0]", "3 / 0 / 0")
 
 
+def test_a_table_with_one_of_the_tasks_named_has_no_mean():
+    header, row = differences(mean_over=["first"])
+    assert header == ("arm", "first", "second", "later", "won / tied / lost")
+    assert len(row) == len(header)
+    assert row[-1] == "3 / 0 / 0"
+
+
 def test_a_mean_over_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="Did you mean 'second'"):
         differences(mean_over=["secnd"])
