@@ -124,12 +124,12 @@ class CrystalDataset:
     @property
     def ids(self) -> list[str]:
         """The id of each crystal."""
-        return list(self.each_id())
+        return list(map(str, self.each(ID_COLUMN)))
 
-    def each_id(self) -> Iterator[str]:
-        """The id of each crystal, one at a time: a million names as a list take 100 MB."""
-        for names in self._pieces(ID_COLUMN):
-            yield from map(str, names.to_pylist())
+    def each(self, name: str) -> Iterator[Any]:
+        """A column's values one at a time, Python scalars or flat arrays: a million ids as a list take 100 MB."""
+        for piece in self._pieces(name):
+            yield from decode(piece)
 
     @property
     def label_names(self) -> list[str]:

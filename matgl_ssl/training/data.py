@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from matgl_ssl.crystals import CrystalDataset, check_dataset, read_crystals
+from matgl_ssl.crystals.storage import ID_COLUMN
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError
+from matgl_ssl.targets.compute import structures_key
 
 from .config import RunConfig
 from .rundir import RunDirectory
@@ -45,12 +47,16 @@ def describe(source: Any) -> str:
     return f"in memory ({type(source).__name__})"
 
 
-def fingerprint(crystals: CrystalDataset) -> str:
-    """Hash of the crystals' names and order: whether a resumed run sees the same data."""
-    digest = hashlib.sha256(b"[")
-    for i, name in enumerate(crystals.each_id()):
-        digest.update(f"{', ' if i else ''}{json.dumps(name)}".encode())
-    digest.update(b"]")
+def data_facts(train: CrystalDataset, val: CrystalDataset, labels: Sequence[str]) -> dict[str, str]:
+    """What tells whether a resumed run sees the same crystals, in the same order, with the same labels."""
+    return {"data": _fingerprint(train, labels), "validation data": _fingerprint(val, labels)}
+
+
+def _fingerprint(crystals: CrystalDataset, labels: Sequence[str]) -> str:
+    digest = hashlib.sha256(structures_key(crystals).encode())
+    for column in (ID_COLUMN, *labels):
+        for value in crystals.each(column):
+            digest.update(value.tobytes() if isinstance(value, np.ndarray) else f"{value!r}\n".encode())
     return digest.hexdigest()
 
 

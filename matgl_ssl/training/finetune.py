@@ -32,7 +32,7 @@ from matgl_ssl.targets.representation import Representation
 from matgl_ssl.views import View
 
 from .config import FinetuneConfig, read_yaml
-from .data import checked_crystals, describe, fingerprint, read_source
+from .data import checked_crystals, data_facts, describe, read_source
 from .loader import GraphDataset, SeededLoader
 from .module import TrainingModule, initialise
 from .options import with_options
@@ -197,7 +197,7 @@ def finetune(
         + (f" on the representation of {settings.node_embedding_from}" if settings.node_embedding_from else ""),
     )  # fmt: skip
     module = FinetuningModule(encoder, standardisation, settings, total_steps=loaders["train"].steps(settings.epochs))
-    facts = {"data": fingerprint(splits.train), "validation data": fingerprint(splits.val)}
+    facts = data_facts(splits.train, splits.val, [settings.target])
     if representation:
         facts["frozen encoder"] = representation[0].weights
     fit(module, loaders["train"], loaders.get("val"), config=settings, run=run, checkpoint=checkpoint, facts=facts,

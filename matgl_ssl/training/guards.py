@@ -26,7 +26,7 @@ class FiniteGuard(L.Callback):
     def on_before_backward(self, trainer: L.Trainer, pl_module: Any, loss: Tensor) -> None:
         """Check the loss."""
         if not bool(torch.isfinite(loss)):
-            self._stop(pl_module, f"the loss is {float(loss)}")
+            self._stop(pl_module, f"the loss is {float(loss.detach())}")
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Check the gradients."""

@@ -25,7 +25,7 @@ from matgl_ssl.targets import with_targets
 
 from .collapse import CollapseMonitor
 from .config import PretrainConfig, read_yaml
-from .data import checked_crystals, describe, fingerprint, random_split, read_source
+from .data import checked_crystals, data_facts, describe, random_split, read_source
 from .loader import SeededLoader, ViewDataset
 from .module import TrainingModule, initialise
 from .options import with_options
@@ -144,7 +144,7 @@ def pretrain(
     module = PretrainingModule(
         encoder, mixture, optimizer=settings, total_steps=train.steps(settings.epochs), log_every=settings.log_every
     )
-    facts = {"data": fingerprint(crystals)}
+    facts = data_facts(parts[0], parts[1], mixture.labels)
     fit(module, train, val, config=settings, run=run, checkpoint=checkpoint, facts=facts, callbacks=[CollapseMonitor()])
     return _export(encoder, mixture, settings, run, len(parts[0]))
 

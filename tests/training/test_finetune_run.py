@@ -159,10 +159,15 @@ class TestErrors:
         with pytest.raises(RunDirectoryError, match="lr differ"):
             finetune(data=task, out=out, resume=True, lr=0.5)
 
-    def test_resume_on_other_crystals_is_refused(self, task, tmp_path):
+    def test_resume_on_other_data_is_refused(self, task, tmp_path):
         out = finetune(data=task, out=tmp_path / "run", **OPTIONS).out
-        with pytest.raises(RunDirectoryError, match="data changed"):
-            finetune(data=task.select(range(30)), out=out, resume=True)
+        moved = [dataclasses.replace(crystal, frac_coords=crystal.frac_coords + 0.25) for crystal in task]
+        corrected = [dataclasses.replace(c, labels={**c.labels, TARGET: c.labels[TARGET] + 1e-3}) for c in task]
+        for other in (list(task)[:30], moved, corrected):
+            with pytest.raises(RunDirectoryError, match="data changed"):
+                finetune(data=CrystalDataset.from_crystals(other), out=out, resume=True)
+        same = finetune(data=CrystalDataset.from_crystals(list(task)), out=out, resume=True)
+        assert same.out == out
 
     def test_resume_of_a_run_from_a_model_in_memory_asks_for_that_model(self, task, tmp_path):
         torch.manual_seed(0)

@@ -273,8 +273,10 @@ def test_resuming_with_another_option_names_it(resumable):
 
 
 def test_resuming_on_other_data_is_refused(resumable):
-    with pytest.raises(RunDirectoryError, match="the data of the run"):
-        run(resumable.parent, out=resumable, resume=True, seed=2, data=dataset(8))
+    strained = CrystalDataset.from_crystals([dataclasses.replace(c, lattice=1.01 * c.lattice) for c in crystals()])
+    for other in (dataset(8), strained):
+        with pytest.raises(RunDirectoryError, match="the data of the run"):
+            run(resumable.parent, out=resumable, resume=True, seed=2, data=other)
 
 
 def test_resuming_a_finished_run_changes_nothing(resumable):
