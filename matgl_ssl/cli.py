@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from matgl_ssl.console import configure_logging, quiet_lightning
 from matgl_ssl.errors import DataError, MatGLSSLError
 from matgl_ssl.flags import add_fields, number_or_text, refuse_unknown
 
@@ -77,25 +78,6 @@ def _parsers(wanted: str) -> tuple[Parser, dict[str, Parser]]:
     return parser, verbs
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Show this package's messages on stderr, of Lightning's only the warnings, and no progress bars of datasets."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    ours = logging.getLogger("matgl_ssl")
-    ours.handlers[:], ours.propagate = [handler], False
-    ours.setLevel(level)
-    _quiet_lightning()
-
-
-def _quiet_lightning() -> None:
-    """To be called again after Lightning was imported, which sets its levels."""
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def _run_options(config: str) -> Callable[[Parser], None]:
     def add(parser: Parser) -> None:
         from matgl_ssl.training import config as configs
@@ -126,7 +108,7 @@ def _data_of(options: dict[str, Any]) -> str:
 def _pretrain(options: dict[str, Any]) -> None:
     from matgl_ssl.training.pretrain import pretrain
 
-    _quiet_lightning()
+    quiet_lightning()
     result = pretrain(data=_data_of(options), **options)
     print(f"encoder    {result.encoder}", *([f"potential  {result.potential}"] if result.potential else []), sep="\n")
     print(f"fine-tune  mgl-ssl finetune --init-from {result.out} --data LABELLED --target COLUMN --out DIR")
@@ -135,7 +117,7 @@ def _pretrain(options: dict[str, Any]) -> None:
 def _finetune(options: dict[str, Any]) -> None:
     from matgl_ssl.training.finetune import finetune
 
-    _quiet_lightning()
+    quiet_lightning()
     result = finetune(data=_data_of(options), **options)
     target = json.loads((result.model / "model.json").read_text(encoding="utf-8"))["metadata"]["matgl_ssl"]["target"]
     metrics = (result.out / "metrics.json").read_text(encoding="utf-8")
@@ -213,7 +195,7 @@ def _benchmark_options(parser: Parser) -> None:
 def _benchmark(options: dict[str, Any]) -> None:
     from matgl_ssl.evaluation import benchmark
 
-    _quiet_lightning()
+    quiet_lightning()
     result = benchmark(**options)
     print(f"scores     {result.out / 'scores.csv'}", f"table      {result.out / 'table.md'}", sep="\n")
     print(f"report     {result.out / 'report.html'}")

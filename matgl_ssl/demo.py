@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from matgl_ssl.cli import configure_logging
+from matgl_ssl.console import configure_logging
 from matgl_ssl.crystals import write_demo
 from matgl_ssl.training.finetune import finetune
 from matgl_ssl.training.pretrain import pretrain

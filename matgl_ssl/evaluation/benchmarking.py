@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
+from matgl_ssl.console import configure_logging
 from matgl_ssl.errors import ConfigError, MatGLSSLError
 from matgl_ssl.training.config import Config
 from matgl_ssl.training.options import with_options
@@ -140,8 +141,6 @@ def _one_thread() -> Iterator[None]:
 
 
 def _worker(content: dict[str, Any], root: Path, runs: Path, archives: Sequence[Path], only: dict[str, Any]) -> None:
-    from matgl_ssl.cli import configure_logging
-
     configure_logging(logging.WARNING)
     plan, parent = _plan(content, root, runs, archives), os.getppid()
     with _one_thread():
