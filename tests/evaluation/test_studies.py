@@ -27,6 +27,7 @@ def test_all_studies_have_the_corpus_and_the_tasks_of_the_evidence(name):
 def test_smaller_studies_tune_and_train_as_the_evidence(name):
     evidence, other = study("evidence"), study(name)
     assert (other.grid, other.validation_crystals) == (evidence.grid, evidence.validation_crystals)
+    assert other.grids.items() <= evidence.grids.items()
     assert (other.finetune, other.pretrain) == (evidence.finetune, evidence.pretrain)
     shared = [arm for arm in {arm for part in other.rounds for arm in part.arms} if arm in evidence.known_arms()]
     assert {arm: other.known_arms()[arm] for arm in shared} == {arm: evidence.known_arms()[arm] for arm in shared}
