@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 QUOTED = re.compile(r"\[[-+]\d+\.\d+, [-+]\d+\.\d+\]")
-PAGES = ["README.md", "benchmarks/README.md"]
+PAGES = ["README.md", "benchmarks/README.md", "docs/pretexts.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
