@@ -15,7 +15,7 @@ from .figures import improvements, learning_curves
 from .leaks import from_facts
 from .plan import Cell, Plan
 from .statistics import Score
-from .tables import Table, choices_table, error_tables
+from .tables import Table, choices_table, error_tables, means_table
 
 _STYLE = """body{font:14px/1.45 sans-serif;max-width:76em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}td,th{border:1px solid #ccc;
@@ -53,14 +53,15 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
     """``table.md``, the figures, and ``report.html``, from the cells that are finished."""
     units = {name: f"log10 {task.unit}" if task.transform else task.unit for name, task in plan.config.tasks.items()}
     methods = list(dict.fromkeys(cell.method for cell in plan.cells))
-    tables: list[Table] = []
+    scores = {method: scores_of(plan, method) for method in methods}
+    means = means_table(plan.cells, scores, plan.config)
+    tables = [means] if means.rows else []
     figures: dict[str, Path] = {}
     for method in methods:
         cells = [cell for cell in plan.cells if cell.method == method]
-        scores = scores_of(plan, method)
-        tables += error_tables(cells, scores, units, method, plan.config)
-        for encoder in dict.fromkeys(score.encoder for score in scores):
-            own = [score for score in scores if score.encoder == encoder]
+        tables += error_tables(cells, scores[method], units, method, plan.config)
+        for encoder in dict.fromkeys(score.encoder for score in scores[method]):
+            own = [score for score in scores[method] if score.encoder == encoder]
             stem = f"{encoder}{_suffix(method)}"
             if first := [score for score in own if score.arm in plan.config.headline]:
                 figures[f"Label efficiency: {encoder}, {method}"] = out / f"label-efficiency-{stem}.png"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import html
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .config import BenchmarkConfig
 from .plan import Cell
-from .statistics import Interval, Score, bootstrap, relative_differences, verdicts
+from .statistics import Interval, Nested, Score, bootstrap, relative_differences, verdicts
 
 NOT_RUN = "not run"
+NO_MEAN = "-"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,33 @@ def error_tables(
     return tables
 
 
+def means_table(cells: Sequence[Cell], scores: Mapping[str, Sequence[Score]], config: BenchmarkConfig) -> Table:
+    """Every arm's mean over tasks of the difference to the first arm of ``compare``; no row where nothing has a mean.
+
+    Args:
+        cells: The planned cells.
+        scores: The finished ones of each method.
+        config: The arm that others are compared with, and the tasks that means are over.
+    """
+    other = config.compare[0]
+    columns, heads = [], []
+    for encoder, n, method in dict.fromkeys((cell.encoder, cell.n_labels, cell.method) for cell in cells):
+        planned = {cell.task for cell in cells if (cell.encoder, cell.n_labels, cell.method) == (encoder, n, method)}
+        mean_over = [task for task in config.mean_over or config.tasks if task in planned]
+        if len(mean_over) > 1:
+            done = [score for score in scores[method] if (score.encoder, score.n_labels) == (encoder, n)]
+            columns.append((done, mean_over))
+            heads.append(f"{encoder}, {n} labels, {method}, {len(mean_over)} tasks")
+    rows = (
+        (arm, *(_mean(relative_differences(done, arm, other), mean_over) for done, mean_over in columns))
+        for arm in dict.fromkeys(cell.arm for cell in cells) if arm != other
+    )  # fmt: skip
+    return Table(
+        f"Means over tasks: paired difference to {other} in per cent, 95 % interval", ("arm", *heads),
+        tuple(row for row in rows if set(row[1:]) - {NO_MEAN}),
+    )  # fmt: skip
+
+
 def choices_table(cells: Sequence[Cell], results: Sequence[dict[str, object] | None]) -> Table:
     """What each arm chose from the grid, and its validation errors."""
     rows = {}
@@ -118,12 +146,15 @@ def _differences(
 ) -> list[str]:
     by_task = relative_differences(done, arm, other)
     entries = [percent(bootstrap(by_task[task])) if task in by_task else "-" for task in tasks]
-    meant = {task: by_task[task] for task in mean_over if task in by_task}
-    share = f" ({len(meant)} tasks)" if len(meant) < len(mean_over) else ""
-    mean = percent(bootstrap(meant)) + share if len(meant) > 1 else "-"
     counts: Counter[str] = verdicts(by_task)
     tally = f"{counts['won']} / {counts['tied']} / {counts['lost']}" if by_task else "-"
-    return [*entries, *([mean] if len(mean_over) > 1 else []), tally]
+    return [*entries, *([_mean(by_task, mean_over)] if len(mean_over) > 1 else []), tally]
+
+
+def _mean(by_task: Mapping[str, Nested], mean_over: Sequence[str]) -> str:
+    meant = {task: by_task[task] for task in mean_over if task in by_task}
+    share = f" ({len(meant)} tasks)" if len(meant) < len(mean_over) else ""
+    return percent(bootstrap(meant)) + share if len(meant) > 1 else NO_MEAN
 
 
 def percent(interval: Interval) -> str:

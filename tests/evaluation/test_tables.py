@@ -9,14 +9,14 @@ import pytest
 from matgl_ssl.evaluation.config import BenchmarkConfig
 from matgl_ssl.evaluation.plan import Cell
 from matgl_ssl.evaluation.statistics import Score
-from matgl_ssl.evaluation.tables import error_tables
+from matgl_ssl.evaluation.tables import error_tables, means_table
 from matgl_ssl.evaluation.units import Unit
 
 ERRORS = {"first": (10.0, 9.0), "second": (10.0, 7.0), "later": (10.0, 1.0)}
 
 
-def differences(**options: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Header and row of an arm that is 10, 30 and 90 % better on three tasks."""
+def study(**options: Any) -> tuple[list[Cell], list[Score], BenchmarkConfig]:
+    """An arm that is 10, 30 and 90 % better on three tasks."""
     task = {"data": "task.parquet", "target": "size"}
     names = list(ERRORS)
     rounds = [{"tasks": names, "arms": ["scratch", "best"], "labels": [100], "seeds": [0, 1, 2]}]
@@ -29,8 +29,13 @@ def differences(**options: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         for task, errors in ERRORS.items() for arm, error in zip(("scratch", "best"), errors, strict=True)
         for seed in range(3)
     ]  # fmt: skip
-    cells = [Cell(*score[:6], method="fine-tune", unit=unit) for score in scores]
-    _, table = error_tables(cells, scores, dict.fromkeys(names, ""), "fine-tune", config)
+    return [Cell(*score[:6], method="fine-tune", unit=unit) for score in scores], scores, config
+
+
+def differences(**options: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Header and row of the arm's paired differences."""
+    cells, scores, config = study(**options)
+    _, table = error_tables(cells, scores, dict.fromkeys(ERRORS, ""), "fine-tune", config)
     (row,) = table.rows
     return table.header, row
 
@@ -59,3 +64,17 @@ def test_a_table_with_one_of_the_tasks_named_has_no_mean():
 def test_a_mean_over_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="Did you mean 'second'"):
         differences(mean_over=["secnd"])
+
+
+def test_means_stand_beside_each_other_as_in_their_own_tables():
+    cells, scores, config = study(mean_over=["first", "second"])
+    fewer = [score for score in scores if score.task != "second"]
+    frozen = [cell._replace(method="ridge") for cell in cells if cell.task != "later"]
+    table = means_table([*cells, *frozen], {"fine-tune": scores, "ridge": fewer}, config)
+    assert table.header == ("arm", "MEGNet, 100 labels, fine-tune, 2 tasks", "MEGNet, 100 labels, ridge, 2 tasks")
+    assert table.rows == (("best", "-20.0 [-30.0, -10.0]", "-"),)
+
+
+def test_there_are_no_means_over_one_task():
+    cells, scores, config = study(mean_over=["first"])
+    assert means_table(cells, {"fine-tune": scores}, config).rows == ()
