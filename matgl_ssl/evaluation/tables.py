@@ -15,7 +15,7 @@ from .plan import Cell
 from .statistics import Interval, Nested, Score, bootstrap, relative_differences, verdicts
 
 NOT_RUN = "not run"
-NO_MEAN = "-"
+NO_PAIR = "-"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def means_table(cells: Sequence[Cell], scores: Mapping[str, Sequence[Score]], co
     )  # fmt: skip
     return Table(
         f"Means over tasks: paired difference to {other} in per cent, 95 % interval", ("arm", *heads),
-        tuple(row for row in rows if set(row[1:]) - {NO_MEAN}),
+        tuple(row for row in rows if set(row[1:]) - {NO_PAIR}),
     )  # fmt: skip
 
 
@@ -145,16 +145,16 @@ def _differences(
     done: Sequence[Score], arm: str, other: str, tasks: Sequence[str], mean_over: Sequence[str]
 ) -> list[str]:
     by_task = relative_differences(done, arm, other)
-    entries = [percent(bootstrap(by_task[task])) if task in by_task else "-" for task in tasks]
+    entries = [percent(bootstrap(by_task[task])) if task in by_task else NO_PAIR for task in tasks]
     counts: Counter[str] = verdicts(by_task)
-    tally = f"{counts['won']} / {counts['tied']} / {counts['lost']}" if by_task else "-"
+    tally = f"{counts['won']} / {counts['tied']} / {counts['lost']}" if by_task else NO_PAIR
     return [*entries, *([_mean(by_task, mean_over)] if len(mean_over) > 1 else []), tally]
 
 
 def _mean(by_task: Mapping[str, Nested], mean_over: Sequence[str]) -> str:
     meant = {task: by_task[task] for task in mean_over if task in by_task}
     share = f" ({len(meant)} tasks)" if len(meant) < len(mean_over) else ""
-    return percent(bootstrap(meant)) + share if len(meant) > 1 else NO_MEAN
+    return percent(bootstrap(meant)) + share if len(meant) > 1 else NO_PAIR
 
 
 def percent(interval: Interval) -> str:
