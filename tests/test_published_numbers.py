@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 QUOTED = re.compile(r"\[[-+]\d+\.\d+, [-+]\d+\.\d+\]")
-ROW_OF_AN_ARM = re.compile(r"^\| `([\w-]+)` \|.*", re.MULTILINE)
 PAGES = ["README.md", "benchmarks/README.md", "docs/pretexts.md"]
 
 
@@ -21,16 +21,27 @@ def test_intervals_are_those_of_a_committed_table(page):
     assert not [entry for entry in quoted if entry not in tables]
 
 
-@pytest.mark.parametrize("page", ["benchmarks/README.md", "docs/pretexts.md"])
-def test_rows_of_an_arm_quote_its_own_numbers(page):
-    quoted = [
-        (row[1], entry[0])
-        for row in ROW_OF_AN_ARM.finditer((ROOT / page).read_text())
-        for entry in re.finditer(rf"[-+]\d+\.\d {QUOTED.pattern}", row[0])
-    ]
-    lines = committed_tables().splitlines()
-    assert quoted
-    assert not [(a, entry) for a, entry in quoted if not any(x.startswith(f"| {a} |") and entry in x for x in lines)]
+def test_tables_of_recipes_are_the_evidence_s():
+    quote = runpy.run_path(str(ROOT / "benchmarks" / "quote.py"))
+    report = quote["TABLE"].read_text()
+    for page in quote["PAGES"]:
+        text = page.read_text()
+        assert quote["TABLE_OF_RECIPES"].search(text)
+        assert quote["filled"](text, report) == text, "python benchmarks/quote.py"
+
+
+def test_tables_of_recipes_are_filled_by_arm_and_column():
+    quote = runpy.run_path(str(ROOT / "benchmarks" / "quote.py"))
+    (means, hundred), (of_all, phonons) = quote["COLUMNS"]["100 labels"], quote["COLUMNS"]["all phonons"]
+    report = (
+        f"# Benchmark\n\n## {means}\n\n| arm | else | {hundred} |\n| --- | --- | --- |\n"
+        "| a | +9.0 | -2.0 [-3.0, -1.0] |\n| b | +9.0 | -2.0 [-5.0, +1.0] |\n"
+        f"\n## {of_all}\n\n| arm | {phonons} |\n| --- | --- |\n| b | +1.0 [+0.5, +2.0] |\n"
+    )
+    header = "Before\n\n| recipe | all phonons | what | 100 labels |\n|---|---|---|---|\n"
+    page = f"{header}| `a` | 1 | x | 1 |\n| `b` | 1 | y | 1 |\n"
+    rows = "| `a` | - | x | **-2.0 [-3.0, -1.0]** |\n| `b` | +1.0 [+0.5, +2.0] | y | -2.0 [-5.0, +1.0] |\n"
+    assert quote["filled"](page, report) == header + rows
 
 
 def committed_tables() -> str:
