@@ -106,12 +106,16 @@ def _data_of(options: dict[str, Any]) -> str:
 
 
 def _pretrain(options: dict[str, Any]) -> None:
+    from matgl_ssl.recipes import fine_tuning
     from matgl_ssl.training.pretrain import pretrain
+    from matgl_ssl.training.rundir import RunDirectory
 
     quiet_lightning()
     result = pretrain(data=_data_of(options), **options)
     print(f"encoder    {result.encoder}", *([f"potential  {result.potential}"] if result.potential else []), sep="\n")
-    print(f"fine-tune  mgl-ssl finetune --init-from {result.out} --data LABELLED --target COLUMN --out DIR")
+    options = fine_tuning(RunDirectory(result.out).stored_config()["recipe"])
+    flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in options.items())
+    print(f"fine-tune  mgl-ssl finetune --init-from {result.out} --data LABELLED --target COLUMN --out DIR{flags}")
 
 
 def _finetune(options: dict[str, Any]) -> None:

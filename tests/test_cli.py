@@ -102,6 +102,14 @@ class TestMainRoad:
         assert config["model_args"]["nblocks"] == 1
         assert config["pretexts"][0]["name"] == "masked-atoms"
 
+    def test_a_recipe_says_how_its_encoders_are_fine_tuned(self, table, tmp_path):
+        recipe = tmp_path / "mine.yaml"
+        recipe.write_text("summary: mine\npretexts: [{name: masked-atoms}]\nfinetune: {depth_lr_factor: 0.5}\n")
+        done = call("pretrain", "--model", "MEGNet", "--model-args", ARGUMENTS, "--recipe", recipe, "--data", table,
+                    "--out", tmp_path / "pre", *SMALL_RUN)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].endswith(" --out DIR --depth-lr-factor 0.5")
+
     def test_finetune_then_predict(self, pretrained, table, poscar, tmp_path):
         out = tmp_path / "gap"
         done = call("finetune", "--init-from", pretrained, "--data", table, "--target", "band_gap", "--test-fraction",

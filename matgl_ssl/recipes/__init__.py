@@ -10,7 +10,9 @@ from matgl_ssl.errors import unknown
 from matgl_ssl.training.config import read_yaml
 
 SUMMARY = "summary"
-"""Key of a recipe's one-line description; all others are options of ``pretrain``."""
+"""Key of a recipe's one-line description."""
+FINETUNE = "finetune"
+"""Key of the options of ``finetune`` that suit its encoders; all others are options of ``pretrain``."""
 
 
 def _files() -> dict[str, Path]:
@@ -24,7 +26,7 @@ def list_recipes() -> dict[str, str]:
 
 
 def load_recipe(name: str) -> dict[str, Any]:
-    """The options a recipe sets.
+    """The options of ``pretrain`` that a recipe sets.
 
     Args:
         name: A recipe's name, or a YAML file of one's own.
@@ -32,11 +34,22 @@ def load_recipe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: If there is no such recipe.
     """
+    return {k: v for k, v in _read(name).items() if k not in (SUMMARY, FINETUNE)}
+
+
+def fine_tuning(name: str) -> dict[str, Any]:
+    """The options of ``finetune`` that suit a recipe's encoders.
+
+    Args:
+        name: As for ``load_recipe``, which tells of what is raised.
+    """
+    return dict(_read(name).get(FINETUNE, {}))
+
+
+def _read(name: str) -> dict[str, Any]:
     files = _files()
     if name in files:
-        recipe = read_yaml(files[name])
-    elif name.endswith((".yaml", ".yml")):
-        recipe = read_yaml(name)
-    else:
-        raise unknown("recipe", name, files)
-    return {k: v for k, v in recipe.items() if k != SUMMARY}
+        return read_yaml(files[name])
+    if name.endswith((".yaml", ".yml")):
+        return read_yaml(name)
+    raise unknown("recipe", name, files)

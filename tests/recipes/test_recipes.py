@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.recipes import list_recipes, load_recipe
-from matgl_ssl.training.config import PretrainConfig
+from matgl_ssl.recipes import fine_tuning, list_recipes, load_recipe
+from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
 
 def test_every_recipe_has_a_summary_and_valid_options():
@@ -14,6 +14,7 @@ def test_every_recipe_has_a_summary_and_valid_options():
         assert summary
         config = PretrainConfig.build(load_recipe(name), {"recipe": name})
         assert config.pretexts
+        FinetuneConfig.build({"target": "gap"}, fine_tuning(name))
 
 
 def test_unknown_recipe_names_the_nearest():
