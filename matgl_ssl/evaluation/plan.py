@@ -53,6 +53,7 @@ class _Pretraining:
     arm: ArmConfig
     unit: Unit
     labels: tuple[str, ...]
+    folder: str
 
 
 class Plan:
@@ -70,7 +71,7 @@ class Plan:
     def __init__(self, runner: Runner, store: Store) -> None:
         self.runner, self.config, self.store = runner, runner.config, store
         self._units: dict[str, Unit] = {}
-        self._pretrainings: dict[tuple[str, str], _Pretraining] = {}
+        self._pretrainings: dict[tuple[str, str, str], _Pretraining] = {}
         self.guards: dict[str, Unit] = {}
         self.guard = self._guard(self.config.corpus)
         cells: dict[tuple[Any, ...], Cell] = {}
@@ -121,23 +122,39 @@ class Plan:
         unit = self._unit("corpus", f"leak guard of {corpus.data}", key, partial(self.runner.guard, corpus))
         return self.guards.setdefault(unit.name, unit)
 
-    def _pretraining(self, encoder: str, name: str) -> _Pretraining | None:
-        """The pretraining of an arm's encoder; None for arms without."""
+    def _pretraining(self, encoder: str, name: str, task: str) -> _Pretraining | None:
+        """The pretraining of an arm's encoder for a task; None for arms without."""
         name = self.runner.arms[name].shared or name
         arm = self.runner.arms[name]
         if arm.recipe is None and arm.supervised is None:
             return None
-        if (encoder, name) not in self._pretrainings:
-            config = pretraining_config(arm, self.config.pretrain, self.runner.model(encoder))
-            labels = labels_used(config)
-            guard = self.guard if arm.corpus is None else self._guard(arm.corpus)
-            key = {"arm": name, "options": _said(config), "supervised": arm.supervised, "guard": guard.name}
-            folder = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
-            out = f"{name}-{encoder}-{folder}"
-            run = partial(self._pretrain, arm, config, labels, guard, out)
-            unit = self._unit("pretraining", f"pretraining {name} {encoder}", key, run, guard)
-            self._pretrainings[encoder, name] = _Pretraining(arm, unit, labels)
-        return self._pretrainings[encoder, name]
+        asked = self._asked(task)
+        if (encoder, name, asked) not in self._pretrainings:
+            config = pretraining_config(arm, self.config.pretrain, self.runner.model(encoder), asked)
+            self._pretrainings[encoder, name, asked] = self._pretraining_as(encoder, name, arm, config)
+        return self._pretrainings[encoder, name, asked]
+
+    def _pretraining_as(
+        self, encoder: str, name: str, arm: ArmConfig, config: PretrainConfig | FinetuneConfig
+    ) -> _Pretraining:
+        """One pretraining serves all tasks that it may have the same labels for."""
+        guard = self.guard if arm.corpus is None else self._guard(arm.corpus)
+        key = {"arm": name, "options": _said(config), "supervised": arm.supervised, "guard": guard.name}
+        folder = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
+        out = f"{name}-{encoder}-{folder}"
+        known = (made for made in self._pretrainings.values() if made.folder == out)
+        if made := next(known, None):
+            return made
+        labels = labels_used(config)
+        run = partial(self._pretrain, arm, config, labels, guard, out)
+        return _Pretraining(
+            arm, self._unit("pretraining", f"pretraining {name} {encoder}", key, run, guard), labels, out
+        )
+
+    def _asked(self, task: str) -> str:
+        """The quantity that a task asks for."""
+        spec = self.config.tasks[task]
+        return quantity(spec.target, spec.quantity)
 
     def _pretrain(
         self, arm: ArmConfig, config: PretrainConfig | FinetuneConfig, labels: tuple[str, ...], guard: Unit, out: str
@@ -148,12 +165,11 @@ class Plan:
     def _cell(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, method: str) -> Unit | None:
         if self.runner.arms[arm].chosen_from:
             return self._chosen(task, encoder, arm, n, seed, fold)
-        pretraining = self._pretraining(encoder, arm)
-        spec = self.config.tasks[task]
-        asked = quantity(spec.target, spec.quantity)
-        if pretraining and asked in map(quantity, pretraining.labels):
+        pretraining = self._pretraining(encoder, arm, task)
+        if pretraining and self._asked(task) in map(quantity, pretraining.labels):
             return None
-        reference = self._pretraining(encoder, self.config.longer_by) if arm == LONGER else None
+        spec = self.config.tasks[task]
+        reference = self._pretraining(encoder, self.config.longer_by, task) if arm == LONGER else None
         tuned = SCRATCH if arm == LONGER else arm
         fine_tunes = method == "fine-tune" and arm not in BASELINES
         grid = self.config.grid_for(n)
@@ -200,7 +216,7 @@ class Plan:
         }
 
     def _trial(self, task: str, encoder: str, arm: str, n: Labels, choice: dict[str, Any]) -> Unit:
-        pretraining = self._pretraining(encoder, arm)
+        pretraining = self._pretraining(encoder, arm, task)
         key = {
             "task": self._facts(self.config.tasks[task]), "arm": arm, "n_labels": n, "choice": choice,
             "validation_crystals": self.config.validation_crystals, **self._training_key(encoder, arm, pretraining),

@@ -17,11 +17,12 @@ from matgl_ssl.encoders import Encoder
 from matgl_ssl.hub import new_model
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.recipes import load_recipe
-from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
+from matgl_ssl.training.config import FinetuneConfig, PretextConfig, PretrainConfig
 from matgl_ssl.training.finetune import finetune
 from matgl_ssl.training.pretrain import pretrain
 
 from .config import ArmConfig, CorpusConfig
+from .quantities import quantity
 from .tasks import locate
 
 CUTOFF = 5.0
@@ -29,7 +30,7 @@ CUTOFF = 5.0
 
 
 def pretraining_config(
-    arm: ArmConfig, common: dict[str, Any], encoder: dict[str, Any]
+    arm: ArmConfig, common: dict[str, Any], encoder: dict[str, Any], asked: str
 ) -> PretrainConfig | FinetuneConfig:
     """How an arm's encoder is made: from a recipe, or by fine-tuning on a column of the corpus.
 
@@ -37,13 +38,22 @@ def pretraining_config(
         arm: An arm with a recipe or a supervised column.
         common: Options of every pretraining; they win over the recipe, and the arm's over them.
         encoder: ``model`` and ``model_args``.
+        asked: The quantity that the task asks for. Of several label columns, those that are it are left out.
     """
     given = {**common, **encoder, **arm.pretrain}
     if arm.recipe:
-        return PretrainConfig.build(load_recipe(arm.recipe), {**given, "recipe": arm.recipe})
+        config = PretrainConfig.build(load_recipe(arm.recipe), {**given, "recipe": arm.recipe})
+        return config.model_copy(update={"pretexts": [_of_others(pretext, asked) for pretext in config.pretexts]})
     shared = {k: v for k, v in given.items() if k in FinetuneConfig.model_fields}
     own = {"target": arm.supervised, "test_fraction": 0.0, "val_fraction": 0.05, "batch_size": 64}
     return FinetuneConfig.build(own, shared)
+
+
+def _of_others(pretext: PretextConfig, asked: str) -> PretextConfig:
+    """A pretext without the columns that are what a task asks for; as it is if it has no others."""
+    columns = pretext.arguments.get("columns", {}) if pretext.name == "property-labels" else {}
+    others = {name: kind for name, kind in columns.items() if quantity(name) != asked}
+    return pretext.model_copy(update={"arguments": {**pretext.arguments, "columns": others}}) if others else pretext
 
 
 def mixture_of(config: PretrainConfig) -> Mixture:

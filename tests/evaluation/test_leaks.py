@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic import cell, corpus_and_task, write
+from synthetic import cell, corpus_and_task, study, write
 
 from matgl_ssl.crystals import read_crystals
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.evaluation.config import TaskConfig
+from matgl_ssl.evaluation.config import ArmConfig, BenchmarkConfig, TaskConfig
 from matgl_ssl.evaluation.leaks import as_facts, from_facts, leaking
+from matgl_ssl.evaluation.plan import Plan
+from matgl_ssl.evaluation.pretraining import labels_used, pretraining_config
 from matgl_ssl.evaluation.quantities import quantity, refuse_same_quantity, same_values
+from matgl_ssl.evaluation.runner import Runner
 from matgl_ssl.evaluation.tasks import read_task
+from matgl_ssl.evaluation.units import Store
 
 
 @pytest.fixture
@@ -75,6 +79,40 @@ def test_few_shared_crystals_say_nothing(tmp_path):
     corpus_and_task(tmp_path)
     corpus, task = (read_crystals(tmp_path / name) for name in ("corpus.parquet", "task.parquet"))
     assert not same_values(corpus.select(range(5)), "renamed", task, "size")
+
+
+def supervised_by(*columns):
+    pretext = {"name": "property-labels", "arguments": {"columns": dict.fromkeys(columns, "value")}}
+    return {"recipe": "best-labels", "pretrain": {"pretexts": [pretext]}}
+
+
+@pytest.mark.parametrize(
+    ("columns", "left"),
+    [
+        (("band_gap", "k_vrh", "g_vrh"), ("band_gap",)),
+        (("band_gap",), ("band_gap",)),
+        (("k_vrh",), ("k_vrh",)),  # and the arm is refused
+    ],
+)
+def test_of_several_label_columns_those_that_a_task_asks_for_are_left_out(columns, left):
+    arm = ArmConfig(**supervised_by(*columns))
+    assert labels_used(pretraining_config(arm, {}, {"model": "MEGNet"}, "elastic moduli")) == left
+
+
+def test_tasks_share_an_encoder_unless_labels_are_left_out_for_one(tmp_path):
+    corpus_and_task(tmp_path)
+    tasks = {
+        name: {"data": "task.parquet", "target": "size", "quantity": asked}
+        for name, asked in (("size", None), ("weight", "weight"), ("gap", "band gap"), ("moduli", "elastic moduli"))
+    }
+    rounds = [{"tasks": list(tasks), "arms": ["labels"], "labels": [16], "seeds": [0]}]
+    arms = {"labels": supervised_by("band_gap", "total_magnetization")}
+    config = BenchmarkConfig.build(study(tmp_path, tasks=tasks, arms=arms, rounds=rounds, longer_by="best"))
+    plan = Plan(Runner(config, tmp_path, tmp_path), Store(tmp_path))
+    encoders = {
+        cell.task: next(need.name for need in cell.unit.needs if need.kind == "pretraining") for cell in plan.cells
+    }
+    assert encoders["size"] == encoders["weight"] == encoders["moduli"] != encoders["gap"]
 
 
 @pytest.mark.data
