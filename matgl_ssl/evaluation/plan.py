@@ -51,8 +51,10 @@ class _Pretraining:
     """The pretraining of an arm's encoder, and what it is trained on."""
 
     arm: ArmConfig
-    unit: Unit
+    config: PretrainConfig | FinetuneConfig
     labels: tuple[str, ...]
+    guard: Unit
+    unit: Unit
     folder: str
 
 
@@ -147,9 +149,8 @@ class Plan:
             return made
         labels = labels_used(config)
         run = partial(self._pretrain, arm, config, labels, guard, out)
-        return _Pretraining(
-            arm, self._unit("pretraining", f"pretraining {name} {encoder}", key, run, guard), labels, out
-        )
+        unit = self._unit("pretraining", f"pretraining {name} {encoder}", key, run, guard)
+        return _Pretraining(arm, config, labels, guard, unit, out)
 
     def _asked(self, task: str) -> str:
         """The quantity that a task asks for."""
@@ -186,7 +187,7 @@ class Plan:
             key |= {"longer by": reference.unit.name} if reference else {}
         label = f"{task} {encoder} {arm} {n} labels, seed {seed}, fold {fold}"
         run = partial(self._run_cell, task, encoder, arm, n, seed, fold, method, trials, pretraining, reference)
-        needs = [each.unit for each in (pretraining, reference) if each]
+        needs = [*([pretraining.unit] if pretraining else []), *([reference.guard] if reference else [])]
         return self._unit("cell", label, key, run, *needs, *trials)
 
     def _chosen(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int) -> Unit | None:
@@ -240,7 +241,10 @@ class Plan:
         tried = [(trial.key["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
         choice = best(tried) if tried else dict(self.config.grid_for(n)[0])
         settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(arm, pretraining))
-        extra = float(self.store.result(reference.unit)["edges"]) if reference else 0.0
+        extra = 0.0
+        if reference:  # its compute is known without its encoder
+            removed = from_facts(self.store.result(reference.guard))
+            extra = self.runner.edges_passed(reference.arm, reference.config, removed)
         scored = self.runner.cell(task, arm, n, seed, fold, method=method, settings=settings, extra_edges=extra)
         return {**scored, "choice": choice, "tried": tried}
 

@@ -78,6 +78,19 @@ def read_corpus(config: CorpusConfig, root: Path, columns: tuple[str, ...] = ())
     return crystals.select(np.flatnonzero(crystals.sizes() <= config.max_atoms))
 
 
+def edges_passed(config: PretrainConfig | FinetuneConfig, corpus: CrystalDataset) -> float:
+    """Edges that a pretraining passes through its encoder, forwards and backwards: what its compute is counted in.
+
+    Args:
+        config: From ``pretraining_config``.
+        corpus: The guarded corpus.
+    """
+    n, views = len(corpus), 1
+    if isinstance(config, PretrainConfig):
+        n, views = min(n, config.n_crystals or n), len(mixture_of(config).views)
+    return float(estimated_edges(corpus, CUTOFF).mean()) * (n * (1 - config.val_fraction)) * config.epochs * views
+
+
 def pretrained(config: PretrainConfig | FinetuneConfig, corpus: CrystalDataset, out: Path) -> dict[str, Any]:
     """Pretrain, or go on with it.
 
@@ -87,21 +100,17 @@ def pretrained(config: PretrainConfig | FinetuneConfig, corpus: CrystalDataset, 
         out: The run directory.
 
     Returns:
-        ``weights``: the export's directory, relative to ``out``; ``edges``: edges passed through the encoder.
+        ``weights``: the export's directory, relative to ``out``.
     """
     run: dict[str, Any] = {"data": corpus, "out": out, "resume": (out / "config.yaml").exists()}
     options = config.model_dump(mode="json", exclude={"data"})
-    n_trained, views = len(corpus) * (1 - config.val_fraction), 1
     with quiet():
         if isinstance(config, PretrainConfig):
-            n_trained = min(len(corpus), config.n_crystals or len(corpus)) * (1 - config.val_fraction)
-            views = len(mixture_of(config).views)
             weights = pretrain(**run, **options).encoder
         else:
             weights = finetune(**run, **options).model
-    edges = float(estimated_edges(corpus, CUTOFF).mean()) * n_trained * config.epochs * views
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    return {"weights": weights.relative_to(out).as_posix(), "edges": edges, "n_crystals": len(corpus)}
+    return {"weights": weights.relative_to(out).as_posix(), "n_crystals": len(corpus)}
 
 
 @contextmanager

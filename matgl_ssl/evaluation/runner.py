@@ -24,7 +24,7 @@ from matgl_ssl.training.module import initialise
 from .baselines import DESCRIBED, forest, median
 from .config import TRIVIAL, ArmConfig, BenchmarkConfig, CorpusConfig
 from .leaks import Removed, as_facts, leaking
-from .pretraining import CUTOFF, pretrained, read_corpus
+from .pretraining import CUTOFF, edges_passed, pretrained, read_corpus
 from .probes import GRID, kernel_ridge, mlp, ridge
 from .quantities import refuse_same_quantity
 from .tasks import Labels, Task, read_task, validation_folds
@@ -92,11 +92,11 @@ class Runner:
         name: str,
     ) -> dict[str, Any]:
         """An encoder, under ``runs/<name>``."""
-        corpus = self._corpus(arm, labels)
-        kept = corpus.select(np.setdiff1d(np.arange(len(corpus)), removed.rows))
-        if not len(kept):
-            raise DataError(f"{corpus.source}: {removed}. Nothing is left: give this corpus another leak_rule.")
-        return pretrained(config, kept, self.runs / name)
+        return pretrained(config, self._guarded(arm, labels, removed), self.runs / name)
+
+    def edges_passed(self, arm: ArmConfig, config: PretrainConfig | FinetuneConfig, removed: Removed) -> float:
+        """See ``edges_passed``."""
+        return edges_passed(config, self._guarded(arm, (), removed))
 
     def refuse(self, arm: ArmConfig, labels: tuple[str, ...], task: Task) -> None:
         """See ``refuse_same_quantity``."""
@@ -157,6 +157,13 @@ class Runner:
 
     def _corpus(self, arm: ArmConfig, labels: tuple[str, ...]) -> CrystalDataset:
         return read_corpus(arm.corpus or self.config.corpus, self.root, labels)
+
+    def _guarded(self, arm: ArmConfig, labels: tuple[str, ...], removed: Removed) -> CrystalDataset:
+        corpus = self._corpus(arm, labels)
+        kept = corpus.select(np.setdiff1d(np.arange(len(corpus)), removed.rows))
+        if not len(kept):
+            raise DataError(f"{corpus.source}: {removed}. Nothing is left: give this corpus another leak_rule.")
+        return kept
 
     def _pool(self, task: Task, settings: FinetuneConfig) -> GraphPool:
         key = task.name, settings.model, repr(settings.model_args)
