@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from matgl_ssl.errors import ConfigError, unknown
-from matgl_ssl.recipes import list_recipes
+from matgl_ssl.recipes import fine_tuning, list_recipes
 from matgl_ssl.training.config import Config, read_yaml
 
 LeakRule = Literal["formula", "structure", "none"]
@@ -135,7 +135,10 @@ class BenchmarkConfig(Config):
         return self.grids.get(n, self.grid)
 
     def known_arms(self) -> dict[str, ArmConfig]:
-        """Every arm that a round may name: the recipes, the baselines, and the configuration's own."""
+        """Every arm that a round may name: the recipes, the baselines, and the configuration's own.
+
+        A recipe is fine-tuned as its file says, where the arm does not say otherwise.
+        """
         known = {name: ArmConfig() for name in (SCRATCH, LONGER, *BASELINES)}
         known[SUPERVISED] = ArmConfig(supervised="formation_energy_per_atom")
         known |= {name: ArmConfig(recipe=name) for name in list_recipes()}
@@ -148,6 +151,9 @@ class BenchmarkConfig(Config):
                 )
             if made.chosen_from and made.model_fields_set != {"chosen_from"}:
                 raise ConfigError(f"Arm {name} is one of chosen_from and has no options of its own: give it none.")
+        for name, arm in known.items():
+            if arm.recipe:
+                known[name] = arm.model_copy(update={"finetune": fine_tuning(arm.recipe) | arm.finetune})
         return known
 
 

@@ -17,6 +17,7 @@ from synthetic import corpus_and_task, study
 
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.evaluation import benchmark
+from matgl_ssl.evaluation.config import BenchmarkConfig
 from matgl_ssl.evaluation.statistics import bootstrap, relative_differences
 from matgl_ssl.evaluation.units import Store
 from matgl_ssl.training.config import PretrainConfig
@@ -136,6 +137,28 @@ def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root)
     chosen = {unit["label"]: unit["result"]["choice"] for unit in units if "choice" in unit["result"]}
     assert {choice["epochs"] for label, choice in chosen.items() if " 8 labels" in label} == {2}
     assert {choice["epochs"] for label, choice in chosen.items() if " 16 labels" in label} != {2}
+
+
+def test_a_recipe_is_fine_tuned_as_its_file_says(root, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("pretexts: [{name: masked-atoms}]\nfinetune: {depth_lr_factor: 0.5, freeze: 0}\n")
+    mine = {"recipe": str(own)}
+    arms = {
+        **study(root)["arms"],
+        "own": mine,
+        "other": {**mine, "finetune": {"depth_lr_factor": 1.0}},
+        "shares": {"encoder_of": "own"},
+    }
+    known = BenchmarkConfig(**study(root, arms=arms)).known_arms()
+    found = {name: known[name].finetune for name in ("own", "other", "shares", "best", "dssl", "scratch")}
+    assert found == {
+        "own": {"depth_lr_factor": 0.5, "freeze": 0},
+        "other": {"depth_lr_factor": 1.0, "freeze": 0},
+        "shares": {},
+        "best": {"depth_lr_factor": 0.7},
+        "dssl": {},
+        "scratch": {},
+    }
 
 
 def test_an_arm_may_be_whichever_does_best_on_validation(truth, root, monkeypatch):
