@@ -17,7 +17,7 @@ FINETUNE = "finetune"
 
 def _files() -> dict[str, Path]:
     folder = Path(str(resources.files(__name__)))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def list_recipes() -> dict[str, str]:
