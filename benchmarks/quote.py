@@ -2,7 +2,8 @@
 
     python benchmarks/quote.py
 
-Rows are found by the arm that their first cell names, columns by their heading; other columns stay as they are.
+Rows are found by the arm that their first cell names, columns by their heading; other columns stay as they are. Bold is
+what is below zero by an interval that knows of more than one seed.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def _entry(tables: dict[str, list[list[str]]], arm: str, heading: str, before: s
     title, column = COLUMNS[heading]
     header, *rows = tables[title]
     entry = next((row[header.index(column)] for row in rows if f"`{row[0]}`" == arm), "-")
-    is_below_zero = re.search(r", -\d+\.\d+\]", entry)
-    return f"**{entry}**" if is_below_zero else entry
+    is_clear = re.search(r", -\d+\.\d+\](?! \(1 seed\))", entry)
+    return f"**{entry}**" if is_clear else entry
 
 
 def _cells(line: str) -> list[str]:

@@ -36,11 +36,11 @@ def test_tables_of_recipes_are_filled_by_arm_and_column():
     report = (
         f"# Benchmark\n\n## {means}\n\n| arm | else | {hundred} |\n| --- | --- | --- |\n"
         "| a | +9.0 | -2.0 [-3.0, -1.0] |\n| b | +9.0 | -2.0 [-5.0, +1.0] |\n"
-        f"\n## {of_all}\n\n| arm | {phonons} |\n| --- | --- |\n| b | +1.0 [+0.5, +2.0] |\n"
+        f"\n## {of_all}\n\n| arm | {phonons} |\n| --- | --- |\n| b | -2.0 [-3.0, -1.0] (1 seed) |\n"
     )
     header = "Before\n\n| recipe | all phonons | what | 100 labels |\n|---|---|---|---|\n"
     page = f"{header}| `a` | 1 | x | 1 |\n| `b` | 1 | y | 1 |\n"
-    rows = "| `a` | - | x | **-2.0 [-3.0, -1.0]** |\n| `b` | +1.0 [+0.5, +2.0] | y | -2.0 [-5.0, +1.0] |\n"
+    rows = "| `a` | - | x | **-2.0 [-3.0, -1.0]** |\n| `b` | -2.0 [-3.0, -1.0] (1 seed) | y | -2.0 [-5.0, +1.0] |\n"
     assert quote["filled"](page, report) == header + rows
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .config import SCRATCH, TRIVIAL
-from .statistics import Score, bootstrap, relative_differences
+from .statistics import Score, bootstrap, by_fold_and_seed, relative_differences
 
 
 def _figure(rows: int, columns: int, width: float, height: float, shared: bool = False) -> tuple[Any, list[Any]]:
@@ -63,11 +63,10 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
     for panel, task in zip(panels, tasks, strict=False):  # panels may be left over
         most = max([s.n_labels for s in scores if s.task == task and isinstance(s.n_labels, int)], default=500)
         for i, arm in enumerate(arms):
-            by_n: dict[float, dict[int, list[float]]] = {}
+            by_n: dict[float, list[Score]] = {}
             for s in scores:
                 if (s.task, s.arm) == (task, arm):
-                    x = s.n_labels if isinstance(s.n_labels, int) else 2 * most
-                    by_n.setdefault(x, {}).setdefault(s.fold, []).append(s.mae)
+                    by_n.setdefault(s.n_labels if isinstance(s.n_labels, int) else 2 * most, []).append(s)
             _curve(panel, by_n, 1.012 ** (i - len(arms) / 2), colours[arm], arm)
         ticks = sorted({s.n_labels if isinstance(s.n_labels, int) else 2 * most for s in scores if s.task == task})
         panel.set(
@@ -80,12 +79,13 @@ def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], 
     _save(figure, path)
 
 
-def _curve(panel: Any, by_n: dict[float, dict[int, list[float]]], shift: float, colour: Any, label: str) -> None:
-    """An arm's errors by number of labels and fold, a line for each set of folds, drawn a little to the side."""
-    sets = list(dict.fromkeys(frozenset(by_fold) for by_fold in by_n.values()))
+def _curve(panel: Any, by_n: dict[float, list[Score]], shift: float, colour: Any, label: str) -> None:
+    """An arm's errors by number of labels, a line for each set of folds, drawn a little to the side."""
+    folds_of = {x: frozenset(score.fold for score in found) for x, found in by_n.items()}
+    sets = list(dict.fromkeys(folds_of.values()))
     for folds in sets:
-        xs = sorted(x for x, by_fold in by_n.items() if by_fold.keys() == folds)
-        intervals = np.array([bootstrap(by_n[x]) for x in xs])
+        xs = sorted(x for x, found in folds_of.items() if found == folds)
+        intervals = np.array([bootstrap(by_fold_and_seed((score, score.mae) for score in by_n[x])) for x in xs])
         means, ends = intervals[:, 0], np.nan_to_num(np.abs(intervals[:, 1:3] - intervals[:, :1])).T
         name = label if folds == sets[0] else None
         panel.errorbar(np.array(xs) * shift, means, ends, marker="o", ms=3, lw=1, capsize=2, color=colour, label=name)

@@ -23,8 +23,9 @@ padding:.25em .6em;text-align:left;font-variant-numeric:tabular-nums}th{backgrou
 h2{margin-top:2em;font-size:1.1em}"""
 _HOW = (
     "Negative differences are smaller errors. Intervals are 95 % bootstrap intervals of paired differences on the same "
-    "task, fold and seed; over tasks they resample tasks, then folds, then seeds. Won and lost: the task's interval "
-    "excludes zero. Each arm's options were chosen from the same grid on revealed labels of seed 0 alone."
+    "task, fold and seed; they resample tasks, and of each its folds and its seeds, which folds share. (1 seed): what "
+    "another would change is not in the interval. Won and lost: the task's interval excludes zero. Each arm's options "
+    "were chosen from the same grid on revealed labels of seed 0 alone."
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .config import BenchmarkConfig
 from .plan import Cell
-from .statistics import Interval, Nested, Score, bootstrap, relative_differences, verdicts
+from .statistics import Interval, Score, bootstrap, relative_differences, verdicts
 
 NOT_RUN = "not run"
 NO_PAIR = "-"
@@ -81,7 +81,9 @@ def error_tables(
         mean = [f"mean over {over}"] if len(mean_over) > 1 else []
         heads = ("arm", *tasks, *mean, "won / tied / lost")
         for other in (arm for arm in config.compare if arm in begun and len(begun) > 1):
-            paired = tuple((arm, *_differences(done, arm, other, tasks, mean_over)) for arm in begun if arm != other)
+            paired = tuple(
+                (arm, *_differences(planned, done, arm, other, tasks, mean_over)) for arm in begun if arm != other
+            )
             tables.append(Table(f"Paired difference to {other} in per cent, 95 % interval: {what}", heads, paired))
     return tables
 
@@ -97,14 +99,15 @@ def means_table(cells: Sequence[Cell], scores: Mapping[str, Sequence[Score]], co
     other = config.compare[0]
     columns, heads = [], []
     for encoder, n, method in dict.fromkeys((cell.encoder, cell.n_labels, cell.method) for cell in cells):
-        planned = {cell.task for cell in cells if (cell.encoder, cell.n_labels, cell.method) == (encoder, n, method)}
-        mean_over = [task for task in config.mean_over or config.tasks if task in planned]
+        planned = [cell for cell in cells if (cell.encoder, cell.n_labels, cell.method) == (encoder, n, method)]
+        tasks = {cell.task for cell in planned}
+        mean_over = [task for task in config.mean_over or config.tasks if task in tasks]
         if len(mean_over) > 1:
             done = [score for score in scores[method] if (score.encoder, score.n_labels) == (encoder, n)]
-            columns.append((done, mean_over))
+            columns.append((planned, done, mean_over))
             heads.append(f"{encoder}, {n} labels, {method}, {len(mean_over)} tasks")
     rows = (
-        (arm, *(_mean(relative_differences(done, arm, other), mean_over) for done, mean_over in columns))
+        (arm, *(_mean(planned, relative_differences(done, arm, other), arm, over) for planned, done, over in columns))
         for arm in dict.fromkeys(cell.arm for cell in cells) if arm != other
     )  # fmt: skip
     return Table(
@@ -142,26 +145,44 @@ def _errors(planned: Sequence[Cell], done: Sequence[Score], task: str, arm: str)
 
 
 def _differences(
-    done: Sequence[Score], arm: str, other: str, tasks: Sequence[str], mean_over: Sequence[str]
+    planned: Sequence[Cell],
+    done: Sequence[Score],
+    arm: str,
+    other: str,
+    tasks: Sequence[str],
+    mean_over: Sequence[str],
 ) -> list[str]:
     by_task = relative_differences(done, arm, other)
-    entries = [percent(bootstrap(by_task[task])) if task in by_task else NO_PAIR for task in tasks]
+    entries = [
+        percent(bootstrap(by_task[task]), _seeds(planned, arm, {task: by_task[task]})) if task in by_task else NO_PAIR
+        for task in tasks
+    ]
     counts: Counter[str] = verdicts(by_task)
     tally = f"{counts['won']} / {counts['tied']} / {counts['lost']}" if by_task else NO_PAIR
-    return [*entries, *([_mean(by_task, mean_over)] if len(mean_over) > 1 else []), tally]
+    return [*entries, *([_mean(planned, by_task, arm, mean_over)] if len(mean_over) > 1 else []), tally]
 
 
-def _mean(by_task: Mapping[str, Nested], mean_over: Sequence[str]) -> str:
+def _mean(planned: Sequence[Cell], by_task: Mapping[str, np.ndarray], arm: str, mean_over: Sequence[str]) -> str:
     meant = {task: by_task[task] for task in mean_over if task in by_task}
-    share = f" ({len(meant)} tasks)" if len(meant) < len(mean_over) else ""
-    return percent(bootstrap(meant)) + share if len(meant) > 1 else NO_PAIR
+    if len(meant) < 2:
+        return NO_PAIR
+    tasks = [f"{len(meant)} tasks"] if len(meant) < len(mean_over) else []
+    return percent(bootstrap(meant), [*tasks, *_seeds(planned, arm, meant)])
 
 
-def percent(interval: Interval) -> str:
-    """``-12.3 [-15.0, -9.1]``; without an interval where too few numbers make one."""
+def _seeds(planned: Sequence[Cell], arm: str, by_task: Mapping[str, np.ndarray]) -> list[str]:
+    """How many seeds an interval knows of, where it is one, which says nothing of others, or fewer than planned."""
+    n = min(found.shape[1] for found in by_task.values())
+    wanted = min(len({c.seed for c in planned if (c.task, c.arm) == (task, arm)}) for task in by_task)
+    return [] if 1 < n >= wanted else [f"{n} seed{'s' * (n > 1)}"]
+
+
+def percent(interval: Interval, notes: Sequence[str] = ()) -> str:
+    """``-12.3 [-15.0, -9.1] (2 tasks)``; without an interval where too few numbers make one."""
     if math.isnan(interval.low):
         return f"{interval.mean:+.1f} ({interval.n} pair{'s' * (interval.n > 1)})"
-    return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
+    told = f" ({', '.join(notes)})" if notes else ""
+    return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]{told}"
 
 
 def _options(options: object) -> str:

@@ -37,8 +37,26 @@ def test_seeds_on_one_fold_are_not_many_folds():
     assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(2, rel=0.1)
 
 
+def test_a_seed_that_is_unlucky_on_every_fold_is_one_seed():
+    """Seeds that differ by far, folds that hardly do: a table's twenty-five numbers have the spread of five."""
+    levels = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
+    table = levels + 0.01 * np.arange(-2, 3)[:, None]
+    wide, one = bootstrap(table), bootstrap(levels)
+    assert wide.mean == pytest.approx(0, abs=1e-12)
+    assert wide.n == 25
+    assert wide.high - wide.low == pytest.approx(one.high - one.low, rel=0.1)
+
+
+def test_a_table_may_have_gaps():
+    table = np.array([[1.0, 3.0, np.nan], [5.0, np.nan, np.nan]])
+    interval = bootstrap(table)
+    assert interval.mean == 3.5  # of the rows' means
+    assert interval.n == 3
+    assert 1 <= interval.low < 3.5 < interval.high <= 5
+
+
 def test_a_mean_over_tasks_weighs_tasks_alike():
-    assert bootstrap({"a": {0: [1.0] * 10}, "b": {0: [3.0]}}).mean == 2.0
+    assert bootstrap({"a": np.ones((1, 10)), "b": [3.0]}).mean == 2.0
 
 
 def test_too_few_numbers_make_no_interval():
@@ -55,7 +73,16 @@ def test_differences_are_paired_by_task_fold_and_seed():
         *scores("c", "arm", [1, 1, 1]), *scores("d", "scratch", [1]),
     ]  # fmt: skip
     by_task = relative_differences(table, "arm")
-    assert by_task == {"a": {0: [-5.0, -10.0, -15.0]}, "b": {2: [200.0]}}
+    assert {task: found.tolist() for task, found in by_task.items()} == {"a": [[-5.0, -10.0, -15.0]], "b": [[200.0]]}
+
+
+def test_differences_of_several_folds_are_a_table_of_folds_and_seeds():
+    table = [
+        *scores("a", "scratch", [10, 10]), *scores("a", "scratch", [10, 10], fold=3),
+        *scores("a", "arm", [9, 8], fold=3), *scores("a", "arm", [7]),
+    ]  # fmt: skip
+    (found,) = relative_differences(table, "arm").values()
+    np.testing.assert_allclose(found, [[-30.0, np.nan], [-10.0, -20.0]])
 
 
 def test_noise_that_pairs_share_cancels():

@@ -61,6 +61,20 @@ def test_a_table_with_one_of_the_tasks_named_has_no_mean():
     assert row[-1] == "3 / 0 / 0"
 
 
+def test_an_interval_says_of_how_few_seeds_it_knows():
+    cells, scores, config = study()
+    fewer = [
+        score for score in scores if score.arm == "scratch" or score.seed < {"first": 3, "second": 2}.get(score.task, 1)
+    ]
+    more_folds = [score._replace(fold=fold) for score in fewer for fold in range(5)]
+    _, table = error_tables(cells, more_folds, dict.fromkeys(ERRORS, ""), "fine-tune", config)
+    ((_, *entries, mean, _),) = table.rows
+    assert entries == ["-10.0 [-10.0, -10.0]", "-30.0 [-30.0, -30.0] (2 seeds)", "-90.0 [-90.0, -90.0] (1 seed)"]
+    assert mean.endswith("] (1 seed)")
+    (_, mean), *_ = means_table(cells, {"fine-tune": more_folds}, config).rows
+    assert mean.endswith("] (1 seed)")
+
+
 def test_a_mean_over_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="Did you mean 'second'"):
         differences(mean_over=["secnd"])
