@@ -52,7 +52,7 @@ def write_scores(plan: Plan, out: Path) -> None:
 
 def write_report(plan: Plan, out: Path, title: str) -> None:
     """``table.md``, the figures, and ``report.html``, from the cells that are finished."""
-    units = {name: f"log10 {task.unit}" if task.transform else task.unit for name, task in plan.config.tasks.items()}
+    units = {name: f"{task.transform or ''} {task.unit}".strip() for name, task in plan.config.tasks.items()}
     methods = list(dict.fromkeys(cell.method for cell in plan.cells))
     scores = {method: scores_of(plan, method) for method in methods}
     means = means_table(plan.cells, scores, plan.config)

@@ -278,6 +278,7 @@ def _export(
     finite = {name: {k: v if math.isfinite(v) else None for k, v in part.items()} for name, part in metrics.items()}
     run.write_json("metrics.json", finite)  # JSON has no NaN
     shown = "test" if "test" in metrics else "val" if "val" in metrics else "train"
+    _compare_with_median(table, shown, config.target)
     parity_plot(run.figures / "parity.png", {n: _columns(table, n) for n in loaders}, f"{config.target} ({unit})")
     return FinetuneResult(run.path, path, metrics[shown])
 
@@ -298,6 +299,18 @@ def _predictions(
                 values, labels = 10**values, 10**labels
             rows += [(i, part, y, v) for i, y, v in zip(batch.ids, labels.tolist(), values.tolist(), strict=True)]
     return rows
+
+
+def _compare_with_median(table: list[tuple[str, str, float, float]], part: str, target: str) -> None:
+    """Warn where a constant is as good: few labels, or labels with long tails, can teach a model less than nothing."""
+    labels, predictions = _columns(table, part)
+    constant = np.abs(labels - np.median(_columns(table, "train")[0])).mean()
+    if not (error := np.abs(predictions - labels).mean()) < constant:
+        logger.warning(
+            "The %s MAE of %s, %.4g, is not below the %.4g of predicting the training labels' median: this model is of "
+            "no use. Give it more labels, or other rates (--lr, --depth-lr-factor, --epochs).",
+            part, target, error, constant,
+        )  # fmt: skip
 
 
 def _columns(table: list[tuple[str, str, float, float]], part: str) -> tuple[np.ndarray, np.ndarray]:

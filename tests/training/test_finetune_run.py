@@ -108,6 +108,21 @@ class TestAwkwardTables:
         assert result.metrics["mae"] == json.loads((result.out / "metrics.json").read_text())["val"]["mae"]
 
 
+class TestMedian:
+    """A model that a constant beats says so."""
+
+    def test_one_that_a_constant_beats_warns(self, task, tmp_path, caplog):
+        same = [dataclasses.replace(c, labels={TARGET: 1.0 + (i == 0)}) for i, c in enumerate(task)]
+        tested = [dataclasses.replace(c, labels={TARGET: 1.0}) for c in task.rows([0, 1])]
+        finetune(data=CrystalDataset.from_crystals(same), out=tmp_path / "run", **{**OPTIONS, "test_data": tested})
+        assert "The test MAE of energy_per_atom" in caplog.text
+        assert "is not below the 0 of predicting the training labels' median" in caplog.text
+
+    def test_one_that_has_learned_does_not(self, task, tmp_path, caplog):
+        finetune(data=task, out=tmp_path / "run", **{**OPTIONS, "epochs": 60, "lr": 1e-2, "test_data": task})
+        assert "median" not in caplog.text
+
+
 class TestErrors:
     """One clear error each, before anything is written."""
 
