@@ -23,7 +23,7 @@ def test_all_studies_have_the_corpus_and_the_tasks_of_the_evidence(name):
     assert (other.tasks, other.corpus, other.leak_rule) == (evidence.tasks, evidence.corpus, evidence.leak_rule)
 
 
-@pytest.mark.parametrize("name", ["scaling", "ablations"])
+@pytest.mark.parametrize("name", ["scaling", "ablations", "other-properties"])
 def test_smaller_studies_tune_and_train_as_the_evidence(name):
     evidence, other = study("evidence"), study(name)
     assert (other.grid, other.validation_crystals) == (evidence.grid, evidence.validation_crystals)
