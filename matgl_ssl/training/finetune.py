@@ -278,7 +278,7 @@ def _export(
     finite = {name: {k: v if math.isfinite(v) else None for k, v in part.items()} for name, part in metrics.items()}
     run.write_json("metrics.json", finite)  # JSON has no NaN
     shown = "test" if "test" in metrics else "val" if "val" in metrics else "train"
-    _compare_with_median(table, shown, config.target)
+    _compare_with_median(table, shown, metrics[shown]["mae"], config.target)
     parity_plot(run.figures / "parity.png", {n: _columns(table, n) for n in loaders}, f"{config.target} ({unit})")
     return FinetuneResult(run.path, path, metrics[shown])
 
@@ -301,15 +301,15 @@ def _predictions(
     return rows
 
 
-def _compare_with_median(table: list[tuple[str, str, float, float]], part: str, target: str) -> None:
+def _compare_with_median(table: list[tuple[str, str, float, float]], part: str, mae: float, target: str) -> None:
     """Warn where a constant is as good: few labels, or labels with long tails, can teach a model less than nothing."""
-    labels, predictions = _columns(table, part)
-    constant = np.abs(labels - np.median(_columns(table, "train")[0])).mean()
-    if not (error := np.abs(predictions - labels).mean()) < constant:
+    labels, median = _columns(table, part)[0], np.median(_columns(table, "train")[0])
+    constant = scores(labels, np.full_like(labels, median))["mae"]
+    if not mae < constant:
         logger.warning(
-            "The %s MAE of %s, %.4g, is not below the %.4g of predicting the training labels' median: this model is of "
-            "no use. Give it more labels, or other rates (--lr, --depth-lr-factor, --epochs).",
-            part, target, error, constant,
+            "The %s MAE of %s, %.4g, is not below the %.4g of predicting the training labels' median: a constant is as "
+            "good. Give it more labels, or other rates (--lr, --depth-lr-factor, --epochs).",
+            part, target, mae, constant,
         )  # fmt: skip
 
 
