@@ -15,7 +15,7 @@ LeakRule = Literal["formula", "structure", "none"]
 Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
 Part = Literal["test", "validation"]
 TRIVIAL = "trivial"
-BASELINES = (TRIVIAL, "forest", "forest-targets")
+BASELINES = (TRIVIAL, "forest", "forest-targets", "tabular", "tabular-targets")
 SCRATCH, LONGER, SUPERVISED = "scratch", "scratch-longer", "supervised-formation-energy"
 
 

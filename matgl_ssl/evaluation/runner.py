@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError, NonFiniteError
@@ -21,7 +22,7 @@ from matgl_ssl.inference.embed import chosen_layers, encode
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 from matgl_ssl.training.module import initialise
 
-from .baselines import DESCRIBED, forest, median
+from .baselines import DESCRIBED, median
 from .config import TRIVIAL, ArmConfig, BenchmarkConfig, CorpusConfig
 from .leaks import Removed, as_facts, leaking
 from .pretraining import CUTOFF, edges_passed, pretrained, read_corpus
@@ -52,7 +53,7 @@ class Runner:
     runs: Path
     _tasks: dict[str, Task] = field(default_factory=dict)
     _pools: dict[tuple[str, ...], GraphPool] = field(default_factory=dict)
-    _descriptors: dict[tuple[str, str], dict[int, np.ndarray]] = field(default_factory=dict)
+    _descriptors: dict[tuple[str, Callable[[Crystal], np.ndarray]], dict[int, np.ndarray]] = field(default_factory=dict)
     _vectors: dict[tuple[str, ...], dict[int, np.ndarray]] = field(default_factory=dict)
     _allowed: set[tuple[str, ...]] = field(default_factory=set)
 
@@ -147,7 +148,9 @@ class Runner:
         if arm == TRIVIAL:
             predicted = median(labels, len(test))
         elif arm in DESCRIBED:
-            predicted = forest(self._described(data, arm, train), labels, self._described(data, arm, test), seed)
+            describe, model = DESCRIBED[arm]
+            fitted = model(seed).fit(self._described(data, describe, train), labels)
+            predicted = fitted.predict(self._described(data, describe, test))
         elif method == "fine-tune":
             predicted = self._transfer(data, settings, train, test)
         else:
@@ -212,10 +215,10 @@ class Runner:
                 known |= zip(new.tolist(), np.concatenate([part for _, part in parts]), strict=True)
         return np.stack([known[int(row)] for row in rows])
 
-    def _described(self, task: Task, arm: str, rows: np.ndarray) -> np.ndarray:
-        known = self._descriptors.setdefault((task.name, arm), {})
+    def _described(self, task: Task, describe: Callable[[Crystal], np.ndarray], rows: np.ndarray) -> np.ndarray:
+        known = self._descriptors.setdefault((task.name, describe), {})
         new = [int(row) for row in rows if int(row) not in known]
-        known |= zip(new, map(DESCRIBED[arm], task.crystals.rows(new)), strict=True)
+        known |= zip(new, map(describe, task.crystals.rows(new)), strict=True)
         return np.stack([known[int(row)] for row in rows])
 
 

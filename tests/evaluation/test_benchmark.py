@@ -39,7 +39,7 @@ def root(tmp_path_factory):
 def truth(root):
     """One arm that must help, one that must not, one that leaks, and the baselines."""
     rounds = [
-        {**ROUND, "arms": ["trivial", "forest", "forest-targets", "scratch", "helps", "does-not-help"]},
+        {**ROUND, "arms": ["trivial", "forest", "tabular-targets", "scratch", "helps", "does-not-help"]},
         {**ROUND, "arms": ["leaks", "scratch-longer"], "seeds": [0]},
         {**ROUND, "arms": ["scratch", "helps"], "method": "ridge"},
     ]
@@ -215,7 +215,7 @@ def test_another_leak_rule_is_another_encoder(truth, root):
     result = benchmark(config=config, data=root, out=root / "none", runs=root / "runs", leak_rule="none",
                        report_only=True)  # fmt: skip
     arms = {score.arm for score in result.scores}
-    assert {"scratch", "trivial", "forest", "forest-targets"} <= arms
+    assert {"scratch", "trivial", "forest", "tabular-targets"} <= arms
     assert "helps" not in arms
 
 
