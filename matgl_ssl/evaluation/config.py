@@ -11,11 +11,13 @@ from matgl_ssl.errors import ConfigError, unknown
 from matgl_ssl.recipes import fine_tuning, list_recipes
 from matgl_ssl.training.config import Config, read_yaml
 
+from .baselines import DESCRIBED
+
 LeakRule = Literal["formula", "structure", "none"]
 Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
 Part = Literal["test", "validation"]
 TRIVIAL = "trivial"
-BASELINES = (TRIVIAL, "forest", "forest-targets", "tabular", "tabular-targets")
+BASELINES = (TRIVIAL, *DESCRIBED)
 SCRATCH, LONGER, SUPERVISED = "scratch", "scratch-longer", "supervised-formation-energy"
 
 
