@@ -1,4 +1,4 @@
-"""Fill the tables of recipes that the documentation has, from the evidence's table.
+"""Fill the tables of arms that the documentation has, from those that the benchmarks wrote.
 
     python benchmarks/quote.py
 
@@ -12,25 +12,43 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "benchmarks" / "results" / "evidence" / "table.md"
+RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [ROOT / "benchmarks" / "README.md", ROOT / "docs" / "pretexts.md"]
-MEANS = "Means over tasks: paired difference to scratch in per cent, 95 % interval"
-ALL = "Paired difference to scratch in per cent, 95 % interval: MEGNet, all labels, fine-tune"
-COLUMNS = {  # heading here: title and heading there
-    "100 labels": (MEANS, "MEGNet, 100 labels, fine-tune, 5 tasks"),
-    "500 labels": (MEANS, "MEGNet, 500 labels, fine-tune, 5 tasks"),
-    "all phonons": (ALL, "phonons"),
-    "all jdft2d": (ALL, "jdft2d"),
-    "frozen, 100": (MEANS, "MEGNet, 100 labels, kernel-ridge, 5 tasks"),
-    "frozen, 500": (MEANS, "MEGNet, 500 labels, kernel-ridge, 5 tasks"),
+TO_SCRATCH = "difference to scratch in per cent, 95 % interval"
+MEANS = f"Means over tasks: paired {TO_SCRATCH}"
+ALL = f"Paired {TO_SCRATCH}: MEGNet, all labels, fine-tune"
+COLUMNS = {  # heading here: study, title and heading there
+    "100 labels": ("evidence", MEANS, "MEGNet, 100 labels, fine-tune, 5 tasks"),
+    "500 labels": ("evidence", MEANS, "MEGNet, 500 labels, fine-tune, 5 tasks"),
+    "all phonons": ("evidence", ALL, "phonons"),
+    "all jdft2d": ("evidence", ALL, "jdft2d"),
+    "frozen, 100": ("evidence", MEANS, "MEGNet, 100 labels, kernel-ridge, 5 tasks"),
+    "frozen, 500": ("evidence", MEANS, "MEGNet, 500 labels, kernel-ridge, 5 tasks"),
+} | {
+    f"{heading}, {n}": ("other-properties", f"Paired {TO_SCRATCH}: MEGNet, {n} labels, fine-tune", column)
+    for n in (100, 500)
+    for heading, column in {
+        "dielectric constant": "dielectric",
+        "Poisson's ratio": "poisson-ratio",
+        "magnetisation": "magnetisation",
+        "shear modulus": "shear-modulus",
+        "mean of the four": "mean over tasks",
+    }.items()
 }
-TABLE_OF_RECIPES = re.compile(r"^\| recipe \|.*\n(?:\|.*\n)+", re.MULTILINE)
+TABLE_OF_ARMS = re.compile(r"^\| (?:recipe|arm) \|.*\n(?:\|.*\n)+", re.MULTILINE)
 
 
-def filled(page: str, report: str) -> str:
-    """A page with its tables of recipes as the report, a ``table.md``, has them."""
+def reports() -> dict[str, str]:
+    """The ``table.md`` of each study that is quoted."""
+    studies = dict.fromkeys(study for study, *_ in COLUMNS.values())
+    return {study: (RESULTS / study / "table.md").read_text(encoding="utf-8") for study in studies}
+
+
+def filled(page: str, reports: dict[str, str]) -> str:
+    """A page with its tables of arms as the reports, a ``table.md`` of each study, have them."""
     tables = {
-        part.partition("\n")[0]: [_cells(line) for line in part.splitlines() if line.startswith("|")]
+        (study, part.partition("\n")[0]): [_cells(line) for line in part.splitlines() if line.startswith("|")]
+        for study, report in reports.items()
         for part in report.split("\n## ")[1:]
     }
 
@@ -43,16 +61,16 @@ def filled(page: str, report: str) -> str:
         )
         return heading + rule + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
-    return TABLE_OF_RECIPES.sub(fill, page)
+    return TABLE_OF_ARMS.sub(fill, page)
 
 
-def _entry(tables: dict[str, list[list[str]]], arm: str, heading: str, before: str) -> str:
+def _entry(tables: dict[tuple[str, str], list[list[str]]], arm: str, heading: str, before: str) -> str:
     if heading not in COLUMNS:
         return before
-    title, column = COLUMNS[heading]
-    header, *rows = tables[title]
+    study, title, column = COLUMNS[heading]
+    header, *rows = tables[study, title]
     entry = next((row[header.index(column)] for row in rows if f"`{row[0]}`" == arm), "-")
-    is_clear = re.search(r", -\d+\.\d+\](?! \(1 seed\))", entry)
+    is_clear = re.search(r", -\d+\.\d+\](?! \(1 seed)", entry)
     return f"**{entry}**" if is_clear else entry
 
 
@@ -62,4 +80,4 @@ def _cells(line: str) -> list[str]:
 
 if __name__ == "__main__":
     for path in PAGES:
-        path.write_text(filled(path.read_text(encoding="utf-8"), TABLE.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(filled(path.read_text(encoding="utf-8"), reports()), encoding="utf-8")

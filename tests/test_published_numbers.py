@@ -21,27 +21,29 @@ def test_intervals_are_those_of_a_committed_table(page):
     assert not [entry for entry in quoted if entry not in tables]
 
 
-def test_tables_of_recipes_are_the_evidence_s():
+def test_tables_of_arms_are_the_benchmarks():
     quote = runpy.run_path(str(ROOT / "benchmarks" / "quote.py"))
-    report = quote["TABLE"].read_text()
     for page in quote["PAGES"]:
         text = page.read_text()
-        assert quote["TABLE_OF_RECIPES"].search(text)
-        assert quote["filled"](text, report) == text, "python benchmarks/quote.py"
+        assert quote["TABLE_OF_ARMS"].search(text)
+        assert quote["filled"](text, quote["reports"]()) == text, "python benchmarks/quote.py"
 
 
-def test_tables_of_recipes_are_filled_by_arm_and_column():
+def test_tables_of_arms_are_filled_by_arm_and_column():
     quote = runpy.run_path(str(ROOT / "benchmarks" / "quote.py"))
-    (means, hundred), (of_all, phonons) = quote["COLUMNS"]["100 labels"], quote["COLUMNS"]["all phonons"]
+    (study, means, hundred), (_, of_all, phonons) = quote["COLUMNS"]["100 labels"], quote["COLUMNS"]["all phonons"]
     report = (
         f"# Benchmark\n\n## {means}\n\n| arm | else | {hundred} |\n| --- | --- | --- |\n"
         "| a | +9.0 | -2.0 [-3.0, -1.0] |\n| b | +9.0 | -2.0 [-5.0, +1.0] |\n"
         f"\n## {of_all}\n\n| arm | {phonons} |\n| --- | --- |\n| b | -2.0 [-3.0, -1.0] (1 seed) |\n"
     )
+    other, title, column = quote["COLUMNS"]["magnetisation, 100"]
+    reports = {study: report, other: f"# Benchmark\n\n## {title}\n\n| arm | {column} |\n| --- | --- |\n| a | +1.0 |\n"}
     header = "Before\n\n| recipe | all phonons | what | 100 labels |\n|---|---|---|---|\n"
-    page = f"{header}| `a` | 1 | x | 1 |\n| `b` | 1 | y | 1 |\n"
+    middle = "\n| arm | magnetisation, 100 |\n|---|---|\n"
+    page = f"{header}| `a` | 1 | x | 1 |\n| `b` | 1 | y | 1 |\n{middle}| `a` | 9 |\n"
     rows = "| `a` | - | x | **-2.0 [-3.0, -1.0]** |\n| `b` | -2.0 [-3.0, -1.0] (1 seed) | y | -2.0 [-5.0, +1.0] |\n"
-    assert quote["filled"](page, report) == header + rows
+    assert quote["filled"](page, reports) == f"{header}{rows}{middle}| `a` | +1.0 |\n"
 
 
 def committed_tables() -> str:

@@ -139,7 +139,7 @@ def _errors(planned: Sequence[Cell], done: Sequence[Score], task: str, arm: str)
     errors = [score.mae for score in done if (score.task, score.arm) == (task, arm)]
     if not errors:
         return NOT_RUN
-    spread = f" ± {np.std(errors, ddof=1):.2g}" if len(errors) > 1 else ""
+    spread = f" ± {round(np.std(errors, ddof=1), 12):.2g}" if len(errors) > 1 else ""  # rounding errors are none
     share = f" ({len(errors)} of {len(wanted)})" if len(errors) < len(wanted) else ""
     return f"{np.mean(errors):.4g}{spread}{share}"
 
@@ -171,10 +171,19 @@ def _mean(planned: Sequence[Cell], by_task: Mapping[str, np.ndarray], arm: str, 
 
 
 def _seeds(planned: Sequence[Cell], arm: str, by_task: Mapping[str, np.ndarray]) -> list[str]:
-    """How many seeds an interval knows of, where it is one, which says nothing of others, or fewer than planned."""
+    """How many seeds an interval knows of, where it is one, which says nothing of others, or fewer than planned.
+
+    And how many pairs, where some folds of a seed are missing.
+    """
+    wanted = {task: [c for c in planned if (c.task, c.arm) == (task, arm)] for task in by_task}
+    notes = []
     n = min(found.shape[1] for found in by_task.values())
-    wanted = min(len({c.seed for c in planned if (c.task, c.arm) == (task, arm)}) for task in by_task)
-    return [] if 1 < n >= wanted else [f"{n} seed{'s' * (n > 1)}"]
+    if n == 1 or n < min(len({c.seed for c in cells}) for cells in wanted.values()):
+        notes.append(f"{n} seed{'s' * (n > 1)}")
+    finished = {task: int((~np.isnan(found)).sum()) for task, found in by_task.items()}
+    if any(n < len({c.fold for c in wanted[task]}) * by_task[task].shape[1] for task, n in finished.items()):
+        notes.append(f"{sum(finished.values())} of {sum(map(len, wanted.values()))} pairs")
+    return notes
 
 
 def percent(interval: Interval, notes: Sequence[str] = ()) -> str:

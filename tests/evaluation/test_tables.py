@@ -32,6 +32,16 @@ def study(**options: Any) -> tuple[list[Cell], list[Score], BenchmarkConfig]:
     return [Cell(*score[:6], method="fine-tune", unit=unit) for score in scores], scores, config
 
 
+def on_five_folds() -> tuple[list[Cell], list[Score], BenchmarkConfig]:
+    """The same study, of which each of five folds came out alike."""
+    cells, scores, config = study()
+    return (
+        [c._replace(fold=k) for c in cells for k in range(5)],
+        [s._replace(fold=k) for s in scores for k in range(5)],
+        config,
+    )
+
+
 def differences(**options: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Header and row of the arm's paired differences."""
     cells, scores, config = study(**options)
@@ -62,17 +72,37 @@ def test_a_table_with_one_of_the_tasks_named_has_no_mean():
 
 
 def test_an_interval_says_of_how_few_seeds_it_knows():
-    cells, scores, config = study()
+    cells, scores, config = on_five_folds()
     fewer = [
         score for score in scores if score.arm == "scratch" or score.seed < {"first": 3, "second": 2}.get(score.task, 1)
     ]
-    more_folds = [score._replace(fold=fold) for score in fewer for fold in range(5)]
-    _, table = error_tables(cells, more_folds, dict.fromkeys(ERRORS, ""), "fine-tune", config)
+    _, table = error_tables(cells, fewer, dict.fromkeys(ERRORS, ""), "fine-tune", config)
     ((_, *entries, mean, _),) = table.rows
     assert entries == ["-10.0 [-10.0, -10.0]", "-30.0 [-30.0, -30.0] (2 seeds)", "-90.0 [-90.0, -90.0] (1 seed)"]
     assert mean.endswith("] (1 seed)")
-    (_, mean), *_ = means_table(cells, {"fine-tune": more_folds}, config).rows
+    (_, mean), *_ = means_table(cells, {"fine-tune": fewer}, config).rows
     assert mean.endswith("] (1 seed)")
+
+
+def test_an_interval_says_of_how_few_pairs_it_knows():
+    cells, scores, config = on_five_folds()
+    fewer = [
+        score for score in scores
+        if score.arm == "scratch" or score.task == "first" or score.seed == 0 or (score.seed, score.fold) == (1, 0)
+        if score.task != "later" or score.fold < 3
+    ]  # fmt: skip
+    _, table = error_tables(cells, fewer, dict.fromkeys(ERRORS, ""), "fine-tune", config)
+    ((_, *entries, mean, _),) = table.rows
+    told = ["", " (2 seeds, 6 of 15 pairs)", " (2 seeds, 4 of 15 pairs)"]
+    assert [entry.partition("]")[2] for entry in entries] == told
+    assert mean.endswith("] (2 seeds, 25 of 45 pairs)")
+
+
+def test_errors_that_differ_by_rounding_alone_have_no_spread():
+    cells, scores, config = study()
+    shaken = [score._replace(mae=score.mae + 1e-15 * score.seed) for score in scores]
+    table, _ = error_tables(cells, shaken, dict.fromkeys(ERRORS, ""), "fine-tune", config)
+    assert table.rows[0] == ("scratch", *["10 ± 0"] * 3)
 
 
 def test_a_mean_over_an_unknown_task_is_refused():
