@@ -180,9 +180,9 @@ def _seeds(planned: Sequence[Cell], arm: str, by_task: Mapping[str, np.ndarray])
     n = min(found.shape[1] for found in by_task.values())
     if n == 1 or n < min(len({c.seed for c in cells}) for cells in wanted.values()):
         notes.append(f"{n} seed{'s' * (n > 1)}")
-    finished = {task: int((~np.isnan(found)).sum()) for task, found in by_task.items()}
-    if any(n < len({c.fold for c in wanted[task]}) * by_task[task].shape[1] for task, n in finished.items()):
-        notes.append(f"{sum(finished.values())} of {sum(map(len, wanted.values()))} pairs")
+    pairs = sum(int((~np.isnan(found)).sum()) for found in by_task.values())
+    if pairs < sum(len({c.fold for c in wanted[task]}) * found.shape[1] for task, found in by_task.items()):
+        notes.append(f"{pairs} of {sum(map(len, wanted.values()))} pairs")
     return notes
 
 
