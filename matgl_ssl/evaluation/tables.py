@@ -139,7 +139,8 @@ def _errors(planned: Sequence[Cell], done: Sequence[Score], task: str, arm: str)
     errors = [score.mae for score in done if (score.task, score.arm) == (task, arm)]
     if not errors:
         return NOT_RUN
-    spread = f" ± {round(np.std(errors, ddof=1), 12):.2g}" if len(errors) > 1 else ""  # rounding errors are none
+    is_same = np.allclose(errors, errors[0], rtol=1e-9, atol=0)  # but for rounding errors
+    spread = f" ± {0 if is_same else np.std(errors, ddof=1):.2g}" if len(errors) > 1 else ""
     share = f" ({len(errors)} of {len(wanted)})" if len(errors) < len(wanted) else ""
     return f"{np.mean(errors):.4g}{spread}{share}"
 
