@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from matgl_ssl.errors import ConfigError, unknown
 from matgl_ssl.recipes import fine_tuning, list_recipes
-from matgl_ssl.training.config import Config, read_yaml
+from matgl_ssl.training.config import Config, FinetuneConfig, PretrainConfig, read_yaml
 
 from .baselines import DESCRIBED
 
@@ -18,6 +18,11 @@ Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
 Part = Literal["test", "validation"]
 TRIVIAL = "trivial"
 BASELINES = (TRIVIAL, *DESCRIBED)
+DECIDED = (
+    "target", "transform", "extensive", "data", "val_data", "test_data", "split_column", "fold", "test_fraction",
+    "val_fraction", "n_train", "patience", "selection", "seed",
+)  # fmt: skip
+"""Options of ``finetune`` that tasks and rounds decide: all revealed labels are trained on, the last weights kept."""
 SCRATCH, LONGER, SUPERVISED = "scratch", "scratch-longer", "supervised-formation-energy"
 
 
@@ -132,6 +137,37 @@ class BenchmarkConfig(Config):
                         raise ConfigError(f"{name} is nothing before it is fine-tuned: leave it out of a probe.")
         return self
 
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        for name, task in self.tasks.items():
+            if task.test_data and task.fold_column:
+                raise ConfigError(f"{name} is tested on test_data, or on the folds of fold_column: leave one out.")
+            if task.test_data and any(part.folds != [0] for part in self.rounds if name in part.tasks):
+                raise ConfigError(f"{name} has a test part of its own, fold 0: give it a round with no other folds.")
+        return self
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        """What nobody would look at is an error now, not after hours of pretraining."""
+        PretrainConfig.build(self.pretrain)
+        arms, grids = self.known_arms(), [self.grid, *self.grids.values()]
+        for options in (self.finetune, *(arm.finetune for arm in self.arms.values()), *(o for g in grids for o in g)):
+            FinetuneConfig.build({"target": ""}, options)
+            if decided := [name for name in DECIDED if name in options]:
+                raise ConfigError(f"{decided[0]} of finetune is for the tasks and rounds to say: leave it out.")
+        for part in self.rounds:
+            for arm in (arms[member] for name in part.arms for member in (name, *arms[name].chosen_from)):
+                made_by = arms[arm.shared] if arm.shared else arm
+                if made_by.recipe or made_by.supervised:
+                    given = [self.pretrain, made_by.pretrain, self.finetune, arm.finetune]
+                    given += [options for n in part.labels for options in self.grid_for(n)]
+                    if any({"model", "model_args"} & options.keys() for options in given):
+                        raise ConfigError(
+                            "Pretrained weights have the architecture of encoders: leave model and model_args out of "
+                            "pretrain, finetune and grid, or leave arms with weights out of the round."
+                        )
+        return self
+
     def grid_for(self, n: int | Literal["all"]) -> list[dict[str, Any]]:
         """What to choose from with so many labels."""
         return self.grids.get(n, self.grid)
@@ -151,8 +187,12 @@ class BenchmarkConfig(Config):
                 raise ConfigError(
                     f"Arm {name} has a pretraining of its own, or that of encoder_of or node_embedding_of, not both."
                 )
+            if (made.pretrain or made.corpus) and not (made.recipe or made.supervised):
+                raise ConfigError(f"Arm {name} pretrains nothing: leave pretrain and corpus out, or give it a recipe.")
             if made.chosen_from and made.model_fields_set != {"chosen_from"}:
                 raise ConfigError(f"Arm {name} is one of chosen_from and has no options of its own: give it none.")
+        scratch = {"finetune": known[SCRATCH].finetune | known[LONGER].finetune}
+        known[LONGER] = known[LONGER].model_copy(update=scratch)
         for name, arm in known.items():
             if arm.recipe:
                 known[name] = arm.model_copy(update={"finetune": fine_tuning(arm.recipe) | arm.finetune})

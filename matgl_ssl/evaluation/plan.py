@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +73,7 @@ class Plan:
     def __init__(self, runner: Runner, store: Store) -> None:
         self.runner, self.config, self.store = runner, runner.config, store
         self._units: dict[str, Unit] = {}
+        self._hashes: dict[str, str] = {}
         self._pretrainings: dict[tuple[str, str, str], _Pretraining] = {}
         self.guards: dict[str, Unit] = {}
         self.guard = self._guard(self.config.corpus)
@@ -93,6 +94,12 @@ class Plan:
         ordered: dict[str, Unit] = {}
 
         def add(unit: Unit) -> None:
+            if (
+                unit.kind == "pretraining"
+                and (made := self.store.get(unit))
+                and not self._folder(made["result"]).exists()
+            ):
+                self.store.forget(unit)  # somebody made room
             if unit.name not in ordered:
                 for need in unit.needs if self.store.get(unit) is None else ():
                     add(need)
@@ -116,7 +123,10 @@ class Plan:
         """A part of the configuration with the hashes of the files it names."""
         facts = _said(config)
         names = [facts[name] for name in ("data", "test_data") if facts.get(name)]
-        return {**facts, "files": [_hash(Path(locate(name, self.runner.root))) for name in names]}
+        for name in names:
+            if name not in self._hashes:
+                self._hashes[name] = _hash(Path(locate(name, self.runner.root)))
+        return {**facts, "files": [self._hashes[name] for name in names]}
 
     def _guard(self, corpus: CorpusConfig) -> Unit:
         tasks = {name: self._facts(task) for name, task in self.config.tasks.items()}
@@ -141,7 +151,7 @@ class Plan:
     ) -> _Pretraining:
         """One pretraining serves all tasks that it may have the same labels for."""
         guard = self.guard if arm.corpus is None else self._guard(arm.corpus)
-        key = {"arm": name, "options": _said(config), "supervised": arm.supervised, "guard": guard.name}
+        key = {"arm": name, "options": _said(config), "supervised": arm.supervised, "guard": guard.name, "lane": LANE}
         folder = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
         out = f"{name}-{encoder}-{folder}"
         known = (made for made in self._pretrainings.values() if made.folder == out)
@@ -229,6 +239,8 @@ class Plan:
     def _run_trial(
         self, task: str, encoder: str, arm: str, n: Labels, choice: dict[str, Any], pretraining: _Pretraining | None
     ) -> dict[str, Any]:
+        if pretraining:
+            self.runner.refuse(pretraining.arm, pretraining.labels, self.runner.task(task))
         settings = self.runner.settings(encoder, arm, 0, **choice, **self._weights(arm, pretraining))
         return self.runner.trial(task, settings, n)
 
@@ -239,7 +251,8 @@ class Plan:
         if pretraining:
             self.runner.refuse(pretraining.arm, pretraining.labels, self.runner.task(task))
         tried = [(trial.key["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
-        choice = best(tried) if tried else dict(self.config.grid_for(n)[0])
+        only = self.config.grid_for(n)[0] if method == "fine-tune" else {}  # a probe has nothing of the grid
+        choice = best(tried) if tried else dict(only)
         settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(arm, pretraining))
         extra = 0.0
         if reference:  # its compute is known without its encoder
@@ -251,9 +264,12 @@ class Plan:
     def _weights(self, arm: str, pretraining: _Pretraining | None) -> dict[str, str]:
         if pretraining is None:
             return {}
-        result = self.store.result(pretraining.unit)
         option = "node_embedding_from" if self.runner.arms[arm].node_embedding_of else "init_from"
-        return {option: str(self.runner.runs / result["folder"] / result["weights"])}
+        return {option: str(self._folder(self.store.result(pretraining.unit)))}
+
+    def _folder(self, result: Mapping[str, Any]) -> Path:
+        """Where a finished pretraining left its encoder."""
+        return self.runner.runs / result["folder"] / result["weights"]
 
 
 def _said(config: Config) -> dict[str, Any]:
@@ -261,9 +277,9 @@ def _said(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude_defaults=True)
 
 
-@cache
 def _hash(path: Path) -> str:
-    """Of a file's content; the name of what is no file."""
-    if not path.is_file():
-        return path.name
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
+    """Of a file's content, or of a folder's files with their names; the name of what is neither."""
+    if path.is_dir():
+        inside = [(str(file.relative_to(path)), _hash(file)) for file in sorted(path.rglob("*")) if file.is_file()]
+        return hashlib.sha256(repr(inside).encode()).hexdigest()[:20]
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:20] if path.is_file() else path.name

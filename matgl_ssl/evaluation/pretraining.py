@@ -40,13 +40,13 @@ def pretraining_config(
         encoder: ``model`` and ``model_args``.
         asked: The quantity that the task asks for. Of several label columns, those that are it are left out.
     """
-    given = {**common, **encoder, **arm.pretrain}
+    given = {**common, **encoder}
     if arm.recipe:
-        config = PretrainConfig.build(load_recipe(arm.recipe), {**given, "recipe": arm.recipe})
+        config = PretrainConfig.build(load_recipe(arm.recipe), {**given, **arm.pretrain, "recipe": arm.recipe})
         return config.model_copy(update={"pretexts": [_of_others(pretext, asked) for pretext in config.pretexts]})
     shared = {k: v for k, v in given.items() if k in FinetuneConfig.model_fields}
     own = {"target": arm.supervised, "test_fraction": 0.0, "val_fraction": 0.05, "batch_size": 64}
-    return FinetuneConfig.build(own, shared)
+    return FinetuneConfig.build(own, shared, arm.pretrain)
 
 
 def _of_others(pretext: PretextConfig, asked: str) -> PretextConfig:

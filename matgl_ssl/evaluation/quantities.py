@@ -16,18 +16,29 @@ from matgl_ssl.errors import ConfigError
 QUANTITIES: Mapping[str, tuple[str, ...]] = {
     "highest phonon frequency": ("last_phdos_peak", "last phdos peak", "max_phonon_frequency"),
     "elastic moduli": (
-        "bulk_modulus", "bulk_modulus_vrh", "shear_modulus", "shear_modulus_vrh", "poisson_ratio", "k_vrh", "g_vrh",
+        "bulk_modulus", "bulk_modulus_vrh", "bulk_modulus_kv", "shear_modulus", "shear_modulus_vrh", "shear_modulus_gv",
+        "poisson_ratio", "homogeneous_poisson", "poisson", "k_vrh", "k_voigt", "k_reuss", "g_vrh", "g_voigt", "g_reuss",
         "log10(k_vrh)", "log10(g_vrh)", "elastic_tensor", "young_modulus",
     ),
-    "band gap": ("band_gap", "gap", "bandgap", "gap pbe", "dir_gap", "ind_gap"),
+    "band gap": (
+        "band_gap", "gap", "bandgap", "gap pbe", "gap expt", "is_metal", "dir_gap", "ind_gap", "optb88vdw_bandgap",
+        "mbj_bandgap", "hse_gap",
+    ),
     "energy": (
-        "formation_energy_per_atom", "formation_energy", "e_form", "e_above_hull", "energy", "energy_per_atom",
-        "heat_all", "heat_ref", "cohesive_energy",
+        "formation_energy_per_atom", "formation_energy_peratom", "formation_energy", "e_form", "e_above_hull",
+        "energy_above_hull", "ehull", "is_stable", "energy", "energy_per_atom", "uncorrected_energy_per_atom",
+        "optb88vdw_total_energy", "heat_all", "heat_ref", "cohesive_energy",
     ),
     "exfoliation energy": ("exfoliation_energy", "exfoliation_en"),
     "heat capacity": ("heat_capacity", "heat_capacity_300k"),
-    "dielectric constant": ("eps_electronic", "eps_total", "dielectric", "refractive_index", "n"),
-    "magnetisation": ("total_magnetization", "magnetization", "magmom"),
+    "dielectric constant": (
+        "eps_electronic", "eps_total", "e_electronic", "e_total", "epsx", "epsy", "epsz", "mepsx", "mepsy", "mepsz",
+        "dielectric", "refractive_index", "n",
+    ),
+    "magnetisation": (
+        "total_magnetization", "total_magnetization_normalized_vol", "total_magnetization_normalized_formula_units",
+        "magnetization", "magmom", "magmom_outcar", "magmom_oszicar",
+    ),
 }  # fmt: skip
 """Column names, in lower case, of Materials Project, Matbench and JARVIS tables. A formation energy and a distance to
 the hull, or two moduli and Poisson's ratio, say much of each other."""
@@ -39,22 +50,25 @@ ENOUGH = 20
 
 
 def quantity(column: str, declared: str | None = None) -> str:
-    """What a column is: as declared, as its name says, or its own name."""
-    if declared:
-        return declared
-    return next((name for name, columns in QUANTITIES.items() if column.lower() in columns), column)
+    """What a column is: as declared, as its name says, or its own name. Columns may be declared by another's name."""
+    said = declared or column
+    return next((name for name, columns in QUANTITIES.items() if said.lower() in (name, *columns)), said)
 
 
 def same_values(a: CrystalDataset, column_a: str, b: CrystalDataset, column_b: str) -> bool:
-    """Whether two columns rank the formulas that both tables have alike.
+    """Whether two columns rank the formulas that both tables have alike, the first as it is or divided by atoms.
 
     Only formulas that stand once in each table are compared: those of several polymorphs name no crystal.
     """
-    values = [_by_formula(a, column_a), _by_formula(b, column_b)]
-    shared = sorted(values[0].keys() & values[1].keys())
+    theirs = _by_formula(b, column_b)
+    return any(_alike(_by_formula(a, column_a, per_atom=each), theirs) for each in (False, True))
+
+
+def _alike(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+    shared = sorted(a.keys() & b.keys())
     if len(shared) < ENOUGH:
         return False
-    ranks = np.stack([_ranks([table[formula] for formula in shared]) for table in values])
+    ranks = np.stack([_ranks([table[formula] for formula in shared]) for table in (a, b)])
     return bool(abs(np.corrcoef(ranks)[0, 1]) >= SAME_RANKS)
 
 
@@ -64,10 +78,11 @@ def _ranks(values: list[float]) -> np.ndarray:
     return np.asarray(np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right"), float)
 
 
-def _by_formula(crystals: CrystalDataset, column: str) -> dict[str, float]:
+def _by_formula(crystals: CrystalDataset, column: str, *, per_atom: bool = False) -> dict[str, float]:
     values = crystals.column(column)
     if values.dtype.kind not in "fiub":
         return {}
+    values = values / crystals.sizes() if per_atom else values
     formulas = np.array(crystals.formulas(), dtype=object)
     names, first, counts = np.unique(formulas, return_index=True, return_counts=True)
     once = {str(name): float(values[i]) for name, i, n in zip(names, first, counts, strict=True) if n == 1}

@@ -101,9 +101,11 @@ class Runner:
 
     def refuse(self, arm: ArmConfig, labels: tuple[str, ...], task: Task) -> None:
         """See ``refuse_same_quantity``."""
-        if labels and (task.name, *labels) not in self._allowed:
+        corpus = arm.corpus or self.config.corpus
+        key = task.name, repr(corpus), *labels
+        if labels and key not in self._allowed:
             refuse_same_quantity(labels, task.quantity, task.crystals, TARGET, self._corpus(arm, labels))
-            self._allowed.add((task.name, *labels))
+            self._allowed.add(key)
 
     def trial(self, task: str, settings: FinetuneConfig, n: Labels) -> dict[str, Any]:
         """Error on held-out revealed labels, infinite if training diverges."""
@@ -169,7 +171,7 @@ class Runner:
         return kept
 
     def _pool(self, task: Task, settings: FinetuneConfig) -> GraphPool:
-        key = task.name, settings.model, repr(settings.model_args)
+        key = task.name, settings.model, repr(settings.model_args), str(settings.min_distance)
         if key not in self._pools:
             encoder = Encoder(new_model(settings.model, settings.model_args))
             self._pools[key] = GraphPool(task.crystals, encoder, settings.min_distance)
@@ -182,6 +184,8 @@ class Runner:
         usable = np.isin(test, pool.usable(test))
         predicted = median(task.labels[train], len(test))
         predicted[usable] = predict_rows(model, pool, test[usable], settings)
+        if not np.isfinite(predicted).all():  # the last step was one too many
+            raise NonFiniteError(f"Training diverged at a learning rate of {settings.lr:g}. Try a smaller one.")
         return predicted
 
     def _probe(
@@ -223,5 +227,12 @@ class Runner:
 
 
 def best(trials: list[tuple[dict[str, Any], float]]) -> dict[str, Any]:
-    """The options of least validation error, the first of equals."""
-    return dict(min(trials, key=lambda trial: trial[1])[0])
+    """The options of least validation error, the first of equals.
+
+    Raises:
+        NonFiniteError: If every trial diverged.
+    """
+    options, error = min(trials, key=lambda trial: trial[1])
+    if not math.isfinite(error):
+        raise NonFiniteError("Training diverged with all options of the grid. Add a smaller learning rate.")
+    return dict(options)

@@ -88,14 +88,19 @@ class Store:
         with atomic_path(self.folder / f"{unit.name}.json") as path:
             path.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
 
+    def forget(self, unit: Unit) -> None:
+        """Have a unit done again."""
+        self._read.pop(unit.name, None)
+        (self.folder / f"{unit.name}.json").unlink(missing_ok=True)
+
     def archive(self, units: Iterable[Unit], path: Path) -> None:
-        """Write those of the units that are finished into one file, a line each."""
-        found = ((unit, self.get(unit)) for unit in units)
-        lines = [
-            json.dumps({"unit": unit.name, "label": unit.label, "result": kept["result"], "seconds": kept["seconds"]})
-            for unit, kept in found
-            if kept
-        ]
+        """Write those of the units that are finished into one file, a line each, and after them what archives had."""
+        found = {
+            unit.name: {"label": unit.label, "result": kept["result"], "seconds": kept["seconds"]}
+            for unit in units
+            if (kept := self.get(unit))
+        }
+        lines = [json.dumps({"unit": name, **kept}) for name, kept in (found | (self._archived | found)).items()]
         with atomic_path(path) as partial:
             partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

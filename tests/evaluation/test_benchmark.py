@@ -161,6 +161,12 @@ def test_a_recipe_is_fine_tuned_as_its_file_says(root, tmp_path):
     }
 
 
+def test_scratch_longer_is_fine_tuned_as_scratch_is(root):
+    arms = {**study(root)["arms"], "scratch": {"finetune": {"weight_decay": 0.1}}}
+    known = BenchmarkConfig(**study(root, arms=arms)).known_arms()
+    assert known["scratch-longer"].finetune == known["scratch"].finetune == {"weight_decay": 0.1}
+
+
 def test_an_arm_may_be_whichever_does_best_on_validation(truth, root, monkeypatch):
     """Its cells are those of one arm for all seeds, whose trials are all in the table; nothing of a leak is chosen."""
     config, result = truth
@@ -244,6 +250,47 @@ def test_labels_of_the_same_quantity_are_refused_by_name(root):
         ({"arms": {"a": {"chosen_from": ["dsssl"]}}, "longer_by": "dssl"}, "Did you mean 'dssl'"),
         ({"arms": {"a": {"chosen_from": ["forest"]}}, "longer_by": "dssl"}, "forest chooses nothing"),
         ({"arms": {"dssl": {"chosen_from": ["scratch"]}}, "longer_by": "intrinsic"}, "dssl is one of chosen_from"),
+        ({"finetune": {"epochz": 3}}, "Did you mean 'epochs'"),
+        ({"finetune": {"patience": 3}}, "patience of finetune is for the tasks and rounds"),
+        ({"grid": [{"transform": "log10"}]}, "transform of finetune is for the tasks and rounds"),
+        (
+            {"arms": {"a": {"encoder_of": "dssl", "pretrain": {"epochs": 1}}}, "longer_by": "dssl"},
+            "a pretrains nothing",
+        ),
+        ({"arms": {"a": {"corpus": {"data": "corpus.parquet"}}}, "longer_by": "dssl"}, "a pretrains nothing"),
+        ({"pretrain": {"epocs": 3}}, "Did you mean 'epochs'"),
+        (
+            {
+                "arms": {"a": {"supervised": "noise", "pretrain": {"epocs": 3}}},
+                "rounds": [{**ROUND, "arms": ["a"]}],
+                "longer_by": "a",
+            },
+            "Did you mean 'epochs'",
+        ),
+        (
+            {
+                "arms": {"a": {"chosen_from": ["scratch", "dssl"]}},
+                "rounds": [{**ROUND, "arms": ["a"]}],
+                "grid": [{"epochs": 1}, {"model_args": {"cutoff": 5.0}}],
+                "longer_by": "dssl",
+            },
+            "architecture of encoders",
+        ),
+        (
+            {
+                "tasks": {"size": {"data": "task.parquet", "test_data": "task.parquet", "target": "size"}},
+                "rounds": [{**ROUND, "arms": ["scratch"], "folds": [0, 1]}],
+            },
+            "a test part of its own, fold 0",
+        ),
+        (
+            {
+                "tasks": {
+                    "size": {"data": "task.parquet", "test_data": "task.parquet", "target": "size", "fold_column": "f"}
+                }
+            },
+            "leave one out",
+        ),
         (
             {
                 "arms": {"a": {"node_embedding_of": "dssl"}},

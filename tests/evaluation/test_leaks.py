@@ -52,7 +52,7 @@ def test_labels_are_known_by_their_names():
     assert quantity("e_above_hull") == quantity("formation_energy_per_atom")
     assert quantity("band_gap") != quantity("formation_energy_per_atom")
     assert quantity("my_column") == "my_column"
-    assert quantity("my_column", "band gap") == quantity("dir_gap")
+    assert quantity("my_column", "band gap") == quantity("my_column", "Band_Gap") == quantity("dir_gap")
 
 
 def test_a_renamed_label_is_caught_by_its_values(tmp_path):
@@ -73,6 +73,37 @@ def test_a_renamed_label_is_caught_by_its_values(tmp_path):
         refuse_same_quantity(("other", "kelvin"), "y", task.crystals, "target", corpus)
     with pytest.raises(ConfigError, match="by its name"):
         refuse_same_quantity(("other",), "other", task.crystals, "target", corpus)
+
+
+def test_a_total_is_caught_by_its_values_per_atom(tmp_path):
+    """The task asks for a label per atom; cells of the corpus have two atoms or four."""
+    rng = np.random.default_rng(0)
+    formulas = [(m, x) for m in (3, 11, 12, 19, 20, 37) for x in (8, 9, 16, 17, 34)]
+    own, theirs = [], []
+    for i, (m, x) in enumerate(formulas):
+        once, value = cell(m, x, 3.5), rng.uniform(1, 9)
+        twice = type(once)(np.tile(once.numbers, 2), np.tile(once.frac_coords, (2, 1)), once.lattice, "twice")
+        own.append(cell(m, x, 3.5, y=value, f=i % 2))
+        crystal, n = (twice, 4) if i % 2 else (once, 2)
+        theirs.append(type(once)(crystal.numbers, crystal.frac_coords, crystal.lattice, str(i), {"total": n * value}))
+    task, corpus = (
+        read_crystals(write(tmp_path / f"{name}.parquet", rows)) for name, rows in (("t", own), ("c", theirs))
+    )
+    assert same_values(corpus, "total", task, "y")
+    assert not same_values(task, "f", corpus, "total")
+
+
+def test_one_corpus_may_have_what_another_has_not(tmp_path):
+    """A column's name says nothing of the next corpus's column of that name."""
+    corpus_and_task(tmp_path)
+    corpus = read_crystals(tmp_path / "corpus.parquet")
+    leaking = [type(c)(c.numbers, c.frac_coords, c.lattice, c.id, {"noise": c.labels["renamed"]}) for c in corpus]
+    write(tmp_path / "other.parquet", leaking)
+    config = BenchmarkConfig.build(study(tmp_path))
+    runner = Runner(config, tmp_path, tmp_path)
+    runner.refuse(ArmConfig(supervised="noise"), ("noise",), runner.task("size"))
+    with pytest.raises(ConfigError, match="values on shared crystals"):
+        runner.refuse(ArmConfig(supervised="noise", corpus={"data": "other.parquet"}), ("noise",), runner.task("size"))
 
 
 def test_few_shared_crystals_say_nothing(tmp_path):

@@ -101,3 +101,25 @@ def test_what_this_machine_has_is_newer_than_an_archive(tmp_path):
     here = Store(tmp_path / "here", archive)
     Store(tmp_path / "here").keep(first, {"mae": 7.0}, 1.0)
     assert [here.result(first)["mae"], here.result(second)["mae"]] == [7.0, 1.0]
+
+
+def test_an_archive_keeps_what_it_had(tmp_path):
+    """A file that asks for less, for a while, must not cost what is published."""
+    log: list[int] = []
+    units, archive = [unit(i, log) for i in range(3)], tmp_path / "units.jsonl"
+    store = Store(tmp_path / "here")
+    work(units, store)
+    store.archive(units, archive)
+    elsewhere = Store(tmp_path / "there", archive)
+    elsewhere.archive(units[2:], archive)
+    assert [Store(tmp_path / "there", archive).result(each)["mae"] for each in units] == [0, 1, 2]
+    assert len(archive.read_text().splitlines()) == 3
+
+
+def test_what_is_forgotten_is_done_again(tmp_path):
+    log: list[int] = []
+    store = Store(tmp_path)
+    work([unit(0, log)], store)
+    store.forget(unit(0, log))
+    work([unit(0, log)], store)
+    assert log == [0, 0]

@@ -1,0 +1,87 @@
+"""What a unit's name depends on, and what is done again."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from synthetic import cell, corpus_and_task, study, write
+
+from matgl_ssl.crystals import read_crystals
+from matgl_ssl.errors import NonFiniteError
+from matgl_ssl.evaluation.config import BenchmarkConfig
+from matgl_ssl.evaluation.plan import Plan
+from matgl_ssl.evaluation.runner import Runner, best
+from matgl_ssl.evaluation.units import Store
+
+
+@pytest.fixture
+def root(tmp_path):
+    corpus_and_task(tmp_path)
+    return tmp_path
+
+
+def plan(root, **changes):
+    rounds = [{"tasks": ["size"], "arms": ["helps"], "labels": [16], "seeds": [0]}]
+    config = BenchmarkConfig.build(study(root, **{"rounds": rounds, **changes}))
+    return Plan(Runner(config, root, root / "pretrained"), Store(root / "units"))
+
+
+def names(plan):
+    return [cell.unit.name for cell in plan.cells]
+
+
+def test_other_content_is_another_unit_also_within_one_process(root):
+    before = names(plan(root))
+    assert names(plan(root)) == before
+    write(root / "task.parquet", [cell(11, 17, 3 + 0.1 * i, size=float(i)) for i in range(30)])
+    assert names(plan(root)) != before
+
+
+def test_a_folder_is_known_by_what_is_in_it(root):
+    """A crystal more is another task, wherever the folder lies."""
+    crystals = list(read_crystals(root / "task.parquet"))
+    tasks = {"size": {"data": "folder", "target": "size"}}
+    write(root / "folder" / "a.parquet", crystals[:60])
+    before = names(plan(root, tasks=tasks))
+    assert names(plan(root, tasks=tasks)) == before
+    write(root / "folder" / "b.parquet", crystals[60:])
+    assert names(plan(root, tasks=tasks)) != before
+
+
+def test_an_encoder_that_is_gone_is_made_again(root):
+    made = plan(root)
+    (unit,) = (unit for unit in made.units({}) if unit.kind == "pretraining")
+    folder = root / "pretrained" / "somewhere" / "encoder"
+    folder.mkdir(parents=True)
+    made.store.keep(unit, {"folder": "somewhere", "weights": "encoder"}, 1.0)
+    made.units({})
+    assert made.store.get(unit)
+    folder.rmdir()
+    assert unit in made.units({})
+    assert made.store.get(unit) is None
+
+
+def test_a_probe_has_nothing_of_the_grid(root):
+    rounds = [{"tasks": ["size"], "arms": ["scratch"], "labels": [16], "seeds": [0], "method": "ridge"}]
+    grids = [{}], [{"min_distance": 3.0}]
+    results = [[c.unit.run() for c in plan(root, rounds=rounds, grid=grid).cells] for grid in grids]
+    assert results[0] == results[1]
+
+
+def test_predictions_that_are_not_finite_are_no_score(root, monkeypatch):
+    """The last step of a training may be the one that diverges."""
+    monkeypatch.setattr("matgl_ssl.evaluation.runner.fine_tune", lambda *args: None)
+    monkeypatch.setattr("matgl_ssl.evaluation.runner.predict_rows", lambda _, __, rows, ___: np.full(len(rows), np.nan))
+    runner = plan(root).runner
+    settings = runner.settings("MEGNet", "scratch", 0)
+    assert runner.trial("size", settings, 16) == {"mae": math.inf}
+    with pytest.raises(NonFiniteError, match="smaller"):
+        runner.cell("size", "scratch", 16, 0, 0, method="fine-tune", settings=settings)
+
+
+def test_options_that_all_diverge_are_chosen_by_nobody():
+    assert best([({"lr": 1.0}, math.inf), ({"lr": 0.1}, 2.0)]) == {"lr": 0.1}
+    with pytest.raises(NonFiniteError, match="smaller learning rate"):
+        best([({"lr": 1.0}, math.inf)])
