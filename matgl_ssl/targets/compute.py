@@ -14,6 +14,7 @@ import pyarrow as pa
 from datasets.table import InMemoryTable
 
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals.arrow import is_list
 from matgl_ssl.crystals.storage import STRUCTURE_COLUMNS
 
 from .target import Target
@@ -99,6 +100,10 @@ def structures_key(crystals: CrystalDataset, *facts: str) -> str:
         batch = arrow[start : start + _ROWS]
         for name in STRUCTURE_COLUMNS:
             lists = batch.column(name).combine_chunks()
+            if isinstance(lists, pa.ExtensionArray):  # Array2D of datasets
+                lists = lists.storage
             digest.update(lists.value_lengths().to_numpy(zero_copy_only=False).tobytes())
-            digest.update(lists.flatten().to_numpy(zero_copy_only=False).tobytes())
+            while is_list(lists.type):  # coordinates may lie flat or in rows
+                lists = lists.flatten()
+            digest.update(lists.to_numpy(zero_copy_only=False).tobytes())
     return digest.hexdigest()[:24]

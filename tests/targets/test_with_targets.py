@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import datasets
 import numpy as np
 import pytest
 from small_systems import cscl, iron, nacl, rattled, skewed
@@ -15,7 +16,7 @@ from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.readers import read_crystals
 from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.targets import EwaldEnergy, RadialFingerprint, Target, with_targets
-from matgl_ssl.targets.compute import cache_directory
+from matgl_ssl.targets.compute import cache_directory, structures_key
 
 
 @dataclass(frozen=True)
@@ -168,3 +169,29 @@ def test_what_is_missing_reaches_the_batch_as_nan():
     assert batch.atom[RadialFingerprint().column].shape == (9, 40)
     expected = np.concatenate([RadialFingerprint()(c) for c in (nacl(), iron())])
     np.testing.assert_allclose(batch.atom[RadialFingerprint().column].numpy(), expected)
+
+
+@pytest.mark.parametrize("layout", ["flat", "rows", "Array2D"])
+def test_equal_tables_have_one_key_and_others_another(layout):
+    """In whatever layout coordinates lie: a key of addresses would be another in each process."""
+
+    def key(shift: float = 0.0) -> str:
+        crystals = [nacl(), skewed(), cscl()]
+        columns = {
+            "material_id": [c.id for c in crystals],
+            "numbers": [c.numbers.tolist() for c in crystals],
+            "frac_coords": [(c.frac_coords + shift).tolist() for c in crystals],
+            "lattice": [c.lattice.tolist() for c in crystals],
+        }
+        features = None
+        if layout == "flat":
+            columns |= {k: [np.ravel(rows).tolist() for rows in columns[k]] for k in ("frac_coords", "lattice")}
+        elif layout == "Array2D":
+            features = datasets.Features({
+                "material_id": datasets.Value("string"), "numbers": datasets.Sequence(datasets.Value("int64")),
+                "frac_coords": datasets.Array2D((None, 3), "float64"), "lattice": datasets.Array2D((3, 3), "float64"),
+            })  # fmt: skip
+        return structures_key(CrystalDataset(datasets.Dataset.from_dict(columns, features), source="t"))
+
+    assert key() == key()
+    assert key() != key(0.01)
