@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from matgl_ssl.crystals import check_dataset, read_crystals
-from matgl_ssl.encoders import Encoder
+from matgl_ssl.encoders import Encoder, bare_model
+from matgl_ssl.encoders.acceleration import accelerate
 from matgl_ssl.hub import evaluating, load_model
 
 from .embed import Layer, Level, Reduce, check_choices, chosen_layers, encode
@@ -68,6 +70,25 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
 
     def __sklearn_clone__(self) -> Self:
         return type(self)(**self.get_params(deep=False))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles (a saved ``Pipeline``, say): not all MatGL models can be pickled, their weights can."""
+        state = {**super().__getstate__(), "_model": None, "_encoder": None}
+        if isinstance(self.model, nn.Module):
+            state["_model"] = _packed(state.pop("model"))
+        if "encoder_" in state:
+            state["_encoder"] = _packed(state.pop("encoder_").model)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build them again."""
+        model, encoder = state.pop("_model"), state.pop("_encoder")
+        super().__setstate__(state)
+        if model:
+            self.model = _unpacked(*model)
+        if encoder:
+            loaded = _unpacked(*encoder)
+            self.encoder_ = Encoder(loaded if model else accelerate(loaded))
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Load the model.
@@ -127,3 +148,15 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
                 name, size = "readout", self.encoder_.readout_dim
             names += [f"{name}_{i}" for i in range(size)]
         return np.array(names, dtype=object)
+
+
+def _packed(model: Any) -> tuple[type[nn.Module], dict[str, Any], dict[str, torch.Tensor]]:
+    bare = bare_model(model)
+    return getattr(type(bare), "plain", type(bare)), bare._init_args, bare.state_dict()
+
+
+def _unpacked(cls: type[nn.Module], arguments: dict[str, Any], weights: dict[str, torch.Tensor]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # random weights, which are replaced
+        model = cls(**arguments)
+    model.load_state_dict(weights)
+    return model.eval()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -139,3 +142,20 @@ def test_the_command_line_sums(tmp_path):
     found = np.array(pq.read_table(tmp_path / "out.parquet")["embedding"].to_pylist())
     expected = StructureFeaturizer(small_model("MEGNet"), reduce="sum").fit_transform(some_crystals())
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("source", ["file", "instance"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fitted_pipeline_can_be_pickled(tmp_path, name, source):
+    """And needs neither the file nor the instance any more."""
+    model = small_model(name)
+    path = save_model(model, tmp_path / "model", kind="encoder", readout="untrained")
+    pipeline = make_pipeline(StructureFeaturizer(model if source == "instance" else path), Ridge())
+    pipeline.fit(some_crystals(), np.arange(float(len(some_crystals()))))
+    expected = pipeline.predict(some_crystals())
+    kept = pickle.dumps(pipeline)
+    shutil.rmtree(path)
+    before = torch.random.get_rng_state()
+    again = pickle.loads(kept)
+    assert torch.equal(before, torch.random.get_rng_state())
+    np.testing.assert_array_equal(again.predict(some_crystals()), expected)
