@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from typing import Any, Literal
 
 import lightning as L
@@ -11,8 +12,12 @@ import torch
 from torch import Tensor
 
 from matgl_ssl.backends import EDGE_VECTOR, CrystalBatch
+from matgl_ssl.errors import NonFiniteError
 
 logger = logging.getLogger(__name__)
+
+_ENOUGH = 8
+"""Crystals below which the rank is too bounded by their number to be judged."""
 
 
 def effective_rank(vectors: Tensor) -> float:
@@ -123,9 +128,13 @@ class CollapseMonitor(L.Callback):
         self._vectors, self._compressed = [], []
         if len(vectors) < 2:
             return
+        if not torch.isfinite(vectors).all():
+            raise NonFiniteError(
+                "The encoder's vectors of held-out crystals are not finite: training diverged. Lower --lr, or --clip."
+            )
         std, rank, structure = relative_std(vectors), effective_rank(vectors), relative_change(vectors, moved)
         pl_module.epoch_metrics |= {"collapse_std": std, "collapse_rank": rank, "collapse_structure": structure}
-        verdict = self.verdict(std, rank, structure)
+        verdict = self.verdict(std, rank if len(vectors) >= _ENOUGH else math.inf, structure)
         if verdict == "representation":
             logger.warning(
                 "Representation collapse: over %d held-out crystals the vectors' relative standard deviation is %.2g "

@@ -10,6 +10,7 @@ import torch
 from small_systems import iron, make_batch, skewed, small_encoder
 
 from matgl_ssl.backends import EDGE_VECTOR
+from matgl_ssl.errors import NonFiniteError
 from matgl_ssl.training.collapse import (
     CollapseMonitor,
     compressed,
@@ -81,7 +82,7 @@ def judge(vectors: torch.Tensor, n_batches: int = 3, change: float = 0.1, before
     started = iter([x for part in parts for x in (part, part + before)])
     module.encoder = lambda crystals: SimpleNamespace(node=[next(started)])
     monitor.on_train_start(SimpleNamespace(val_dataloaders=batches), module)
-    assert monitor.structure_before == pytest.approx(relative_change(vectors, vectors + before))
+    assert monitor.structure_before == pytest.approx(relative_change(vectors, vectors + before), nan_ok=True)
     resumed = CollapseMonitor()
     resumed.load_state_dict(monitor.state_dict())
     resumed.on_train_start(None, None)
@@ -113,6 +114,20 @@ def test_a_collapsed_encoder_is_warned_of(caplog, vectors):
         judge(vectors)
     [record] = caplog.records
     assert "Representation collapse: over 12 held-out crystals" in record.getMessage()
+
+
+def test_the_rank_of_few_crystals_is_not_judged_and_their_spread_is(caplog):
+    """Two crystals' vectors are always on a line."""
+    with caplog.at_level(logging.WARNING):
+        judge(RANDOM[:3])
+        assert not caplog.records
+        judge(torch.full((3, 4), 3.0))
+    assert "Representation collapse: over 3 held-out crystals" in caplog.text
+
+
+def test_vectors_that_are_no_numbers_end_the_run():
+    with pytest.raises(NonFiniteError, match="Lower --lr"):
+        judge(torch.where(torch.arange(20)[:, None] == 7, torch.nan, RANDOM[:20]))
 
 
 def test_a_single_held_out_crystal_is_not_judged(caplog):
