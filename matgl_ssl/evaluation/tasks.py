@@ -12,6 +12,7 @@ import numpy as np
 
 from matgl_ssl.crystals import CrystalDataset, read_crystals
 from matgl_ssl.errors import DataError
+from matgl_ssl.training.splits import fold_numbers
 
 from .config import Part, TaskConfig
 from .probes import chemical_systems, grouped_folds
@@ -164,7 +165,7 @@ def _folds(parts: list[CrystalDataset], config: TaskConfig) -> np.ndarray:
         tested = set(groups[1])
         return np.array([-1 if group in tested else 1 for group in groups[0]] + [0] * len(groups[1]))
     if config.fold_column:
-        return parts[0].column(config.fold_column).astype(int)
+        return np.nan_to_num(fold_numbers(parts[0], config.fold_column), nan=-1).astype(int)
     folds = np.zeros(len(parts[0]), dtype=int)
     for number, (_, rows) in enumerate(grouped_folds(groups[0], N_FOLDS)):
         folds[rows] = number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from matgl_ssl.errors import DataError
 
 from .config import FinetuneConfig
 from .data import random_split
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,19 @@ class Splits:
     def parts(self) -> dict[str, CrystalDataset]:
         """Each part under its name."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+
+def fold_numbers(crystals: CrystalDataset, column: str) -> np.ndarray:
+    """The fold of each crystal, NaN for those that have none, from numbers or their text.
+
+    Raises:
+        DataError: If the column holds something else.
+    """
+    values = crystals.column(column)
+    try:
+        return np.array([np.nan if value is None else float(value) for value in values.tolist()])
+    except (TypeError, ValueError):
+        raise DataError(f"{crystals.source}: {column} must hold fold numbers, not {values[0]!r}.") from None
 
 
 def split(crystals: CrystalDataset, config: FinetuneConfig, val: Any = None, test: Any = None) -> Splits:
@@ -45,11 +61,13 @@ def split(crystals: CrystalDataset, config: FinetuneConfig, val: Any = None, tes
     if test is not None:
         rest = crystals
     elif config.split_column is not None:
-        folds = crystals.column(config.split_column)
+        folds = fold_numbers(crystals, config.split_column)
         test = crystals.select(np.flatnonzero(folds == config.fold))
-        rest = crystals.select(np.flatnonzero(folds != config.fold))
+        rest = crystals.select(np.flatnonzero(np.isfinite(folds) & (folds != config.fold)))
+        if lost := len(crystals) - len(test) - len(rest):
+            logger.warning("%d crystals have no %s and are left out.", lost, config.split_column)
         if not len(test):
-            have = ", ".join(map(str, sorted(set(folds.tolist()))))
+            have = ", ".join(f"{fold:g}" for fold in sorted(set(folds[np.isfinite(folds)])))
             raise DataError(f"No crystal has {config.split_column} = {config.fold}; there are {have}.")
     else:
         rows, held_out = random_split(len(crystals), config.test_fraction, config.seed)

@@ -91,3 +91,22 @@ def test_nothing_left_to_train_on_is_an_error():
     lonely = table(10).select(np.flatnonzero(table(10).column("fold") == 1))
     with pytest.raises(DataError, match="Nothing is left to train on"):
         split(lonely, config(split_column="fold", fold=1))
+
+
+@pytest.mark.parametrize("kind", [float, str])
+def test_folds_may_be_text_and_what_has_none_is_in_no_part(kind, caplog):
+    base = cscl()
+    crystals = CrystalDataset.from_crystals(
+        dataclasses.replace(base, id=f"c{i}", labels={"y": 1.0, "fold": kind(i % 5) if i > 2 else None})
+        for i in range(20)
+    )
+    found = parts(crystals, config(split_column="fold", fold=2, val_fraction=0.0))
+    assert found["test"] == ["c7", "c12", "c17"]
+    assert len(found["train"]) == 14
+    assert "3 crystals have no fold" in caplog.text
+
+
+def test_folds_that_are_no_numbers_are_refused():
+    crystals = [dataclasses.replace(cscl(), id=str(i), labels={"y": 1.0, "fold": "train"}) for i in range(4)]
+    with pytest.raises(DataError, match="fold must hold fold numbers, not 'train'"):
+        split(CrystalDataset.from_crystals(crystals), config(split_column="fold"))
