@@ -14,7 +14,7 @@ from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.models import node_embedded
 
 from .config import FinetuneConfig
-from .target import Standardisation
+from .target import UNITS, Standardisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,10 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
             "--node-embedding-from makes a new model: leave out --init-from, or give there a model that is a NEGNN "
             "already, to go on with it."
         )
-    loaded, stamp = load_model(init_from, trained_with=config.trained_with, prefer=("encoder", "model", "potential"))
+    # A run that trained energies exports them as a potential beside the encoder, whose readout is fresh.
+    energies = config.extensive and (config.unit or UNITS.get(config.target)) == "eV"
+    exports = ("potential", "encoder", "model") if energies else ("encoder", "model", "potential")
+    loaded, stamp = load_model(init_from, trained_with=config.trained_with, prefer=exports)
     model = bare_model(loaded)
     obstacle = _obstacle(model, stamp, config)
     if config.readout == "keep" and obstacle:

@@ -196,3 +196,14 @@ def test_megnet_cannot_be_a_sum_over_atoms_and_the_error_names_the_fix(source):
     model = small_model("MEGNet") if source else None
     with pytest.raises(ModelError, match=r"MEGNet's output is intensive.*--model M3GNet.*energy per atom"):
         start(config(model="MEGNet", target="energy", extensive=True), model)
+
+
+def test_a_run_that_trained_energies_starts_energies_from_its_potential(tmp_path):
+    """Its encoder's readout is fresh; for another sum over atoms it starts fresh as well."""
+    model = small_model("M3GNet", is_intensive=False)
+    save_model(model, tmp_path / "encoder", kind="encoder", readout="untrained")
+    save_model(Potential(model), tmp_path / "potential", kind="potential", readout="trained", unit="eV")
+    begin = start(config(target="energy", extensive=True), tmp_path)
+    assert begin.keep
+    assert same_weights(begin.model, model, of="")
+    assert_fresh(start(config(target="total_magnetization", extensive=True), tmp_path), model)
