@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from matgl_ssl.console import configure_logging, quiet_lightning
-from matgl_ssl.errors import DataError, MatGLSSLError
+from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError
 from matgl_ssl.flags import add_fields, number_or_text, refuse_unknown
 
 Parser = argparse.ArgumentParser
@@ -113,7 +113,10 @@ def _pretrain(options: dict[str, Any]) -> None:
     quiet_lightning()
     result = pretrain(data=_data_of(options), **options)
     print(f"encoder    {result.encoder}", *([f"potential  {result.potential}"] if result.potential else []), sep="\n")
-    options = fine_tuning(RunDirectory(result.out).stored_config()["recipe"])
+    try:
+        options = fine_tuning(RunDirectory(result.out).stored_config()["recipe"])
+    except ConfigError:  # its file was moved meanwhile, or pretexts were named instead
+        options = {}
     flags = "".join(f" --{name.replace('_', '-')} {value}" for name, value in options.items())
     print(f"fine-tune  mgl-ssl finetune --init-from {result.out} --data LABELLED --target COLUMN --out DIR{flags}")
 
@@ -205,6 +208,8 @@ def _benchmark(options: dict[str, Any]) -> None:
     print(f"report     {result.out / 'report.html'}")
     if result.unfinished:
         print(f"unfinished {len(result.unfinished)} cells: the same command goes on with them")
+        if not options["report_only"]:
+            raise MatGLSSLError("Some cells failed: see the messages above.")
 
 
 def _list_options(parser: Parser) -> None:
@@ -232,7 +237,10 @@ def _doctor_options(parser: Parser) -> None:
 def _doctor(options: dict[str, Any]) -> None:
     from matgl_ssl.diagnose import doctor
 
-    print(doctor(**options).table())
+    report = doctor(**options)
+    print(report.table())
+    if not report.n_kept:
+        raise DataError("No crystal can be trained on.")
 
 
 class Verb(NamedTuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn, random
 
 from matgl_ssl.crystals import CheckReport, check_dataset, read_crystals
 from matgl_ssl.encoders import Encoder
+from matgl_ssl.errors import NothingLeftError
 from matgl_ssl.hub import load_model
 
 
@@ -34,17 +35,20 @@ def doctor(
         The report; ``print(report.table())`` shows it.
 
     Raises:
-        DataError: If there is nothing to read, or no crystal is usable.
+        DataError: If there is nothing to read.
         ModelError: If the model cannot be loaded.
         LaneError: If it belongs to the other graph library.
     """
     with random.fork_rng(devices=[]):
         loaded, _ = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
     encoder = Encoder(loaded)
-    _, report = check_dataset(
-        read_crystals(data, columns=[]),
-        element_types=encoder.element_types,
-        cutoff=encoder.cutoff if cutoff is None else cutoff,
-        min_distance=min_distance,
-    )
+    try:
+        _, report = check_dataset(
+            read_crystals(data, columns=[]),
+            element_types=encoder.element_types,
+            cutoff=encoder.cutoff if cutoff is None else cutoff,
+            min_distance=min_distance,
+        )
+    except NothingLeftError as err:
+        return cast("CheckReport", err.report)
     return report

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MatGLSSLError(Exception):
@@ -29,6 +30,14 @@ class DataError(MatGLSSLError, ValueError):
 
 class BadStructureError(DataError):
     """A crystal that no graph network can be trusted with (see ``matgl_ssl.crystals.checks``)."""
+
+
+class NothingLeftError(DataError):
+    """No crystal can be trained on; ``report`` (a ``CheckReport``) says of each why not."""
+
+    def __init__(self, message: str, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class LaneError(MatGLSSLError, RuntimeError):

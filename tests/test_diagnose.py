@@ -8,7 +8,7 @@ from small_systems import cscl, nacl, small_model
 
 from matgl_ssl import doctor
 from matgl_ssl.crystals import Crystal
-from matgl_ssl.errors import DataError, ModelError
+from matgl_ssl.errors import ModelError
 from matgl_ssl.hub import save_model
 
 SPARSE = Crystal(np.array([11]), np.zeros((1, 3)), 4.5 * np.eye(3), id="sparse")
@@ -40,8 +40,11 @@ def test_the_elements_are_those_of_a_saved_model_or_instance(tmp_path):
     assert "gold" in report.table()
 
 
-def test_nothing_usable_and_no_such_model_are_errors(tmp_path):
-    with pytest.raises(DataError, match="nothing left"):
-        doctor(data=SPARSE, model="MEGNet")
+def test_where_nothing_is_usable_the_report_says_so():
+    report = doctor(data=SPARSE, model="MEGNet")
+    assert (report.n_total, report.n_kept, report.ids("no-edges")) == (1, 0, ["sparse"])
+
+
+def test_no_such_model_is_an_error(tmp_path):
     with pytest.raises(ModelError):
         doctor(data=nacl(), model=tmp_path / "none")

@@ -17,7 +17,7 @@ from pymatgen.optimization.neighbors import find_points_in_spheres
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import ADVICE, CheckReport, Finding
 from matgl_ssl.crystals.storage import CrystalDataset
-from matgl_ssl.errors import BadStructureError, DataError
+from matgl_ssl.errors import BadStructureError, DataError, NothingLeftError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -83,7 +83,7 @@ def check_dataset(
 
     Raises:
         BadStructureError: Under ``"raise"``, with the first finding's message.
-        DataError: If nothing is left.
+        NothingLeftError: If nothing is left.
     """
     findings = list(dataset.rejected)
     good = np.zeros(len(dataset), dtype=bool)
@@ -102,7 +102,8 @@ def check_dataset(
     if not len(kept):
         counts = ", ".join(f"{count} {code}" for code, count in report.counts().items())
         first = f"; for example {findings[0].message}" if findings else ""
-        raise DataError(f"{dataset.source}: nothing left of {report.n_total} crystals: {counts or 'none given'}{first}")
+        message = f"{dataset.source}: nothing left of {report.n_total} crystals: {counts or 'none given'}{first}"
+        raise NothingLeftError(message, report)
     if len(kept) == len(dataset):
         return CrystalDataset(dataset.table, source=dataset.source), report
     return dataset.select(kept), report

@@ -18,7 +18,7 @@ from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
 from matgl_ssl.crystals.files import PARSERS, Entry, atoms_labels, file_kind, row_entry, stem
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
-from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, known_columns
+from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
 from matgl_ssl.errors import BadStructureError, DataError
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def _from_tables(
         if builder == "parquet":
             available = pq.read_schema(files[0]).names
             structure = [name for name in (ID_COLUMN, *STRUCTURE_COLUMNS, "structure") if name in available]
+            if "structure" not in structure:
+                check_layout(available, source)
             if columns is not None:
                 options["columns"] = [*structure, *known_columns(columns, available, source)]
         table = datasets.load_dataset(

@@ -49,11 +49,7 @@ class CrystalDataset:
         Raises:
             DataError: If a structure column is missing.
         """
-        missing = [name for name in STRUCTURE_COLUMNS if name not in table.column_names]
-        if missing:
-            raise DataError(
-                f"{source}: no column {', '.join(missing)} among {table.column_names}. Expected layout: {LAYOUT}."
-            )
+        check_layout(table.column_names, source)
         if ID_COLUMN not in table.column_names:
             table = table.add_column(ID_COLUMN, [str(i) for i in range(len(table))])
         self.table = table
@@ -143,6 +139,8 @@ class CrystalDataset:
             DataError: If there is no such column.
         """
         chunks = self._chunks(self._known([name])[0])
+        if pa.types.is_boolean(chunks.type) and chunks.null_count:
+            chunks = chunks.cast(pa.uint8())
         if not is_list(chunks.type):
             return chunks.to_numpy()
         values = np.empty(len(self), dtype=object)
@@ -218,6 +216,17 @@ class CrystalDataset:
 
     def _known(self, names: Sequence[str]) -> list[str]:
         return known_columns(names, self.table.column_names, self.source)
+
+
+def check_layout(available: Sequence[str], source: str) -> None:
+    """Refuse a table without structures.
+
+    Raises:
+        DataError: If it lacks one of their columns.
+    """
+    missing = [name for name in STRUCTURE_COLUMNS if name not in available]
+    if missing:
+        raise DataError(f"{source}: no column {', '.join(missing)} among {list(available)}. Expected layout: {LAYOUT}.")
 
 
 def known_columns(names: Sequence[str], available: Sequence[str], source: str) -> list[str]:

@@ -25,8 +25,8 @@ _HOW = (
     "Negative differences are smaller errors. Intervals are 95 % bootstrap intervals of paired differences on the same "
     "task, fold and seed; they resample tasks, and of each its folds and its seeds, which folds share. (1 seed): what "
     "another would change is not in the interval. Won and lost: the task's interval excludes zero. Each arm's options "
-    "were chosen from the same grid on revealed labels of seed 0, fold 0 alone: with all labels of several folds these are "
-    "of later folds' test parts, too."
+    "were chosen from the same grid on revealed labels of seed 0, fold 0 alone; where all labels of several folds are "
+    "revealed, later folds test on some of these."
 )
 
 

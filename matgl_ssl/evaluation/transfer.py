@@ -21,7 +21,7 @@ from matgl_ssl.encoders.acceleration import accelerate
 from matgl_ssl.errors import DataError, NonFiniteError
 from matgl_ssl.hub import model_output, without_dropout
 from matgl_ssl.training.config import FinetuneConfig
-from matgl_ssl.training.finetune import FinetuningModule, representation_of
+from matgl_ssl.training.finetune import FinetuningModule, check_freeze, representation_of
 from matgl_ssl.training.loader import GraphDataset, SeededLoader
 from matgl_ssl.training.module import initialise
 from matgl_ssl.training.start import start
@@ -105,6 +105,7 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.M
         A plain model in the label's unit, in eval mode.
 
     Raises:
+        ConfigError: If more is to be frozen than there is.
         DataError: If no row is left.
         NonFiniteError: If the loss or the gradient is not finite.
     """
@@ -113,6 +114,7 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.M
         raise DataError("None of the revealed crystals can be given to the encoder. Reveal more labels.")
     begin = initialise(lambda: start(config, config.init_from, config.node_embedding_from), config.seed)
     encoder = Encoder(begin.model)
+    check_freeze(encoder, config)
     labels = pool.crystals.column(TARGET)[rows].astype(float)
     standardisation = Standardisation.keep(labels) if begin.keep else Standardisation.fit(labels)
     if begin.keep:

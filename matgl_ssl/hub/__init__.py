@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .copies import copy_model, without_dropout
-from .load import load_model, new_model
+from .load import load_model, new_model, refuse_other_arguments
 from .output import evaluating, model_output
 from .resolve import resolve
 from .save import save_model
@@ -14,6 +14,7 @@ __all__ = [
     "load_model",
     "model_output",
     "new_model",
+    "refuse_other_arguments",
     "resolve",
     "save_model",
     "without_dropout",

@@ -105,6 +105,21 @@ def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modul
     return model
 
 
+def refuse_other_arguments(model: Any, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of a new model that a loaded one was not made with: nothing would come of them.
+
+    Raises:
+        ConfigError: If one differs.
+    """
+    for name, value in arguments.items():
+        own = model._init_args.get(name)
+        if (list(own) if isinstance(own, tuple) else own) != (list(value) if isinstance(value, tuple) else value):
+            raise ConfigError(
+                f"model_args: {name} of the model that is loaded is {own!r}, not {value!r}. Leave model_args out, or "
+                "start with a new model."
+            )
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

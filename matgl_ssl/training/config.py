@@ -138,6 +138,7 @@ class PretrainConfig(RunConfig):
 class FinetuneConfig(RunConfig):
     """Options of ``finetune``."""
 
+    model: str = Field("M3GNet", description="architecture of a new model: M3GNet or MEGNet")
     init_from: str | None = Field(None, description="weights to start from: a run directory, saved model or hub name")
     node_embedding_from: str | None = Field(
         None, description="encoder whose frozen representation the node embedding takes in (a NEGNN)"

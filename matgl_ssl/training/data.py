@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from matgl_ssl.crystals import CrystalDataset, check_dataset, read_crystals
+from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.storage import ID_COLUMN
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError
 from matgl_ssl.targets.compute import structures_key
 
 from .config import RunConfig
-from .rundir import RunDirectory
 
 
 def checked_crystals(
-    crystals: CrystalDataset, encoder: Encoder, config: RunConfig, run: RunDirectory, *, name: str = "skipped.json"
-) -> CrystalDataset:
-    """Leave out the crystals the encoder cannot be trusted with, and write their ids into the run directory."""
-    kept, report = check_dataset(
+    crystals: CrystalDataset, encoder: Encoder, config: RunConfig
+) -> tuple[CrystalDataset, CheckReport]:
+    """Leave out the crystals the encoder cannot be trusted with.
+
+    Raises:
+        NothingLeftError: If that is all of them.
+    """
+    return check_dataset(
         crystals, element_types=encoder.element_types, cutoff=encoder.cutoff, min_distance=config.min_distance
     )
-    report.write(run.path / name)
-    return kept
 
 
 def read_source(source: Any, *, columns: list[str] | None = None) -> CrystalDataset:

@@ -21,10 +21,10 @@ from torch.nn import functional
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import compositions
-from matgl_ssl.encoders import Encoder, bare_model, depth_of_parameter
-from matgl_ssl.encoders.acceleration import accelerate
-from matgl_ssl.errors import ConfigError, DataError
-from matgl_ssl.hub import model_output, save_model, without_dropout
+from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, depth_of_parameter
+from matgl_ssl.encoders.acceleration import accelerate, decelerate
+from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
+from matgl_ssl.hub import model_output, refuse_other_arguments, save_model, without_dropout
 from matgl_ssl.inference.predict import state_labels
 from matgl_ssl.models import NEGNN
 from matgl_ssl.targets import with_targets
@@ -107,6 +107,16 @@ class FinetuningModule(TrainingModule):
         return loss(errors, torch.zeros_like(errors)), {"mae": mae}
 
 
+def check_freeze(encoder: Encoder, config: FinetuneConfig) -> None:
+    """Refuse to freeze what there is not.
+
+    Raises:
+        ConfigError: If the encoder has no such depth.
+    """
+    if config.freeze is not None and config.freeze > encoder.n_depths:
+        raise ConfigError(f"--freeze {config.freeze}: the encoder has depths 0 to {encoder.n_depths}.")
+
+
 class Patience(EarlyStopping):
     """Early stopping that also holds in a run that is resumed after it was over."""
 
@@ -153,11 +163,10 @@ def finetune(
     settings = FinetuneConfig.build(stored, given, named, {"data": describe(data)})
     if not resume:
         run.refuse_if_used()
-    if (settings.patience or settings.selection == "best") and not (settings.val_fraction or settings.val_data):
-        raise ConfigError("--patience and --selection best need validation crystals: set --val-fraction or --val-data.")
     checkpoint = run.resume(settings) if resume else None
-    begin = initialise(lambda: start(settings, sources["init_from"], sources["node_embedding_from"]), settings.seed)
-    encoder = Encoder(begin.model, state_labels(begin.model, settings.state_attr, 1))
+    begin, encoder = _begin(settings, sources, options.get("model"))
+    if not resume:
+        settings = settings.model_copy(update={"model": encoder.architecture.name})
     columns = [settings.target, *([settings.split_column] if settings.split_column else [])]
     crystals = _labelled(read_source(data, columns=columns), settings)
     others = {
@@ -165,14 +174,17 @@ def finetune(
         for name in ("val", "test")
         if sources[f"{name}_data"] is not None
     }
-    split(crystals, settings, **others)  # what is wrong with the split is said before the directory is made
+    found = split(crystals, settings, **others)  # what is wrong with the split is said before the directory is made
+    if (settings.patience or settings.selection == "best") and not len(found.val):
+        raise ConfigError("--patience and --selection best need validation crystals: set --val-fraction or --val-data.")
+    crystals, report = checked_crystals(crystals, encoder, settings)
+    reports = {"skipped.json": report}
+    for name, part in others.items():
+        others[name], reports[f"skipped-{name}_data.json"] = checked_crystals(part, encoder, settings)
     if not resume:
         run.start(settings)
-    crystals = checked_crystals(crystals, encoder, settings, run)
-    others = {
-        name: checked_crystals(part, encoder, settings, run, name=f"skipped-{name}_data.json")
-        for name, part in others.items()
-    }
+    for name, report in reports.items():
+        report.write(run.path / name)
     representation = representation_of(begin.model)
     crystals = with_targets(crystals, representation)
     others = {name: with_targets(part, representation) for name, part in others.items()}
@@ -203,6 +215,24 @@ def finetune(
     fit(module, loaders["train"], loaders.get("val"), config=settings, run=run, checkpoint=checkpoint, facts=facts,
         callbacks=_callbacks(settings, run))  # fmt: skip
     return _export(module, settings, run, loaders)
+
+
+def _begin(config: FinetuneConfig, sources: dict[str, Any], asked: str | None) -> tuple[Start, Encoder]:
+    """The model, and what the options say of it that it is not."""
+    loads = sources["init_from"] is not None
+    if not loads and config.model not in ARCHITECTURES:
+        raise ConfigError(
+            f"--model {config.model} is no architecture ({', '.join(ARCHITECTURES)}). To start from a saved model, a "
+            "run or a hub's model, use --init-from."
+        )
+    begin = initialise(lambda: start(config, sources["init_from"], sources["node_embedding_from"]), config.seed)
+    encoder = Encoder(begin.model, state_labels(begin.model, config.state_attr, 1))
+    if loads:
+        if asked not in (None, encoder.architecture.name):
+            raise ConfigError(f"--model {asked}: --init-from is a {encoder.architecture.name}. Leave --model out.")
+        refuse_other_arguments(begin.model, config.model_args)
+    check_freeze(encoder, config)
+    return begin, encoder
 
 
 def representation_of(model: Any) -> list[Representation]:
@@ -271,8 +301,10 @@ def _export(
     facts = {"init_from": config.init_from or "scratch", "n_labels": len(loaders["train"].dataset)}
     if config.node_embedding_from:
         facts["node_embedding_from"] = config.node_embedding_from
-    path = save_model(model, run.path / "model", kind="model", readout="trained", target=target, **facts)
     table = _predictions(accelerate(model), config, loaders)
+    if not all(math.isfinite(prediction) for *_, prediction in table):
+        raise NonFiniteError(f"Training diverged at a learning rate of {config.lr:g}. Try a smaller one.")
+    path = save_model(decelerate(model), run.path / "model", kind="model", readout="trained", target=target, **facts)
     run.write_text("predictions.csv", _csv(table))
     metrics = {name: scores(*_columns(table, name)) for name in loaders}
     finite = {name: {k: v if math.isfinite(v) else None for k, v in part.items()} for name, part in metrics.items()}

@@ -14,7 +14,7 @@ from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.errors import ConfigError, DataError, ModelError
-from matgl_ssl.hub import copy_model, load_model, new_model, save_model, without_dropout
+from matgl_ssl.hub import copy_model, load_model, new_model, refuse_other_arguments, save_model, without_dropout
 from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.inference.predict import state_labels
 from matgl_ssl.inference.teacher import teacher_labels
@@ -33,6 +33,9 @@ from .rundir import RunDirectory
 from .trainer import fit
 
 logger = logging.getLogger(__name__)
+
+OWN = "own"
+"""What stands for a recipe where pretexts are named, and none of which they would be."""
 
 
 class PretrainingModule(TrainingModule):
@@ -101,8 +104,14 @@ def pretrain(
         given["model"] = describe(model)
     run = RunDirectory(out)
     stored = run.stored_config() if resume else {}
-    recipe = load_recipe(str(given.get("recipe") or stored.get("recipe") or "masked-atoms"))
-    settings = PretrainConfig.build(stored or recipe, given, {"data": describe(data)})
+    if config and "recipe" in options and (own := given.get("pretexts")) and "pretexts" not in options:
+        named = read_yaml(config).get("recipe")
+        if named != options["recipe"]:
+            raise ConfigError(
+                f"{config} has pretexts of its own ({', '.join(p['name'] for p in own)}), which win over --recipe "
+                f"{options['recipe']}. Leave out --recipe, or take recipe and pretexts out of the file."
+            )
+    settings = PretrainConfig.build(stored or _recipe(given), given, {"data": describe(data)})
     if not settings.pretexts:
         raise DataError(f"Recipe {settings.recipe!r} names no pretexts.")
     if resume:
@@ -116,11 +125,12 @@ def pretrain(
         raise ConfigError(f"Recipe {settings.recipe!r} asks for no labels: leave out --teacher.")
     columns = [] if settings.teacher else list(mixture.labels)
     crystals = _select(read_source(data, columns=columns), settings)
-    if not resume:
-        run.start(settings)
-    crystals = checked_crystals(crystals, encoder, settings, run)
+    crystals, report = checked_crystals(crystals, encoder, settings)
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
+    if not resume:
+        run.start(settings)
+    report.write(run.path / "skipped.json")
     if not settings.teacher:  # before the split, so that another seed finds them in the cache
         crystals = with_targets(crystals, mixture.targets, num_workers=settings.num_workers)
     split = random_split(len(crystals), settings.val_fraction, settings.seed)
@@ -149,6 +159,15 @@ def pretrain(
     return _export(encoder, mixture, settings, run, len(parts[0]))
 
 
+def _recipe(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that a recipe sets. Those of a run, which are whole, do without its recipe's file."""
+    whole = "pretexts" in given
+    name = str(given.get("recipe") or (OWN if whole else PretrainConfig.model_fields["recipe"].default))
+    if whole and (name == OWN or (name.endswith((".yaml", ".yml")) and not Path(name).exists())):
+        return {"recipe": name}
+    return load_recipe(name)
+
+
 def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
     """The encoder and its pretexts, in that order of random numbers."""
     trains_output = any(get_pretext(p.name).trains_output for p in config.pretexts)
@@ -163,6 +182,7 @@ def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
         model = bare_model(loaded)
     else:
         model = copy_model(bare_model(model))
+    refuse_other_arguments(model, config.model_args)
     if trains_output and (energy := architecture_of(model).energy_arguments) and not is_extensive(model):
         # The readout is for intensive targets: the encoder gets a fresh one that sums over atoms.
         model = copy_model(model, fresh=architecture_of(model).readout_modules, **energy)
@@ -176,10 +196,13 @@ def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
 
 def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     """The subset the options ask for."""
+    n = len(crystals)
     if config.exclude_formulas_of:
         crystals = crystals.exclude_formulas(read_source(config.exclude_formulas_of, columns=[]).formulas())
     if config.max_atoms:
         crystals = crystals.select([i for i, n in enumerate(crystals.sizes()) if n <= config.max_atoms])
+    if n and not len(crystals):
+        raise DataError(f"--exclude-formulas-of or --max-atoms leaves none of {n} crystals: drop or raise it.")
     if config.n_crystals and config.n_crystals < len(crystals):
         _, rows = random_split(len(crystals), config.n_crystals / len(crystals), config.seed)
         crystals = crystals.select(rows)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,7 +19,15 @@ from small_systems import SMALL
 
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.demo import EMT_METALS, demo_task
-from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError, ModelError, RunDirectoryError
+from matgl_ssl.errors import (
+    ConfigError,
+    DataError,
+    MatGLSSLError,
+    ModelError,
+    NonFiniteError,
+    NothingLeftError,
+    RunDirectoryError,
+)
 from matgl_ssl.hub import load_model, new_model
 from matgl_ssl.training.finetune import finetune
 
@@ -29,6 +38,9 @@ OPTIONS = {
     "target": TARGET, "model": "MEGNet", "model_args": ARGUMENTS, "epochs": 1, "batch_size": 16, "accelerator": "cpu",
     "test_fraction": 0.25,
 }  # fmt: skip
+
+
+EMT = new_model("MEGNet", ARGUMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +100,10 @@ class TestDirectory:
         assert stamp["init_from"] == "scratch"
         assert stamp["n_labels"] == 27
 
+    def test_the_configuration_names_the_architecture_that_was_loaded(self, out, task, tmp_path):
+        again = finetune(data=task, out=tmp_path / "again", init_from=out, target=TARGET, epochs=0, accelerator="cpu")
+        assert yaml.safe_load((again.out / "config.yaml").read_text())["model"] == "MEGNet"
+
 
 class TestAwkwardTables:
     def test_ids_with_commas_and_quotes_survive(self, task, tmp_path):
@@ -122,9 +138,22 @@ class TestMedian:
         finetune(data=task, out=tmp_path / "run", **{**OPTIONS, "epochs": 60, "lr": 1e-2, "test_data": task})
         assert "median" not in caplog.text
 
+    def test_predictions_that_are_no_numbers_make_no_model(self, task, tmp_path):
+        """The last step of a run is followed by no loss that could tell."""
+        options = {**OPTIONS, "lr": 1e8, "warmup": 0.0, "batch_size": 64}
+        with pytest.raises(NonFiniteError, match="Try a smaller one"):
+            finetune(data=task, out=tmp_path / "run", **options)
+        assert not (tmp_path / "run" / "model").exists()
+
 
 class TestErrors:
     """One clear error each, before anything is written."""
+
+    def test_where_no_crystal_is_usable_there_is_no_run(self, task, tmp_path):
+        far = [dataclasses.replace(c, lattice=30.0 * np.eye(3), frac_coords=0.01 * c.frac_coords) for c in task]
+        with pytest.raises(NothingLeftError, match="nothing left of 40 crystals"):
+            finetune(data=far, out=tmp_path / "run", **OPTIONS)
+        assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize(
         ("options", "error", "message"),
@@ -137,6 +166,11 @@ class TestErrors:
             ({"split_column": "few", "fold": 5}, DataError, "few = 5; there are 0, 1"),
             ({"patience": 3, "val_fraction": 0.0}, ConfigError, "need validation crystals"),
             ({"selection": "best", "val_fraction": 0.0}, ConfigError, "need validation crystals"),
+            ({"patience": 3, "n_train": 1}, ConfigError, "need validation crystals"),
+            ({"freeze": 3}, ConfigError, "freeze 3: the encoder has depths 0 to 2"),
+            ({"model": "runs/pre"}, ConfigError, "no architecture.*--init-from"),
+            ({"init_from": EMT, "model_args": {}, "model": "M3GNet"}, ConfigError, "--init-from is a MEGNet"),
+            ({"init_from": EMT, "model_args": {"cutoff": 6.0}}, ConfigError, "cutoff of the model that is loaded is"),
             ({"extensive": True}, ModelError, "MEGNet's output is intensive.*--model M3GNet"),
             ({"init_from": "nowhere/at all"}, ModelError, "There is no model at nowhere"),
             ({"epoch": 3}, ConfigError, "Did you mean 'epochs'"),
@@ -254,7 +288,7 @@ class TestResume:
                 {"options": {**options, **changes, "out": stopped}, "stop_at": step},
                 {"options": {"data": data, "out": stopped, "resume": True}},  # nothing else has to be said again
             ]
-        tuned = {**options, "init_from": str(encoder), "val_data": data, "test_data": data}
+        tuned = {**options, "init_from": str(encoder), "model_args": {}, "val_data": data, "test_data": data}
         plan += [
             {"options": {**tuned, "out": str(root / "tuned, whole")}},
             {"options": {**tuned, "out": str(root / "tuned")}, "stop_at": 4},

@@ -25,6 +25,7 @@ from matgl_ssl.errors import (
     NonFiniteError,
     RunDirectoryError,
 )
+from matgl_ssl.hub import load_model
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
 from matgl_ssl.training.pretrain import PretrainingModule, pretrain
 
@@ -199,6 +200,33 @@ def test_options_in_a_file_give_way_to_options_in_the_call(tmp_path):
     assert stored["batch_size"] == 64  # the recipe's
 
 
+def test_a_run_does_without_its_recipes_file(tmp_path):
+    """Its own configuration is whole: to go on with it, and to do it again."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("pretexts: [{name: masked-atoms, arguments: {fraction: 0.3}}]\nlr: 0.002\n")
+    first = run(tmp_path, recipe=str(mine), epochs=1)
+    mine.unlink()
+    run(tmp_path, epochs=1, resume=True, recipe=str(mine))
+    again = run(tmp_path, config=first.out / "config.yaml", out=tmp_path / "again", recipe=str(mine))
+    stored = [yaml.safe_load((r.out / "config.yaml").read_text()) for r in (first, again)]
+    assert stored[0]["pretexts"] == stored[1]["pretexts"]
+    assert stored[1]["lr"] == 0.002
+    with pytest.raises(ConfigError, match="No configuration file"):
+        run(tmp_path, recipe=str(mine), out=tmp_path / "third")
+
+
+def test_pretexts_go_under_no_other_recipes_name(tmp_path):
+    first = run(tmp_path, recipe="direct-denoising", epochs=0)
+    with pytest.raises(ConfigError, match=r"pretexts of its own \(direct-denoising\).*--recipe masked-atoms"):
+        run(tmp_path, config=first.out / "config.yaml", recipe="masked-atoms", out=tmp_path / "second")
+    given = {"model": "MEGNet", "model_args": arguments("MEGNet"), "data": dataset(), "accelerator": "cpu", "epochs": 0}
+    own = pretrain(**given, out=tmp_path / "own", pretexts=[{"name": "contrast"}])
+    stamp = load_model(own.out)[1]
+    assert (stamp["recipe"], stamp["pretexts"]) == ("own", ["contrast"])
+    again = pretrain(**{**given, "model": "MEGNet"}, out=tmp_path / "again", config=own.out / "config.yaml")
+    assert load_model(again.out)[1]["pretexts"] == ["contrast"]
+
+
 def test_bad_crystals_are_left_out_and_written_down(tmp_path):
     bad = Crystal(np.array([17, 17]), np.zeros((2, 3)), 4.0 * np.eye(3), id="coincident")
     foreign = Crystal(np.array([36]), np.zeros((1, 3)), 3.0 * np.eye(3), id="krypton")
@@ -227,6 +255,7 @@ def test_bad_crystals_are_left_out_and_written_down(tmp_path):
         ({"data": ""}, DataError, "No data"),
         ({"config": "nowhere.yaml"}, ConfigError, "nowhere.yaml"),
         ({"max_atoms": 1, "n_crystals": 1}, DataError, "at least two crystals"),
+        ({"model": small_model("MEGNet"), "model_args": {"cutoff": 9.0}}, ConfigError, "cutoff of the model that is"),
     ],
     ids=lambda x: str(x)[:30],
 )
