@@ -208,7 +208,7 @@ def _benchmark(options: dict[str, Any]) -> None:
     print(f"report     {result.out / 'report.html'}")
     if result.unfinished:
         print(f"unfinished {len(result.unfinished)} cells: the same command goes on with them")
-        if not options["report_only"]:
+        if not options.get("report_only"):
             raise MatGLSSLError("Some cells failed: see the messages above.")
 
 

@@ -35,7 +35,7 @@ from .trainer import fit
 logger = logging.getLogger(__name__)
 
 OWN = "own"
-"""What stands for a recipe where pretexts are named, and none of which they would be."""
+"""The recipe's name where pretexts are named, and no recipe."""
 
 
 class PretrainingModule(TrainingModule):
