@@ -17,6 +17,7 @@ import pytest
 import yaml
 from bad_crystals import BAD, write_bad, write_mixed
 from small_systems import SMALL, small_model
+from synthetic import corpus_and_task, study
 
 from matgl_ssl import __version__
 from matgl_ssl.cli import main
@@ -362,3 +363,19 @@ class TestDoctorAndList:
     def test_list(self, what, name, capsys):
         assert main(["list", what]) == 0
         assert any(line.startswith(f"{name}  ") for line in capsys.readouterr().out.splitlines())
+
+
+class TestBenchmark:
+    def test_failed_cells_are_an_error_and_a_mere_report_is_none(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setenv("MATGL_SSL_DATA", str(tmp_path))
+        corpus_and_task(tmp_path)
+        rounds = [{"tasks": ["size"], "arms": ["trivial"], "labels": [16, 5000], "seeds": [0]}]
+        path = tmp_path / "sizes.yaml"
+        path.write_text(yaml.safe_dump(study(tmp_path, rounds=rounds)))
+        command = ["benchmark", str(path), "--runs", str(tmp_path / "runs")]
+        assert main(command) == 1
+        said = capsys.readouterr()
+        assert "unfinished 1 cells" in said.out
+        assert "Some cells failed" in said.err
+        assert main([*command, "--only", "{n_labels: 16}"]) == 0
+        assert main([*command, "--report-only"]) == 0
