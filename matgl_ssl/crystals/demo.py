@@ -107,7 +107,7 @@ def demo_task(n: int = 600, *, seed: int = 0) -> CrystalDataset:
     return CrystalDataset.from_crystals(crystals, source=f"demo task (seed {seed})")
 
 
-def write_demo(folder: str | Path, *, n_corpus: int = 3000, n_task: int = 600, seed: int = 0) -> dict[str, Path]:
+def write_demo(folder: str | Path, *, n_corpus: int = 3000, n_task: int = 600) -> dict[str, Path]:
     """Write ``corpus.parquet`` and ``task.parquet``; a file that already has its rows is left untouched.
 
     Returns:
@@ -117,7 +117,7 @@ def write_demo(folder: str | Path, *, n_corpus: int = 3000, n_task: int = 600, s
     for name, make, n in (("corpus", demo_corpus, n_corpus), ("task", demo_task, n_task)):
         paths[name] = path = Path(folder) / f"{name}.parquet"
         if not (path.exists() and pq.read_metadata(path).num_rows == n):
-            make(n, seed=seed).write_parquet(path)
+            make(n).write_parquet(path)
     return paths
 
 

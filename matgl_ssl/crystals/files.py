@@ -30,13 +30,30 @@ Entry = tuple[str, "Crystal | Structure | Atoms | Exception", dict[str, Any]]
 
 def parse_cif(path: Path) -> Iterator[Entry]:
     """The structures of a CIF, in the cell the file describes."""
-    from pymatgen.io.cif import CifParser
+    from pymatgen.io.cif import CifFile, CifParser
 
+    text = _text(path)
     with warnings.catch_warnings():  # pymatgen warns of every rounded coordinate
         warnings.simplefilter("ignore")
-        structures = CifParser(io.StringIO(_text(path))).parse_structures(primitive=False)
-    for index, structure in enumerate(structures):
-        yield (str(index) if len(structures) > 1 else ""), structure, {}
+        blocks = [block for block in CifFile.from_str(text).data.values() if _has_atoms(block)]
+        found: list[Structure | Exception] = [*CifParser(io.StringIO(text)).parse_structures(primitive=False)]
+        if len(found) < len(blocks):  # pymatgen leaves out the blocks that it cannot read, and warns
+            found = [_of_block(block) for block in blocks]
+    for index, structure in enumerate(found):
+        yield (str(index) if len(found) > 1 else ""), structure, {}
+
+
+def _has_atoms(block: Any) -> bool:
+    return any(name.startswith("_atom_site_") for name in block.data)
+
+
+def _of_block(block: Any) -> Structure | Exception:
+    from pymatgen.io.cif import CifParser
+
+    try:
+        return CifParser(io.StringIO(str(block))).parse_structures(primitive=False, on_error="raise")[0]
+    except Exception as err:  # whatever pymatgen raises
+        return err
 
 
 def parse_poscar(path: Path) -> Iterator[Entry]:
@@ -68,7 +85,12 @@ def parse_jsonl(path: Path) -> Iterator[Entry]:
     """One structure or row per line."""
     with zopen(path, mode="rt", encoding="utf-8") as lines:
         for index, line in enumerate(line for line in lines if line.strip()):
-            yield row_entry(json.loads(line), str(index))
+            try:
+                row = json.loads(line)
+            except ValueError as err:
+                yield str(index), err, {}
+                continue
+            yield row_entry(row, str(index))
 
 
 PARSERS: dict[str, Callable[[Path], Iterator[Entry]]] = {

@@ -83,7 +83,10 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
     path = Path(source)
     if path.is_dir():
         if (path / "dataset_dict.json").exists():
-            return _from_table(datasets.load_from_disk(path)["train"], source, policy)
+            splits = datasets.load_from_disk(path)
+            if "train" not in splits:
+                raise DataError(f"{source}: no split 'train' among {list(splits)}; name the folder of one of them.")
+            return _from_table(splits["train"], source, policy)
         if (path / "state.json").exists():
             return _from_table(datasets.load_from_disk(path), source, policy)
         hidden = re.compile(r"(^|/)\.")
@@ -101,6 +104,8 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
         return _from_files([path], path.parent, source, columns, policy)
     if glob.has_magic(source) and (found := sorted(glob.glob(source, recursive=True))):  # noqa: PTH207 - may be absolute
         files = [Path(name) for name in found if Path(name).is_file() and _is_readable(Path(name))]
+        if not files:
+            raise DataError(f"{source}: none of the {len(found)} files can be read. {_READABLE}.")
         root = Path(*Path(source).parts[: _first_magic(source)])
         return _from_files(files, root, source, columns, policy)
     hub = _HUB_NAME.fullmatch(source)

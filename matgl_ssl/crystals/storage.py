@@ -186,9 +186,12 @@ class CrystalDataset:
         return np.concatenate([np.zeros(0), *parts])
 
     def formulas(self) -> list[str]:
-        """Reduced formulas, always from ``numbers``: a ``formula`` column may follow another convention."""
+        """Reduced formulas, always from ``numbers``: a ``formula`` column may follow another convention.
+
+        Empty for what has no atoms, or atoms of no element: ``check_dataset`` leaves it out.
+        """
         return [
-            _reduced_formula(np.sort(z).astype(np.int64).tobytes())
+            "" if z is None else _reduced_formula(np.sort(z).astype(np.int64).tobytes())
             for rows in self._pieces("numbers")
             for z in decode(rows)
         ]
@@ -265,7 +268,7 @@ def _shaped(name: str, value: Any, n_atoms: int) -> Any:
         return value
     if (name, value.size) in (("forces", 3 * n_atoms), ("stress", 9)):
         return value.reshape(-1, 3).copy()
-    if name.startswith("atom:") and value.size % n_atoms == 0:
+    if name.startswith("atom:") and n_atoms and value.size % n_atoms == 0:
         return value.reshape(n_atoms, -1).copy()
     return value.copy()
 
@@ -278,5 +281,8 @@ def _storable(value: Any) -> Any:
 @lru_cache(maxsize=65536)
 def _reduced_formula(sorted_numbers: bytes) -> str:
     numbers, counts = np.unique(np.frombuffer(sorted_numbers, dtype=np.int64), return_counts=True)
-    amounts = {Element.from_Z(int(z)).symbol: int(n) for z, n in zip(numbers, counts, strict=True)}
+    try:
+        amounts = {Element.from_Z(int(z)).symbol: int(n) for z, n in zip(numbers, counts, strict=True)}
+    except ValueError:
+        return ""
     return Composition(amounts).reduced_formula

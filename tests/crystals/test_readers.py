@@ -310,3 +310,39 @@ def test_real_frames(data_dir):
     np.testing.assert_array_equal(crystal.labels["forces"], atoms.get_forces())
     np.testing.assert_array_equal(crystal.labels["stress"], atoms.get_stress(voigt=False))
     assert crystal.labels["group"] == atoms.info["group"]
+
+
+def test_a_broken_block_of_a_cif_is_rejected_and_the_others_keep_their_names(tmp_path, nacl, quartz):
+    """pymatgen leaves it out with a warning."""
+    good = [str(CifWriter(structure)) for structure in (nacl, quartz, nacl)]
+    blocks = [text.replace("data_", f"data_{i}_", 1) for i, text in enumerate(good)]
+    blocks[1] = "\n".join("_cell_length_a long" if line.startswith("_cell_length_a") else line
+                          for line in blocks[1].splitlines())  # fmt: skip
+    path = tmp_path / "m.cif"
+    path.write_text("data_global\n_publ_section_title x\n" + "\n".join(blocks))
+    found = read_crystals(path)
+    assert found.ids == ["m-0", "m-2"]
+    assert [(each.id, each.code) for each in found.rejected] == [("m-1", "unreadable")]
+    with pytest.raises(DataError, match="m-1"):
+        read_crystals(path, policy="raise")
+    path.write_text("data_global\n_publ_section_title x\n" + blocks[0])
+    assert read_crystals(path).ids == ["m"]
+
+
+def test_a_broken_line_of_a_jsonl_is_rejected_and_the_others_are_read(tmp_path, nacl):
+    lines = [json.dumps(nacl.as_dict()) for _ in range(4)]
+    lines[1] = lines[1][:50]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    found = read_crystals(tmp_path / "a.jsonl")
+    assert found.ids == ["a-0", "a-2", "a-3"]
+    assert [each.id for each in found.rejected] == ["a-1"]
+
+
+def test_what_no_file_of_a_glob_and_no_split_of_a_folder_is(tmp_path, crystals):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DataError, match="none of the 1 files can be read"):
+        read_crystals(str(tmp_path / "*.txt"))
+    table = CrystalDataset.from_crystals(crystals).table
+    datasets.DatasetDict(valid=table).save_to_disk(tmp_path / "splits")
+    with pytest.raises(DataError, match=r"no split 'train' among \['valid'\]"):
+        read_crystals(tmp_path / "splits")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
+from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.errors import DataError
 
 
@@ -185,3 +185,23 @@ def test_real_table(data_dir):
         np.testing.assert_array_equal(crystal.frac_coords.ravel(), row["frac_coords"])
         np.testing.assert_array_equal(crystal.lattice.ravel(), row["lattice"])
     assert dataset.formulas()[:500] == dataset.column("formula")[:500].tolist()
+
+
+def test_rows_that_are_no_crystals_have_no_formula_and_are_left_to_the_checks():
+    rows = {
+        "numbers": [[11, 17], [0], [], None], "frac_coords": [[0.0] * 3 + [0.5] * 3, [0.0] * 3, [], None],
+        "lattice": [[3.0, 0, 0, 0, 3.0, 0, 0, 0, 3.0]] * 4, "atom:q": [[1.0, -1.0], [0.0], [], None],
+    }  # fmt: skip
+    dataset = CrystalDataset(datasets.Dataset.from_dict(rows), source="t")
+    assert dataset.formulas() == ["NaCl", "", "", ""]
+    assert len(dataset.exclude_formulas(["NaCl"])) == 3
+    kept, report = check_dataset(dataset)
+    assert kept.ids == ["0"]
+    assert report.counts() == {"unknown-element": 1, "empty": 1, "malformed": 1}
+
+
+def test_booleans_with_gaps_are_numbers_with_gaps(crystals):
+    column = CrystalDataset.from_crystals(crystals).table.add_column(
+        "metal", [True, None, *[False] * (len(crystals) - 2)]
+    )
+    np.testing.assert_array_equal(CrystalDataset(column, source="t").column("metal")[:3], [1, np.nan, 0])
