@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -157,10 +158,11 @@ def chosen_layers(
     if layer is None:
         with_readout = level == "crystal" and makes_vector and stamp.get("readout") in (VECTOR, "trained")
         return (encoder.n_depths, "readout") if with_readout else (encoder.n_depths,)
-    layers: tuple[Layer, ...] = (layer,) if isinstance(layer, int | str) else tuple(layer)
+    given = (layer,) if isinstance(layer, str) or np.ndim(layer) == 0 else tuple(cast("Sequence[Layer]", layer))
+    layers: tuple[Any, ...] = tuple(int(each) if isinstance(each, Integral) else each for each in given)  # numpy's, too
     depths = range(encoder.n_depths + 1)
     for wanted in layers or ("nothing",):
-        if wanted != "readout" and wanted not in depths:
+        if wanted != "readout" and not (isinstance(wanted, int) and wanted in depths):
             raise ConfigError(f"No layer {wanted!r}: --layer (layer=) takes {', '.join(map(str, depths))} or readout.")
     if "readout" in layers:
         if level == "atom":

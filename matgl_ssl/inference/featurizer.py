@@ -157,6 +157,6 @@ def _packed(model: Any) -> tuple[type[nn.Module], dict[str, Any], dict[str, torc
 
 def _unpacked(cls: type[nn.Module], arguments: dict[str, Any], weights: dict[str, torch.Tensor]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # random weights, which are replaced
-        model = cls(**arguments)
+        model = cls(**arguments).to(next(value.dtype for value in weights.values() if value.is_floating_point()))
     model.load_state_dict(weights)
     return model.eval()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +136,8 @@ def state_labels(model: Any, state_attr: int | Sequence[int] | None, n: int) -> 
     valid = f"--state-attr (state_attr=) takes one of 0 to {n_states - 1}, for all crystals or for each"
     if state_attr is None:
         raise ModelError(f"This model was trained with a state label (a fidelity, for example); say which: {valid}.")
-    labels = [state_attr] if isinstance(state_attr, int) else list(state_attr)
+    given = [state_attr] if isinstance(state_attr, Integral) else list(cast("Sequence[int]", state_attr))
+    labels = [int(label) if isinstance(label, Integral) else label for label in given]  # numpy's numbers, too
     wrong = [label for label in labels if not (isinstance(label, int) and 0 <= label < n_states)]
     if wrong:
         raise ModelError(f"There is no state {wrong[0]!r}: {valid}.")

@@ -89,6 +89,9 @@ def _labelled(
             f"{teacher} is a {type(potential).__name__}, not a potential: "
             "a teacher gives energies, forces and stresses."
         )
+    # As it was saved it may give less, or in debug_mode something else.
+    potential.calc_forces = potential.calc_stresses = True
+    potential.calc_hessian = potential.debug_mode = False
     model = bare_model(potential)
     build = GraphBuilder(tuple(model.element_types), float(model.cutoff))
     crystals, report = check_dataset(crystals, element_types=build.element_types, cutoff=build.cutoff)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -160,9 +161,9 @@ def _plain(encoder: Any) -> Any:
 
 def _checked(frozen: Any, layers: Sequence[int], mode: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
     depths = range(Encoder(frozen).n_depths + 1)
-    layers = tuple(layers)
+    layers = tuple(int(layer) if isinstance(layer, Integral) else layer for layer in layers)  # numpy's numbers, too
     for layer in layers or ("nothing",):
-        if layer not in depths:
+        if not (isinstance(layer, int) and layer in depths):
             raise ConfigError(
                 f"No layer {layer!r}: a representation is taken at depths {', '.join(map(str, depths))} of its encoder."
             )

@@ -225,3 +225,18 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises((RuntimeError, StopIteration)):
         embed(model=small_model("MEGNet"), data=some_crystals(), output=tmp_path / "out.parquet", batch_size=1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layer", [np.arange(2), np.array([1]), np.int64(1), [np.int32(0), "readout"]])
+def test_depths_may_be_numpys(layer):
+    """What looks like a depth is one, never the readout."""
+    plain = layer.tolist() if isinstance(layer, np.ndarray | np.generic) else [0, "readout"]
+    found, expected = (embed(model=small_model("MEGNet"), data=some_crystals(), layer=each) for each in (layer, plain))
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    assert all(isinstance(each, int | str) for each in found.layers)
+
+
+@pytest.mark.parametrize("layer", [1.0, [1.0], [None]])
+def test_what_is_no_depth_is_refused(layer):
+    with pytest.raises(ConfigError, match="No layer"):
+        embed(model=small_model("MEGNet"), data=some_crystals(), layer=layer)

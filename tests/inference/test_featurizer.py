@@ -157,5 +157,6 @@ def test_a_fitted_pipeline_can_be_pickled(tmp_path, name, source):
     shutil.rmtree(path)
     before = torch.random.get_rng_state()
     again = pickle.loads(kept)
+    assert again[0].encoder_.dtype == torch.float32
     assert torch.equal(before, torch.random.get_rng_state())
     np.testing.assert_array_equal(again.predict(some_crystals()), expected)

@@ -151,6 +151,8 @@ class TestStateLabels:
         crystals = [nacl(), cscl()]
         for_all = values(predict(model=labelled, structures=crystals, state_attr=2))
         np.testing.assert_array_equal(values(predict(model=labelled, structures=crystals, state_attr=[2, 2])), for_all)
+        numpys = values(predict(model=labelled, structures=crystals, state_attr=np.array([2, 2])))
+        np.testing.assert_array_equal(numpys, for_all)
         other = values(predict(model=labelled, structures=crystals, state_attr=[2, 0], batch_size=1))
         assert other[0] == pytest.approx(for_all[0], rel=1e-4)
         assert other[1] != pytest.approx(for_all[1], rel=1e-4)

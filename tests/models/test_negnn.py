@@ -56,6 +56,12 @@ def test_the_embedding_is_made_of_the_elements_and_the_frozen_vectors(name, enco
     torch.testing.assert_close(embedded[0], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_depths_may_be_numpys(tmp_path):
+    model = node_embedded(plain("MEGNet"), plain("MEGNet"), layers=np.arange(2))
+    assert model.layers == (0, 1)
+    load_model(save_model(model, tmp_path / "model", kind="model", readout="trained"))
+
+
 @pytest.mark.parametrize("layers", [(0,), (1,), (0, 2), (2, 0, 1)])
 def test_the_representation_is_the_chosen_depths_one_after_the_other(layers):
     model = small_negnn(layers=layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 
 import matgl
 import numpy as np
@@ -133,3 +134,17 @@ def test_the_legacy_potential_is_refused_in_the_default_lane(data_dir):
     path = next((data_dir / "legacy_models").glob("*MatPES*"))
     with pytest.raises(LaneError):
         teacher_labels(table(), path, trained_with="dgl")
+
+
+def test_a_potential_without_stresses_or_in_debug_mode_teaches_as_any(potential, tmp_path):
+    """MatGL's training of energies and forces saves one that leaves stresses out."""
+    quiet = Potential(potential.model, element_refs=potential.element_refs.property_offset.numpy(), calc_stresses=False)
+    odd = Potential(potential.model, element_refs=potential.element_refs.property_offset.numpy(), debug_mode=True)
+    crystals = table(rattled(skewed(), 0.05, seed=3))
+    whole = save_model(potential, tmp_path / "whole", kind="potential", readout="trained", unit="eV")
+    (expected,) = teacher_labels(crystals, whole)
+    for name, other in (("quiet", quiet), ("odd", odd)):
+        other.save(tmp_path / name, metadata=json.loads((whole / "model.json").read_text())["metadata"])
+        (found,) = teacher_labels(crystals, tmp_path / name)
+        np.testing.assert_allclose(found.labels["forces"], expected.labels["forces"], atol=1e-5)
+        np.testing.assert_allclose(found.labels["stress"], expected.labels["stress"], atol=1e-6)
