@@ -60,7 +60,8 @@ class DeepInfoMax(Pretext):
 
     As published, the global part sees the atoms detached: two stages trained greedily, which one step with detached
     atoms equals. **Then it teaches the encoder nothing**: Z belongs to the pretext, not to the MatGL model, and is not
-    exported. ``training="local"`` teaches the encoder the same in one pass; ``"joint"`` lets the global part teach it.
+    exported. ``training="local"`` gives the encoder the same gradients, for the same noise, in one pass; ``"joint"``
+    lets the global part teach it.
 
     Deviations: pairs of the graph's edges (up to the cutoff) instead of all in a supercell; each property of the
     species standardised, instead of scaled by a factor, and no oxidation state; a fake equal to the true pair is left

@@ -13,7 +13,7 @@ from torch.nn import functional
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import MASK, Encoder, Features
-from matgl_ssl.errors import ConfigError
+from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.losses import global_mean
 from matgl_ssl.targets.environment_stiffness import EnvironmentStiffness
 from matgl_ssl.views import Distances, Resample, masked
@@ -87,6 +87,10 @@ class MicroProperty(Pretext):
         """Standardise environment stiffness; the tables stay in their units, as published."""
         for target in self.targets:
             values = np.concatenate([np.ravel(v) for v in crystals.column(target.column)])
+            if not np.isfinite(values).any():
+                raise DataError(
+                    f"{target.name} is not known of any atom: the potential must know every element of a crystal."
+                )
             self.mean_and_scale.copy_(torch.tensor([np.nanmean(values), max(np.nanstd(values), 1e-9)]))
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:

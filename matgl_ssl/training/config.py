@@ -102,7 +102,7 @@ class RunConfig(OptimizerConfig):
     seed: int = Field(0, ge=0, description="seed of weights, order, splits and views")
     num_workers: int = Field(0, ge=0, description="processes that build graphs ahead")
     accelerator: str = Field("auto", description="Lightning's accelerator (cpu, gpu, auto)")
-    devices: int | str = Field("auto", description="Lightning's devices")
+    devices: int | str = Field(1, description="Lightning's devices: one, by number or name")
     log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
     checkpoint_minutes: float = Field(5.0, gt=0, description="longest time between checkpoints")
     min_distance: float = Field(0.5, ge=0, description="crystals with atoms closer than this are skipped (Å)")

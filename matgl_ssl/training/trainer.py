@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from matgl_ssl.encoders.acceleration import accelerate
-from matgl_ssl.errors import RunDirectoryError
+from matgl_ssl.errors import ConfigError, RunDirectoryError
 
 from .checkpointing import ResumableCheckpoint
 from .config import RunConfig
@@ -63,6 +63,7 @@ def fit(
         callbacks: Further callbacks.
 
     Raises:
+        ConfigError: If there is more than one device to train on.
         RunDirectoryError: If the run to be resumed saw other facts.
         NonFiniteError: At the first loss or gradient that is not finite.
         TrainingInterrupted: After a signal, with the state saved.
@@ -95,6 +96,8 @@ def fit(
             ResumableCheckpoint(run.checkpoint, minutes=config.checkpoint_minutes),
         ],
     )
+    if trainer.world_size > 1:  # losses are of the joint batch; run directory, schedule and resume are not made for it
+        raise ConfigError(f"Runs are of one device, not {trainer.world_size}: give --devices 1 (with --resume here).")
     with warnings.catch_warnings(), deterministic_on_cpu(trainer.strategy.root_device.type == "cpu"):
         # Our loader builds its workers itself, from --num-workers.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")

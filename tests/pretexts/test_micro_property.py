@@ -15,7 +15,7 @@ from two_processes import assert_two_processes_agree
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import MASK
-from matgl_ssl.errors import ConfigError
+from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import save_model
 from matgl_ssl.pretexts import Mixture
 from matgl_ssl.pretexts.element_tables import ATOMIC_STIFFNESS, atomic_stiffness, valence_electrons
@@ -174,6 +174,13 @@ def test_environment_stiffness_is_that_of_the_atom_itself(potential, missing):
     errors = np.abs(predicted - scaled)[mask.numpy()]
     errors = errors if missing == "zero" else errors[: int(mask[:6].sum())]
     assert answer(pretext, encoder, batch).loss.item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_a_potential_that_knows_none_of_the_crystals_is_refused(potential):
+    pretext = MicroProperty(small_encoder("MEGNet"), table="environment-stiffness", potential=potential)
+    table = with_targets(CrystalDataset.from_crystals([nacl()]), pretext.targets)
+    with pytest.raises(DataError, match="must know every element"):
+        pretext.prepare(table)
 
 
 def test_environment_stiffness_on_two_processes(potential, tmp_path):

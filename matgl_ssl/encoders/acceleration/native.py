@@ -70,9 +70,8 @@ def _compiled(compiler: str) -> Path:
     """The library's file, made if this compiler has not made it for this processor yet."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     cpu = Path("/proc/cpuinfo")
-    flags = (
-        next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "") if cpu.exists() else ""
-    )
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")  # x86, ARM
     facts = [_SOURCE.read_text(encoding="utf-8"), version, flags, platform.machine(), platform.processor(), *_FLAGS]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matgl_ssl"
     path = folder / f"rows-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:16]}.so"
