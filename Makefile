@@ -27,6 +27,7 @@ help: ## Show the targets
 
 .PHONY: demo
 demo: .venv/.installed ## Pretrain, fine-tune and predict on the built-in demo corpus; ends with a table and a figure
+	rm -rf demo
 	$(SMALL) $(PY) -m matgl_ssl.demo
 
 .PHONY: test
@@ -68,7 +69,7 @@ notebooks: .venv/.installed-dev ## Execute the notebooks in a temporary folder
 
 .PHONY: clean
 clean: ## Remove the environments, caches and build leftovers
-	rm -rf .venv .venv-dgl .venv-matgl build dist ./*.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-dgl .venv-matgl demo build dist ./*.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml constraints/pyg.txt

@@ -34,7 +34,6 @@ FINETUNE = {
     "MEGNet": {"epochs": 100, "batch_size": 32, "lr": 3e-3, "val_fraction": 0},
     "M3GNet": {"epochs": 60, "batch_size": 32, "lr": 1e-3, "val_fraction": 0},
 }
-SEEDS = {"MEGNet": (0, 1), "M3GNet": (0,)}
 
 
 def finished() -> list[dict[str, str]]:
@@ -103,14 +102,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["run", "report"])
     parser.add_argument("--encoder", choices=sorted(PRETRAIN), default="MEGNet")
-    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--folds", type=int, nargs="+", default=list(FOLDS))
     parser.add_argument("--runs", type=Path, default=Path("runs/main_job"), help="where run directories go")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if args.verb == "run":
-        run(args.encoder, args.runs, tuple(args.seeds or SEEDS[args.encoder]), args.folds)
+        run(args.encoder, args.runs, tuple(args.seeds), args.folds)
     else:
         from main_job_report import report
 

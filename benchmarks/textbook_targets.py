@@ -12,10 +12,9 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import yaml
 from scipy.stats import spearmanr
 
-from matgl_ssl.evaluation.config import TaskConfig
+from matgl_ssl.evaluation.config import TaskConfig, read_benchmark
 from matgl_ssl.evaluation.tasks import data_root, read_task
 from matgl_ssl.targets import CrystalBonds, CrystalTightBinding, CrystalVibrations, Target
 
@@ -31,7 +30,7 @@ ESTIMATES: dict[str, tuple[Target, int, str]] = {
 
 def main() -> None:
     """Compute, compare, write."""
-    tasks = yaml.safe_load((HERE / "search.yaml").read_text())["tasks"]
+    tasks = read_benchmark(HERE / "search.yaml")["tasks"]
     with (HERE / "results" / "textbook_targets.csv").open("w", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow(["task", "material_id", "label", "computed"])

@@ -18,6 +18,7 @@ _EXPORTS = {
     "NEGNN": "models",
     "StructureFeaturizer": "inference.featurizer",
     "accelerate": "encoders.acceleration",
+    "benchmark": "evaluation",
     "check_structure": "crystals",
     "decelerate": "encoders.acceleration",
     "doctor": "diagnose",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .encoders import Encoder as Encoder
     from .encoders.acceleration import accelerate as accelerate
     from .encoders.acceleration import decelerate as decelerate
+    from .evaluation import benchmark as benchmark
     from .hub import load_model as load_model
     from .inference.embed import embed as embed
     from .inference.featurizer import StructureFeaturizer as StructureFeaturizer

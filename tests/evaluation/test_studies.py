@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def study(name):
     return BenchmarkConfig.build(read_benchmark(STUDIES / f"{name}.yaml"))
 
 
-@pytest.mark.parametrize("name", ["search", "leaderboard", "scratch", "scaling", "ablations"])
+@pytest.mark.parametrize("name", ["search", "leaderboard", "wider", "scratch", "scaling", "ablations"])
 def test_all_studies_have_the_corpus_and_the_tasks_of_the_evidence(name):
     """Their formulas are removed from the corpus: other tasks would be other encoders."""
     evidence, other = study("evidence"), study(name)
@@ -40,6 +41,12 @@ def test_the_search_is_on_validation():
 def test_every_choice_of_scratch_is_one_that_was_searched():
     evidence, scratch = study("evidence"), study("scratch")
     assert all(choice in scratch.grid for choice in evidence.grid)
+
+
+def test_the_estimates_are_compared_with_tasks_of_the_search(monkeypatch):
+    monkeypatch.syspath_prepend(str(STUDIES))
+    targets = import_module("textbook_targets")
+    assert targets.ESTIMATES.keys() <= study("search").tasks.keys()
 
 
 def test_a_study_has_the_data_of_another_file_where_it_has_none_itself(tmp_path):
