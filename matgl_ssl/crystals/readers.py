@@ -124,9 +124,14 @@ def _from_files(
         )
     if builders != {""}:
         return _from_tables(files, builders.pop(), source, columns, policy)
-    return _collect(
-        ((stem(file.relative_to(root)), entry) for file in files for entry in _entries(file)), source, policy
-    )
+    names = [stem(file.relative_to(root)) for file in files]
+    counts = Counter(names)  # Si.cif and Si.vasp keep their suffixes
+    named = [
+        name if counts[name] == 1 else file.relative_to(root).as_posix()
+        for name, file in zip(names, files, strict=True)
+    ]
+    entries = ((name, entry) for name, file in zip(named, files, strict=True) for entry in _entries(file))
+    return _collect(entries, source, policy)
 
 
 def _from_tables(

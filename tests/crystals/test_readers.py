@@ -210,6 +210,12 @@ def test_a_folder_of_files(folder):
     assert all(f.id in f.message or f.id == "alloy" for f in dataset.rejected)
 
 
+def test_files_that_differ_by_their_suffix_keep_it(tmp_path, nacl, quartz):
+    for name in ("a.cif", "a.json", "b.json"):
+        (nacl if name == "a.cif" else quartz).to(str(tmp_path / name))
+    assert read_crystals(tmp_path).ids == ["a.cif", "a.json", "b"]
+
+
 def test_globs(folder):
     assert read_crystals(str(folder / "*" / "*.cif")).ids == ["deep/quartz"]
     assert read_crystals(str(folder / "**" / "[nq]*.cif")).ids == ["deep/quartz", "nacl_1.5"]
