@@ -35,16 +35,16 @@ def parse_cif(path: Path) -> Iterator[Entry]:
     text = _text(path)
     with warnings.catch_warnings():  # pymatgen warns of every rounded coordinate
         warnings.simplefilter("ignore")
-        blocks = [block for block in CifFile.from_str(text).data.values() if _has_atoms(block)]
-        found: list[Structure | Exception] = [*CifParser(io.StringIO(text)).parse_structures(primitive=False)]
-        if len(found) < len(blocks):  # pymatgen leaves out the blocks that it cannot read, and warns
-            found = [_of_block(block) for block in blocks]
+        parser = CifParser(io.StringIO(text))
+        with_atoms = [
+            name for name, block in parser.as_dict().items() if any(k.startswith("_atom_site_") for k in block)
+        ]
+        found: list[Structure | Exception] = [*parser.parse_structures(primitive=False)]
+        if len(found) < len(with_atoms):  # pymatgen leaves out the blocks that it cannot read, and warns
+            blocks = CifFile.from_str(text).data
+            found = [_of_block(blocks[name]) for name in with_atoms]
     for index, structure in enumerate(found):
         yield (str(index) if len(found) > 1 else ""), structure, {}
-
-
-def _has_atoms(block: Any) -> bool:
-    return any(name.startswith("_atom_site_") for name in block.data)
 
 
 def _of_block(block: Any) -> Structure | Exception:

@@ -98,19 +98,19 @@ def pretrain(
     Raises:
         MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
     """
-    given = {**(read_yaml(config) if config else {}), **options}
+    file = read_yaml(config) if config else {}
+    given = {**file, **options}
     model = given.get("model")
     if isinstance(model, nn.Module):
         given["model"] = describe(model)
     run = RunDirectory(out)
     stored = run.stored_config() if resume else {}
-    if config and "recipe" in options and (own := given.get("pretexts")) and "pretexts" not in options:
-        named = read_yaml(config).get("recipe")
-        if named != options["recipe"]:
-            raise ConfigError(
-                f"{config} has pretexts of its own ({', '.join(p['name'] for p in own)}), which win over --recipe "
-                f"{options['recipe']}. Leave out --recipe, or take recipe and pretexts out of the file."
-            )
+    own = [] if "pretexts" in options else file.get("pretexts", [])
+    if own and given.get("recipe") != file.get("recipe"):
+        raise ConfigError(
+            f"{config} has pretexts of its own ({', '.join(p['name'] for p in own)}), which win over --recipe "
+            f"{given['recipe']}. Leave out --recipe, or take recipe and pretexts out of the file."
+        )
     settings = PretrainConfig.build(stored or _recipe(given), given, {"data": describe(data)})
     if not settings.pretexts:
         raise DataError(f"Recipe {settings.recipe!r} names no pretexts.")
