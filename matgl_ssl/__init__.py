@@ -17,10 +17,10 @@ _EXPORTS = {
     "Encoder": "encoders",
     "NEGNN": "models",
     "StructureFeaturizer": "inference.featurizer",
-    "accelerate": "encoders.acceleration",
+    "accelerate": "acceleration",
     "benchmark": "evaluation",
     "check_structure": "crystals",
-    "decelerate": "encoders.acceleration",
+    "decelerate": "acceleration",
     "doctor": "diagnose",
     "embed": "inference",
     "finetune": "training.finetune",
@@ -35,13 +35,13 @@ _EXPORTS = {
 }
 
 if TYPE_CHECKING:
+    from .acceleration import accelerate as accelerate
+    from .acceleration import decelerate as decelerate
     from .crystals import CrystalDataset as CrystalDataset
     from .crystals import check_structure as check_structure
     from .crystals import read_crystals as read_crystals
     from .diagnose import doctor as doctor
     from .encoders import Encoder as Encoder
-    from .encoders.acceleration import accelerate as accelerate
-    from .encoders.acceleration import decelerate as decelerate
     from .evaluation import benchmark as benchmark
     from .hub import load_model as load_model
     from .inference.embed import embed as embed

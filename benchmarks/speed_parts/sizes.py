@@ -29,10 +29,10 @@ def passes(case: str, n_atoms: int, n_crystals: int, accelerated: bool, times: i
     import torch
 
     from matgl_ssl import accelerate
+    from matgl_ssl.acceleration import native
     from matgl_ssl.backends import collate
     from matgl_ssl.crystals import Crystal
     from matgl_ssl.encoders import Encoder
-    from matgl_ssl.encoders.acceleration import native
     from matgl_ssl.hub import new_model
 
     from .step import trained

@@ -28,11 +28,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from matgl_ssl import accelerate, decelerate
-from matgl_ssl.backends import CrystalBatch, collate
-from matgl_ssl.crystals import Crystal
-from matgl_ssl.encoders import Encoder
-from matgl_ssl.encoders.acceleration import native
-from matgl_ssl.encoders.acceleration.row_network import (
+from matgl_ssl.acceleration import native
+from matgl_ssl.acceleration.row_network import (
     ACTIVATE,
     LINEAR,
     OUTER,
@@ -42,7 +39,10 @@ from matgl_ssl.encoders.acceleration.row_network import (
     WRITE,
     RowNetwork,
 )
-from matgl_ssl.encoders.acceleration.rows import Rows
+from matgl_ssl.acceleration.rows import Rows
+from matgl_ssl.backends import CrystalBatch, collate
+from matgl_ssl.crystals import Crystal
+from matgl_ssl.encoders import Encoder
 from matgl_ssl.hub import new_model
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig

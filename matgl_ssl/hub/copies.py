@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from matgl_ssl.encoders.acceleration import decelerate
+from matgl_ssl.acceleration import decelerate
 
 
 def copy_model(model: Any, *, fresh: Sequence[str] = (), **changes: Any) -> Any:

@@ -19,8 +19,8 @@ from numpy._core.multiarray import _reconstruct
 from torch import nn
 
 from matgl_ssl._lane import LANE
+from matgl_ssl.acceleration import accelerate
 from matgl_ssl.encoders import ARCHITECTURES
-from matgl_ssl.encoders.acceleration import accelerate
 from matgl_ssl.errors import ConfigError, ModelError, unknown
 
 from .resolve import EXPORTS, resolve

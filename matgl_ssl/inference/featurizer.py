@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from matgl_ssl.acceleration import accelerate
 from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.encoders import Encoder, bare_model
-from matgl_ssl.encoders.acceleration import accelerate
 from matgl_ssl.hub import evaluating, load_model
 
 from .embed import Layer, Level, Reduce, check_choices, chosen_layers, encode

@@ -18,11 +18,11 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn import functional
 
+from matgl_ssl.acceleration import accelerate, decelerate
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import compositions
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, depth_of_parameter
-from matgl_ssl.encoders.acceleration import accelerate, decelerate
 from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
 from matgl_ssl.hub import model_output, refuse_other_arguments, save_model, without_dropout
 from matgl_ssl.inference.predict import state_labels

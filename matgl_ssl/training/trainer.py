@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from matgl_ssl.encoders.acceleration import accelerate
+from matgl_ssl.acceleration import accelerate
 from matgl_ssl.errors import ConfigError, RunDirectoryError
 
 from .checkpointing import ResumableCheckpoint

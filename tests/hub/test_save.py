@@ -10,9 +10,9 @@ import pytest
 import torch
 from small_systems import ELEMENTS, make_batch, small_model, some_crystals
 
+from matgl_ssl.acceleration import decelerate
 from matgl_ssl.backends import Potential
 from matgl_ssl.encoders import Encoder
-from matgl_ssl.encoders.acceleration import decelerate
 from matgl_ssl.hub import copy_model, evaluating, load_model, model_output, save_model, without_dropout
 from matgl_ssl.hub.resolve import FILES
 

@@ -14,11 +14,11 @@ import torch
 from small_systems import SMALL, supercell
 from torch import nn
 
+from matgl_ssl.acceleration import decelerate
 from matgl_ssl.backends import Potential, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.demo import EMT_METALS, demo_task
 from matgl_ssl.encoders import Encoder, bare_model, depth_of_parameter
-from matgl_ssl.encoders.acceleration import decelerate
 from matgl_ssl.hub import load_model, model_output, new_model, save_model
 from matgl_ssl.training import finetune as finetune_module
 from matgl_ssl.training.config import FinetuneConfig

@@ -7,9 +7,9 @@ import pytest
 import torch
 from small_systems import double, from_spacegroup, iron, make_batch, rattled, skewed, small_encoder, supercell
 
+from matgl_ssl.acceleration import accelerate
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import MASK
-from matgl_ssl.encoders.acceleration import accelerate
 
 pytestmark = pytest.mark.pyg
 
@@ -37,7 +37,7 @@ SYMMETRIC = {
 
 def found(encoder, batch, n_rounds=3, **changes):
     """What is equal in a batch, for an encoder's depth 0."""
-    from matgl_ssl.encoders.acceleration.equivalence import equivalence
+    from matgl_ssl.acceleration.equivalence import equivalence
 
     atoms = encoder.model.embedding.layer_node_embedding(batch.node_type)
     lengths = changes.get("lengths", batch.edge_vectors().norm(dim=1))
@@ -184,7 +184,7 @@ def test_features_outputs_and_gradients_are_those_of_the_plain_model(
 
 def spied(name, monkeypatch):
     """What is found equal from now on."""
-    from matgl_ssl.encoders.acceleration import m3gnet, megnet
+    from matgl_ssl.acceleration import m3gnet, megnet
 
     module = {"M3GNet": m3gnet, "MEGNet": megnet}[name]
     used, real = [], module.equivalence
@@ -196,7 +196,7 @@ def test_angles_tell_edges_apart(monkeypatch):
     """A T of three equal bonds: lengths alone cannot tell the stem from the bar."""
     encoder = small_encoder("M3GNet", cutoff=2.5, threebody_cutoff=2.2)
     batch = make_batch(encoder, [molecule([[2.0, 0, 0], [-2.0, 0, 0], [0, 2.0, 0]])])
-    monkeypatch.setattr("matgl_ssl.encoders.acceleration.equivalence._WORTH", 2.0)
+    monkeypatch.setattr("matgl_ssl.acceleration.equivalence._WORTH", 2.0)
     by_length = found(encoder, batch).edges.of[batch.edge_index[0] == 0]
     assert len(set(by_length.tolist())) == 1
     accelerate(encoder.model)

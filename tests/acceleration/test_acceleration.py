@@ -11,14 +11,14 @@ import torch
 from bad_crystals import CRYSTALS as CRYSTALS_NOBODY_SHOULD_TRUST
 from small_systems import cscl, double, iron, make_batch, nacl, skewed, small_encoder, supercell
 
+from matgl_ssl.acceleration import accelerate, decelerate, native
+from matgl_ssl.acceleration import rows as rows_module
+from matgl_ssl.acceleration.fast_class import FastClass
+from matgl_ssl.acceleration.row_network import ACTIVATIONS, gradient
+from matgl_ssl.acceleration.rows import BY_TORCH, Rows
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import Encoder
-from matgl_ssl.encoders.acceleration import accelerate, decelerate, native
-from matgl_ssl.encoders.acceleration import rows as rows_module
-from matgl_ssl.encoders.acceleration.fast_class import FastClass
-from matgl_ssl.encoders.acceleration.row_network import ACTIVATIONS, gradient
-from matgl_ssl.encoders.acceleration.rows import BY_TORCH, Rows
 
 pytestmark = pytest.mark.pyg
 needs_compiler = pytest.mark.skipif(native.library() is None, reason="no C++ compiler")
