@@ -31,11 +31,11 @@ demo: .venv/.installed ## Pretrain, fine-tune and predict on the built-in demo c
 	$(SMALL) $(PY) -m matgl_ssl.demo
 
 .PHONY: test
-test: lint ## Lint and test in the default (PyG) lane
+test: lint ## Lint and test in the default (PyG) backend
 	$(PY) -m pytest $(PYTEST_FLAGS)
 
 .PHONY: test-dgl
-test-dgl: .venv-dgl/.installed ## Run the same tests in the DGL lane
+test-dgl: .venv-dgl/.installed ## Run the same tests in the DGL backend
 	env -u MATGL_ONLY_PYTHON $(PY_DGL) -m pytest $(PYTEST_FLAGS)
 
 # Exports must load where matgl_ssl is not installed; these tests find that environment in MATGL_ONLY_PYTHON.
@@ -49,7 +49,7 @@ test-bare: .venv/.installed-dev bare ## Test that exports load with matgl alone
 bare: .venv-matgl/.installed ## Make the environment with matgl alone
 
 .PHONY: environments
-environments: .venv/.installed-dev .venv-dgl/.installed ## Make the environments of both lanes
+environments: .venv/.installed-dev .venv-dgl/.installed ## Make the environments of both backends
 
 .PHONY: lint
 lint: .venv/.installed-dev ## Check style, format and types

@@ -83,7 +83,7 @@ def _has_neighbours(crystal: Any) -> bool:
 
 
 def representations(encoder: str, runs: Path, task: Path, seed: int) -> Iterator[tuple[str, dict[int, np.ndarray]]]:
-    """Vectors of the probed crystals at each depth, of the pretrained encoder and of the same with random weights."""
+    """Vectors of the probed crystals at each layer, of the pretrained encoder and of the same with random weights."""
     import matgl_ssl
 
     data = Path(os.environ["MATGL_SSL_DATA"]) / "mp37k" / "train.parquet"

@@ -37,7 +37,7 @@ def report(rows: list[dict[str, str]], y: np.ndarray, groups: np.ndarray, result
         f"{np.median(y):.4f} μB/atom, has a mean absolute error of {np.abs(y - np.median(y)).mean():.4f};",
         f"always saying the mean, {np.abs(y - y.mean()).mean():.4f} (R² 0). Means over folds by chemical system and",
         "seeds of the encoder, ± standard deviation over these cells. The probes minimise squared errors, so R² is",
-        "what they aim at. Depths after `composition` stand beside the element fractions, in one ridge regression.",
+        "what they aim at. Layers after `composition` stand beside the element fractions, in one ridge regression.",
         "",
     ]
     for probe in PROBES:
@@ -51,7 +51,7 @@ def report(rows: list[dict[str, str]], y: np.ndarray, groups: np.ndarray, result
 
 def table(scores: Scores, encoders: list[str], probe: str) -> list[str]:
     """A row for each representation."""
-    lines = ["| encoder | weights | depths | MAE (μB/atom) | R² | cells |", "|---|---|---|---|---|---|"]
+    lines = ["| encoder | weights | layers | MAE (μB/atom) | R² | cells |", "|---|---|---|---|---|---|"]
     for encoder in ["-", *encoders]:
         for name, arm, layers, found in sorted(scores, key=lambda cell: (cell[1], _order(cell[2]))):
             if (name, found) != (encoder, probe):
@@ -63,11 +63,11 @@ def table(scores: Scores, encoders: list[str], probe: str) -> list[str]:
 
 
 def differences(scores: Scores, encoder: str) -> list[str]:
-    """Paired differences of R², and of each range from depth 0."""
+    """Paired differences of R², and of each range from layer 0."""
     arms = sorted({arm for name, arm, *_ in scores if name == encoder})
     pretrained = next(arm for arm in arms if arm != "random")
     ranges = sorted({layers for name, _, layers, _ in scores if name == encoder}, key=_order)
-    lines = ["| probe | depths | pretrained - random | pretrained - composition |", "|---|---|---|---|"]
+    lines = ["| probe | layers | pretrained - random | pretrained - composition |", "|---|---|---|---|"]
     for probe in PROBES:
         baseline = {fold: r2 for (_, fold), (_, r2) in scores["-", "composition", "-", probe].items()}
         for layers in ranges:
@@ -80,7 +80,7 @@ def differences(scores: Scores, encoder: str) -> list[str]:
 
 
 def _order(layers: str) -> tuple[bool, str]:
-    """Depths alone before those beside the composition."""
+    """Layers alone before those beside the composition."""
     return layers.startswith("composition"), layers
 
 
@@ -109,7 +109,7 @@ def plot(scores: Scores, encoders: list[str], path: Path) -> None:
                     axes.plot(np.full(len(v), x), v, ".", color=colour, alpha=0.3, markersize=4)
             axes.axhline(baseline, color="black", linestyle=":", label="composition")
             labels = [k.replace("composition, ", "C, ") for k in ranges]
-            axes.set(xticks=range(len(ranges)), title=f"{encoder}, {probe}", xlabel="depths (C: with the composition)")
+            axes.set(xticks=range(len(ranges)), title=f"{encoder}, {probe}", xlabel="layers (C: with the composition)")
             axes.set_xticklabels(labels, rotation=60)
         row[0].set_ylabel("R² on unseen chemical systems")
     panels[-1][-1].legend(frameon=False)

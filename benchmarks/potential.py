@@ -58,7 +58,7 @@ def mlearn(split: str, n: int | None) -> CrystalDataset:
 
 def errors(path: Path, train: CrystalDataset, test: CrystalDataset) -> dict[str, dict[str, float]]:
     """Mean absolute errors on the test frames, in meV/atom, eV/Å and GPa, of the potential and of the guess."""
-    potential, _ = load_model(path)
+    potential = load_model(path)
     calculator = PESCalculator(potential, stress_unit="eV/A3")
     element_types = tuple(sorted({s for c in train for s in c.symbols} | {s for c in test for s in c.symbols}))
     references = element_references(train.column("energy").astype(float), compositions(train, element_types))
@@ -85,7 +85,7 @@ def errors(path: Path, train: CrystalDataset, test: CrystalDataset) -> dict[str,
 
 def relaxed(path: Path, lattices: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Lattice constants from ASE's experimental ones as a start, cell and positions free."""
-    potential, _ = load_model(path)
+    potential = load_model(path)
     rows = {}
     for element, structure in lattices.items():
         atoms = bulk(element, structure, cubic=True)
@@ -103,7 +103,7 @@ def relaxed(path: Path, lattices: dict[str, str]) -> dict[str, dict[str, Any]]:
 
 def dynamics(path: Path, atoms: Atoms, *, steps: int = 1000) -> dict[str, float]:
     """1 ps at constant energy, 1 fs a step, begun at 600 K on perfect sites: how the total energy drifts and strays."""
-    potential, _ = load_model(path)
+    potential = load_model(path)
     atoms.calc = PESCalculator(potential, stress_unit="eV/A3")
     rng = np.random.default_rng(0)
     MaxwellBoltzmannDistribution(atoms, temperature_K=600, rng=rng)  # half of it becomes potential energy

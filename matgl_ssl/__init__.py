@@ -8,7 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import _lane  # noqa: F401 - must come before anything imports matgl
+from . import _backend  # noqa: F401 - must come before anything imports matgl
+from .renamed import EXPORTS, current
 
 __version__ = "0.1.0"
 
@@ -27,11 +28,12 @@ _EXPORTS = {
     "list_encoders": "listing",
     "list_pretexts": "listing",
     "list_recipes": "listing",
-    "node_embedded": "models",
+    "build_negnn": "models",
     "load_model": "hub",
     "predict": "inference",
     "pretrain": "training.pretrain",
     "read_crystals": "crystals",
+    "read_stamp": "hub",
 }
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from .encoders import Encoder as Encoder
     from .evaluation import benchmark as benchmark
     from .hub import load_model as load_model
+    from .hub import read_stamp as read_stamp
     from .inference.embed import embed as embed
     from .inference.featurizer import StructureFeaturizer as StructureFeaturizer
     from .inference.predict import predict as predict
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
     from .listing import list_pretexts as list_pretexts
     from .listing import list_recipes as list_recipes
     from .models import NEGNN as NEGNN
-    from .models import node_embedded as node_embedded
+    from .models import build_negnn as build_negnn
     from .training.finetune import finetune as finetune
     from .training.pretrain import pretrain as pretrain
 
@@ -61,6 +64,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
+    name = current(name, EXPORTS)
     if name in _EXPORTS:
         return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

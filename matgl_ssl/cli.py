@@ -23,8 +23,8 @@ EXAMPLES = """\
 examples:
   mgl-ssl pretrain --model M3GNet --recipe masked-atoms --data crystals.parquet --out runs/pre
   mgl-ssl finetune --init-from runs/pre --data labelled.parquet --target band_gap --out runs/gap
-  mgl-ssl predict  -m runs/gap -i POSCAR
-  mgl-ssl embed    -m runs/pre --data crystals.parquet --level atom -o embeddings.parquet
+  mgl-ssl predict  -m runs/gap --data POSCAR
+  mgl-ssl embed    -m runs/pre --data crystals.parquet --level atom --out embeddings.parquet
 """
 MODEL = "model directory, run directory or hub name"
 DATA = "crystals: a file, a folder, a table, or a Hugging Face data set"
@@ -131,7 +131,7 @@ def _finetune(options: dict[str, Any]) -> None:
     part = next(name for name in ("test", "val", "train") if name in json.loads(metrics))
     print(f"model     {result.model}")
     print(f"{f'{part} MAE':<8}  {result.metrics['mae']:.4g}  {target['unit'] or '(no unit given)'}")
-    print(f"predict   mgl-ssl predict -m {result.model} -i POSCAR")
+    print(f"predict   mgl-ssl predict -m {result.model} --data POSCAR")
 
 
 def _add_trained_with(parser: Parser) -> None:
@@ -145,7 +145,8 @@ def _add_inference(parser: Parser) -> None:
 
 def _predict_options(parser: Parser) -> None:
     parser.add_argument("-m", "--model", required=True, help=MODEL)
-    parser.add_argument("-i", "--infile", required=True, nargs="+", metavar="FILE", help="structure files or tables")
+    text = "structure files, folders or tables"
+    parser.add_argument("--data", "-i", "--infile", required=True, nargs="+", metavar="FILE", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON")
     text = f"{STATE} of all structures, or of each"
     parser.add_argument("--state-attr", type=int, nargs="+", metavar="INT", help=text)
@@ -159,11 +160,11 @@ def _predict(options: dict[str, Any]) -> None:
     from matgl_ssl.inference import predict
 
     crystals: list[Crystal] = []
-    for file in options.pop("infile"):
+    for file in options.pop("data"):
         found = list(read_crystals(file, columns=[], policy="raise"))
         crystals += [replace(c, id=file if len(found) == 1 else f"{file}:{c.id}") for c in found]
     as_json = options.pop("json")
-    predictions = predict(structures=crystals, **options)
+    predictions = predict(data=crystals, **options)
     if as_json:
         print(json.dumps([asdict(p) for p in predictions], indent=1, ensure_ascii=False))
     else:
@@ -173,11 +174,11 @@ def _predict(options: dict[str, Any]) -> None:
 def _embed_options(parser: Parser) -> None:
     parser.add_argument("-m", "--model", required=True, help=f"{MODEL}, or architecture (random weights)")
     parser.add_argument("--data", required=True, help=DATA)
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="Parquet file to be written")
+    parser.add_argument("--out", "-o", "--output", required=True, metavar="FILE", help="Parquet file to be written")
     parser.add_argument("--level", choices=("crystal", "atom"), default="crystal", help="(default: crystal)")
     text = "a crystal's vector: mean or sum over its atoms (default: mean)"
     parser.add_argument("--reduce", choices=("mean", "sum"), default="mean", help=text)
-    text = "depths (0: the embedding), or readout; several are concatenated (default: the last, and a trained readout)"
+    text = "layers (0: the embedding), or readout; several are concatenated (default: the last, and a trained readout)"
     parser.add_argument("--layer", type=number_or_text, nargs="+", metavar="INT|readout", help=text)
     parser.add_argument("--state-attr", type=int, metavar="INT", help=f"{STATE} of all crystals")
     _add_inference(parser)
@@ -187,9 +188,9 @@ def _embed(options: dict[str, Any]) -> None:
     from matgl_ssl.inference import embed
 
     result = embed(**options)
-    print(f"{result.n_vectors} vectors of {result.dim} numbers in {result.output}")
+    print(f"{result.n_vectors} vectors of {result.dim} numbers in {result.out}")
     if left_out := result.skipped.n_total - result.skipped.n_kept:
-        print(f"{left_out} crystals left out: see {result.output}.skipped.json")
+        print(f"{left_out} crystals left out: see {result.out}.skipped.json")
 
 
 def _benchmark_options(parser: Parser) -> None:

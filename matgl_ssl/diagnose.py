@@ -37,10 +37,10 @@ def doctor(
     Raises:
         DataError: If there is nothing to read.
         ModelError: If the model cannot be loaded.
-        LaneError: If it belongs to the other graph library.
+        BackendError: If it belongs to the other graph library.
     """
     with random.fork_rng(devices=[]):
-        loaded, _ = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
+        loaded = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
     encoder = Encoder(loaded)
     try:
         _, report = check_dataset(

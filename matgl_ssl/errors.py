@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from matgl_ssl.renamed import ERRORS, current
+
 
 class MatGLSSLError(Exception):
     """Base of every error that matgl_ssl raises on purpose."""
@@ -40,7 +42,7 @@ class NothingLeftError(DataError):
         self.report = report
 
 
-class LaneError(MatGLSSLError, RuntimeError):
+class BackendError(MatGLSSLError, RuntimeError):
     """A model, or an import, belongs to the other graph library (PyG or DGL)."""
 
     exit_code = 4
@@ -78,3 +80,9 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
     near = difflib.get_close_matches(name, valid, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ConfigError(f"Unknown {kind} {name!r}.{hint} Available: {', '.join(valid) or 'none'}.")
+
+
+def __getattr__(name: str) -> Any:
+    if name in ERRORS:
+        return globals()[current(name, ERRORS)]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

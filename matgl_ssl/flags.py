@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Sequence
+from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from matgl_ssl.renamed import LOSSES, OPTIONS, current
 
 if TYPE_CHECKING:
     from matgl_ssl.training.config import Config
@@ -30,7 +33,8 @@ def add_fields(parser: argparse.ArgumentParser, config: type[Config]) -> None:
     """An option for each field; those not given stay out of the result, so that recipe and file can set them."""
     group = parser.add_argument_group("options of the run (defaults hold where no file says more)")
     for name, field in config.model_fields.items():
-        flags = [f"--{name.replace('_', '-')}", *(["-m"] if name == "model" else [])]
+        old = [old for old, new in OPTIONS.items() if new == name]
+        flags = [*(f"--{each.replace('_', '-')}" for each in (name, *old)), *(["-m"] if name == "model" else [])]
         required = field.is_required() or name == "data"
         default = "required" if required else f"default: {field.get_default(call_default_factory=True)}"
         text = f"{field.description} ({default})".replace("%", "%%")
@@ -41,7 +45,7 @@ def add_fields(parser: argparse.ArgumentParser, config: type[Config]) -> None:
 def _argument_kind(annotation: Any) -> dict[str, Any]:
     """What argparse calls a type."""
     if get_origin(annotation) is Literal:
-        return {"choices": get_args(annotation)}
+        return {"choices": get_args(annotation), "type": partial(current, renamed=LOSSES)}
     if get_origin(annotation) in (dict, list):
         return {"type": _yaml, "metavar": "YAML"}
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType]

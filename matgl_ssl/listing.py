@@ -26,7 +26,7 @@ def list_encoders() -> dict[str, str]:
         output = "intensive or energy" if architecture.energy_arguments else "intensive"
         n_weights = sum(p.numel() for p in encoder.model.parameters())
         described[name] = (
-            f"cutoff {encoder.cutoff:g} Å, depths 0 to {encoder.n_depths}, {encoder.node_dim} numbers an atom, "
+            f"cutoff {encoder.cutoff:g} Å, layers 0 to {encoder.n_layers}, {encoder.node_dim} numbers an atom, "
             f"{n_weights / 1e3:.0f}k weights, {len(encoder.element_types)} elements, output {output}"
         )
     return described

@@ -1,4 +1,4 @@
-"""What every test shares: a quiet, offline environment, the lane, and the evaluation data where there is any."""
+"""What every test shares: a quiet, offline environment, the backend, and the evaluation data where there is any."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from matgl_ssl import _lane  # noqa: E402
+from matgl_ssl import _backend  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +37,14 @@ def _one_thread() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips, with the reason, what cannot run here: the other lane's tests, GPU tests, tests on absent data."""
+    """Skips, with the reason, what cannot run here: the other backend's tests, GPU tests, tests on absent data."""
     for item in items:
-        for lane in ("pyg", "dgl"):
-            if item.get_closest_marker(lane) and lane != _lane.LANE:
+        for backend_name in ("pyg", "dgl"):
+            if item.get_closest_marker(backend_name) and backend_name != _backend.BACKEND:
                 item.add_marker(
-                    pytest.mark.skip(reason=f"for the {lane} lane; this is {_lane.LANE}, matgl {_lane.MATGL_VERSION}")
+                    pytest.mark.skip(
+                        reason=f"needs {backend_name}; this is {_backend.BACKEND}, matgl {_backend.MATGL_VERSION}"
+                    )
                 )
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
@@ -66,9 +68,9 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def lane() -> str:
-    """The lane of the installed matgl, ``pyg`` or ``dgl``."""
-    return _lane.LANE
+def backend_name() -> str:
+    """The backend of the installed matgl, ``pyg`` or ``dgl``."""
+    return _backend.BACKEND
 
 
 @pytest.fixture(scope="session")

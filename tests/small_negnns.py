@@ -10,7 +10,7 @@ from torch import nn
 
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.hub import model_output
-from matgl_ssl.models import node_embedded
+from matgl_ssl.models import build_negnn
 
 CUTOFF = 4.5
 
@@ -22,7 +22,7 @@ def plain(name: str, *, seed: int = 0, **changes: Any) -> nn.Module:
 
 def small_negnn(name: str = "M3GNet", encoder: str = "M3GNet", *, seed: int = 1, changes=None, **options):
     torch.manual_seed(seed)
-    return node_embedded(plain(name, seed=seed, **(changes or {})), plain(encoder), **options).eval()
+    return build_negnn(plain(name, seed=seed, **(changes or {})), plain(encoder), **options).eval()
 
 
 def output_of(model, crystals=None):

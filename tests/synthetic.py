@@ -38,7 +38,9 @@ def corpus_and_task(root: Path) -> None:
     write(root / "corpus.parquet", [cell(m, x, a, renamed=2 * a**3 + 1, noise=rng.normal()) for m, x, a in corpus])
     recipe = {
         "summary": "the size, without labels",
-        "pretexts": [{"name": "crystal-targets", "arguments": {"targets": ["density"], "view": "clean", "loss": "l1"}}],
+        "pretexts": [
+            {"name": "crystal-targets", "arguments": {"targets": ["density"], "view": "clean", "loss": "mae"}},
+        ],
         "lr": 5e-3, "batch_size": 16,
     }  # fmt: skip
     (root / "says-it.yaml").write_text(yaml.safe_dump(recipe))

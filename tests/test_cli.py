@@ -105,11 +105,11 @@ class TestMainRoad:
 
     def test_a_recipe_says_how_its_encoders_are_fine_tuned(self, table, tmp_path):
         recipe = tmp_path / "mine.yaml"
-        recipe.write_text("summary: mine\npretexts: [{name: masked-atoms}]\nfinetune: {depth_lr_factor: 0.5}\n")
+        recipe.write_text("summary: mine\npretexts: [{name: masked-atoms}]\nfinetune: {layer_decay: 0.5}\n")
         done = call("pretrain", "--model", "MEGNet", "--model-args", ARGUMENTS, "--recipe", recipe, "--data", table,
                     "--out", tmp_path / "pre", *SMALL_RUN)  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1].endswith(" --out DIR --depth-lr-factor 0.5")
+        assert done.stdout.splitlines()[-1].endswith(" --out DIR --layer-decay 0.5")
 
     def test_finetune_then_predict(self, pretrained, table, poscar, tmp_path):
         out = tmp_path / "gap"
@@ -122,7 +122,7 @@ class TestMainRoad:
         assert lines[1].endswith("  eV")
         assert "mgl-ssl predict -m" in lines[2]
         for model in (out, out / "model"):
-            done = call("predict", "-m", model, "-i", poscar.name, cwd=poscar.parent)
+            done = call("predict", "-m", model, "--data", poscar.name, cwd=poscar.parent)
             assert done.returncode == 0, done.stderr
             words = done.stdout.split()
             assert words[:3] == ["POSCAR", "band_gap", "="]
@@ -132,7 +132,7 @@ class TestMainRoad:
     def test_embed(self, pretrained, table, tmp_path):
         output = tmp_path / "embeddings.parquet"
         done = call(
-            "embed", "-m", pretrained / "encoder", "--data", table, "--level", "atom", "--layer", 0, 1, "-o", output
+            "embed", "-m", pretrained / "encoder", "--data", table, "--level", "atom", "--layer", 0, 1, "--out", output
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"60 vectors of 16 numbers in {output}\n"
@@ -151,7 +151,7 @@ class TestMainRoad:
         assert "non-finite" in done.stdout
 
     def test_errors_have_a_code_and_no_traceback(self, saved, tmp_path):
-        done = call("predict", "-m", saved / "gap", "-i", tmp_path / "none.cif")
+        done = call("predict", "-m", saved / "gap", "--data", tmp_path / "none.cif")
         assert done.returncode == 3
         assert done.stdout == ""
         assert done.stderr.startswith("mgl-ssl: error: ")
@@ -215,11 +215,11 @@ class TestRuns:
         file = tmp_path / "c.yaml"
         file.write_text("data: from-the-file.parquet\nlr: 0.5\n")
         words = ["--out", "o", "--config", str(file), "--lr", "1e-4", "--devices", "2", "--extensive", "-m", "M3GNet",
-                 "--model-args", "{nblocks: 2}", "--patience", "7", "--loss", "l2"]  # fmt: skip
+                 "--model-args", "{nblocks: 2}", "--patience", "7", "--loss", "mse"]  # fmt: skip
         assert main(["finetune", *words]) == 3
         assert given == {
             "out": "o", "config": str(file), "resume": False, "data": "from-the-file.parquet", "lr": 1e-4, "devices": 2,
-            "extensive": True, "model": "M3GNet", "model_args": {"nblocks": 2}, "patience": 7, "loss": "l2",
+            "extensive": True, "model": "M3GNet", "model_args": {"nblocks": 2}, "patience": 7, "loss": "mse",
         }  # fmt: skip
 
 
@@ -231,7 +231,7 @@ class TestUsage:
             (["finetune", "--int-from=x"], "unknown option --int-from; did you mean --init-from?"),
             (["embed", "--modle", "x"], "unknown option --modle; did you mean --model?"),
             (["predict", "--qqqqqq"], "unknown option --qqqqqq\n"),
-            (["predict", "-i", "POSCAR"], "required: -m/--model"),
+            (["predict", "--data", "POSCAR"], "required: -m/--model"),
             (["pretrain", "--epo", "3"], "unknown option --epo"),
             (["pretrain", "--out", "o", "--epochs", "three"], "invalid int value: 'three'"),
             (["pretrain", "--out", "o", "--schedule", "linear"], "choose from"),
@@ -278,7 +278,7 @@ class TestUsage:
 
 class TestPredict:
     def test_one_line_a_file_unit_last(self, saved, poscar, table, capsys):
-        assert main(["predict", "-m", str(saved / "gap"), "-i", str(poscar), str(table)]) == 0
+        assert main(["predict", "-m", str(saved / "gap"), "--data", str(poscar), str(table)]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 31
         assert lines[0].startswith(f"{poscar}  band_gap = ")
@@ -286,13 +286,13 @@ class TestPredict:
         assert all(line.endswith("  eV") for line in lines)
 
     def test_json(self, saved, poscar, capsys):
-        assert main(["predict", "-m", str(saved / "gap"), "-i", str(poscar), "--json"]) == 0
+        assert main(["predict", "-m", str(saved / "gap"), "--data", str(poscar), "--json"]) == 0
         (found,) = json.loads(capsys.readouterr().out)
         assert found.keys() == {"id", "name", "value", "unit"}
         assert (found["id"], found["name"], found["unit"]) == (str(poscar), "band_gap", "eV")
 
     def test_state_labels(self, saved, poscar, capsys):
-        command = ["predict", "-m", str(saved / "states"), "-i", str(poscar), str(poscar)]
+        command = ["predict", "-m", str(saved / "states"), "--data", str(poscar), str(poscar)]
         assert main([*command, "--state-attr", "2"]) == 0
         assert main([*command, "--state-attr", "2", "0"]) == 0
         values = [float(line.split()[3]) for line in capsys.readouterr().out.splitlines()]
@@ -302,28 +302,28 @@ class TestPredict:
         assert main([*command, "--state-attr", "4"]) == 5
         assert capsys.readouterr().err.count("takes one of 0 to 3") == 2
 
-    def test_lanes_are_declared(self, saved, poscar, lane, capsys):
-        command = ["predict", "-m", str(saved / "bare"), "-i", str(poscar)]
+    def test_backends_are_declared(self, saved, poscar, backend_name, capsys):
+        command = ["predict", "-m", str(saved / "bare"), "--data", str(poscar)]
         assert main(command) == 4
         assert "--trained-with" in capsys.readouterr().err
-        assert main([*command, "--trained-with", lane]) == 0
+        assert main([*command, "--trained-with", backend_name]) == 0
         assert capsys.readouterr().out.endswith("(no unit given)\n")
-        assert main([*command, "--trained-with", "dgl" if lane == "pyg" else "pyg"]) == 4
+        assert main([*command, "--trained-with", "dgl" if backend_name == "pyg" else "pyg"]) == 4
 
     def test_encoders_are_refused(self, saved, poscar, capsys):
-        assert main(["predict", "-m", str(saved / "encoder"), "-i", str(poscar)]) == 5
+        assert main(["predict", "-m", str(saved / "encoder"), "--data", str(poscar)]) == 5
         assert "untrained" in capsys.readouterr().err
 
     @pytest.mark.parametrize("kind", BAD)
     def test_a_bad_crystal_is_one_error(self, saved, tmp_path, kind, capsys):
-        assert main(["predict", "-m", str(saved / "gap"), "-i", str(write_bad(kind, tmp_path))]) == 3
+        assert main(["predict", "-m", str(saved / "gap"), "--data", str(write_bad(kind, tmp_path))]) == 3
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err.count("mgl-ssl: error: ") == 1
         assert "Traceback" not in captured.err
 
     def test_verbose_shows_the_traceback(self, saved, capsys):
-        assert main(["predict", "-v", "-m", str(saved / "gap"), "-i", "none.cif"]) == 3
+        assert main(["predict", "-v", "-m", str(saved / "gap"), "--data", "none.cif"]) == 3
         assert "Traceback" in capsys.readouterr().err
 
     def test_what_is_not_ours_propagates(self, monkeypatch, saved, poscar):
@@ -331,13 +331,13 @@ class TestPredict:
 
         monkeypatch.setattr(module, "predict", lambda **_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            main(["predict", "-m", str(saved / "gap"), "-i", str(poscar)])
+            main(["predict", "-m", str(saved / "gap"), "--data", str(poscar)])
 
 
 class TestEmbed:
     def test_what_is_left_out_is_told(self, saved, tmp_path, capsys):
         output = tmp_path / "out.parquet"
-        command = ["embed", "-m", str(saved / "encoder"), "--data", str(write_mixed(tmp_path)), "-o", str(output)]
+        command = ["embed", "-m", str(saved / "encoder"), "--data", str(write_mixed(tmp_path)), "--out", str(output)]
         assert main([*command, "--layer", "readout"]) == 0
         assert "3 crystals left out" in capsys.readouterr().out
         content = output.read_bytes()
@@ -346,7 +346,7 @@ class TestEmbed:
         assert output.read_bytes() == content
 
     def test_layers_are_checked(self, saved, poscar, tmp_path, capsys):
-        command = ["embed", "-m", str(saved / "gap"), "--data", str(poscar), "-o", str(tmp_path / "out.parquet")]
+        command = ["embed", "-m", str(saved / "gap"), "--data", str(poscar), "--out", str(tmp_path / "out.parquet")]
         assert main([*command, "--layer", "9"]) == 2
         assert "takes 0, 1, 2, 3 or readout" in capsys.readouterr().err
 

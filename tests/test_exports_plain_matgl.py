@@ -1,6 +1,6 @@
 """What comes out needs nothing but MatGL: each export, loaded where only matgl is installed, predicts the same.
 
-That Python has MatGL 4, so this is about the default lane: MatGL 2 turns the messages round.
+That Python has MatGL 4, so this is about the default backend_name: MatGL 2 turns the messages round.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ matgl.set_default_dtype("float", size)
 crystals = read_crystals([Structure.from_dict(s) for s in structures])
 found = {}
 for name, path in paths.items():
-    model, _ = load_model(path)
+    model = load_model(path)
     model = model.double() if size == 64 else model
     build = Encoder(model).graph_builder()
     found[name] = {"values": model_output(model, collate([build(c) for c in crystals])).tolist()}
@@ -136,7 +136,7 @@ def plainly(
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_float32_predictions_are_the_same_to_a_millionth(plainly, exports, structures, name):
-    model, _ = load_model(exports[name])
+    model = load_model(exports[name])
     build = Encoder(model).graph_builder()
     crystals = CrystalDataset.from_crystals(demo_task(6, seed=9))
     ours = np.array([model_output(model, collate([build(c)])).item() for c in crystals])
@@ -156,7 +156,7 @@ def test_float64_predictions_are_the_same_to_twelve_digits(plainly, ours_in_floa
 
 @pytest.mark.parametrize("name", ["M3GNet model", "MEGNet model", "MEGNet log model", "energy model"])
 def test_our_predict_speaks_the_same_unit(plainly, exports, structures, name):
-    ours = predict(model=exports[name], structures=structures)
+    ours = predict(model=exports[name], data=structures)
     plain = np.array(plainly(32)[name]["values"])
     unit, values = {"MEGNet log model": ("GPa", 10**plain), "energy model": ("eV", plain)}.get(name, ("eV/atom", plain))
     assert {p.unit for p in ours} == {unit}

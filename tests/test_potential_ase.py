@@ -21,7 +21,7 @@ from small_systems import SMALL
 
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal
-from matgl_ssl.hub import load_model
+from matgl_ssl.hub import load_model, load_with_stamp
 from matgl_ssl.training.pretrain import PretrainResult, pretrain
 
 ELEMENTS = ("Na", "K", "Cl", "Br", "Mg", "O")
@@ -179,15 +179,15 @@ def test_a_rattled_crystal_relaxes_back(potential, salt):
 
 
 def test_its_stamp_says_that_its_unit_is_not_ev(pretrained):
-    _, stamp = load_model(pretrained.potential)
+    _, stamp = load_with_stamp(pretrained.potential)
     assert stamp["kind"] == "potential"
     assert stamp["readout"] == "denoising"
     assert "not eV" in stamp["unit"]
 
 
 def test_the_encoder_beside_it_has_the_same_weights_and_no_trained_readout(pretrained):
-    encoder, stamp = load_model(pretrained.encoder)
-    potential, _ = load_model(pretrained.potential)
+    encoder, stamp = load_with_stamp(pretrained.encoder)
+    potential = load_model(pretrained.potential)
     assert stamp["readout"] == "untrained"
     ours, theirs = encoder.state_dict(), potential.model.state_dict()
     assert ours.keys() == theirs.keys()

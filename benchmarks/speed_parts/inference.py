@@ -79,7 +79,7 @@ def embedding(name: str, what: str, threads: int, settings: Settings) -> dict[st
         if what == "embed":
             works[side] = lambda m=model: matgl_ssl.embed(model=m, data=crystals)
         elif what == "predict":
-            works[side] = lambda m=model: matgl_ssl.predict(model=m, structures=crystals)
+            works[side] = lambda m=model: matgl_ssl.predict(model=m, data=crystals)
         else:
             works[side] = forward(Encoder(model), crystals, settings.device)
     with n_threads(threads):

@@ -1,7 +1,7 @@
 """The same function with the same parameters, computed with less work.
 
 Modules of a model become instances of subclasses of their own classes (``fast_class.py``); nothing else changes: not
-their names, not what is saved. PyG lane only: MatGL 2's convolutions call into DGL.
+their names, not what is saved. PyG backend only: MatGL 2's convolutions call into DGL.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 from matgl import models
 
-from matgl_ssl._lane import LANE
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.encoders.architectures import bare_model
 
 
 def accelerate(model: Any) -> Any:
-    """Make an M3GNet or MEGNet of the PyG lane faster, in place; other models are returned as they are.
+    """Make an M3GNet or MEGNet of the PyG backend faster, in place; other models are returned as they are.
 
     Parameters, ``state_dict`` and what is saved stay what they were; outputs and gradients differ by rounding alone.
     Rounding of positions is part of that: where no forces are asked for, what symmetry makes equal is computed once,
@@ -29,7 +29,7 @@ def accelerate(model: Any) -> Any:
         The model.
     """
     bare = bare_model(model)
-    if LANE == "pyg" and isinstance(bare, models.M3GNet | models.MEGNet):
+    if BACKEND == "pyg" and isinstance(bare, models.M3GNet | models.MEGNet):
         from .m3gnet import M3GNET
         from .megnet import MEGNET
         from .perceptrons import PERCEPTRONS

@@ -1,6 +1,6 @@
 """Atoms and edges that message passing cannot tell apart: one of each kind is computed, and counts for all.
 
-Symmetry makes most atoms and edges of a crystal copies of a few, and copies have equal vectors at every depth,
+Symmetry makes most atoms and edges of a crystal copies of a few, and copies have equal vectors at every layer,
 whatever the weights. Colour refinement finds them (Weisfeiler and Leman, Nauchno-Technicheskaya Informatsiya 2 (9),
 12, 1968): atoms begin with the colour of their element's vector, and get a new one from their own and those of their
 neighbours, with the lengths of the edges between, once for each block of the network. What a network on lengths

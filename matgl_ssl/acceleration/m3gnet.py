@@ -184,7 +184,7 @@ class FastM3GNet(FastClass, M3GNet):
     def _copies(
         self, nodes: Tensor, node_types: Any, batch: Tensor | None, edge_index: Tensor, vectors: Tensor, lengths: Tensor
     ) -> Equivalence | None:
-        """What is equal at every depth. Forces tell copies apart, and so does dropout."""
+        """What is equal at every layer. Forces tell copies apart, and so does dropout."""
         blocks = all(isinstance(block, FastM3GNetBlock) and block.dropout is None for block in self.graph_layers)
         convolutions = all(isinstance(block.conv, FastM3GNetGraphConv) for block in self.graph_layers)
         if batch is None or lengths.requires_grad or not (blocks and convolutions):

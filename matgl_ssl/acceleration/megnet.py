@@ -65,7 +65,7 @@ class FastMEGNet(FastClass, MEGNet):
     def _copies(
         self, nodes: Tensor, node_types: Any, batch: Tensor | None, edge_index: Tensor, lengths: Tensor
     ) -> Equivalence | None:
-        """What is equal at every depth. Forces tell copies apart, and so does dropout."""
+        """What is equal at every layer. Forces tell copies apart, and so does dropout."""
         readouts = isinstance(self.node_s2s, FastSet2SetReadOut) and isinstance(self.edge_s2s, FastEdgeSet2Set)
         blocks = all(isinstance(block, FastMEGNetBlock) and block.dropout is None for block in self.blocks)
         if batch is None or lengths.requires_grad or not (readouts and blocks):

@@ -1,4 +1,4 @@
-"""What flows from the graph converters to the encoders: plain tensors, the same in both lanes."""
+"""What flows from the graph converters to the encoders: plain tensors, the same in both backends."""
 
 from __future__ import annotations
 

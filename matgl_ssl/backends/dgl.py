@@ -1,4 +1,4 @@
-"""The lane of MatGL 2.2 on DGL, for models trained before MatGL 3.0."""
+"""The backend of MatGL 2.2 on DGL, for models trained before MatGL 3.0."""
 
 from __future__ import annotations
 

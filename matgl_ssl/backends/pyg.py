@@ -1,4 +1,4 @@
-"""The default lane: MatGL >= 4.1 on PyTorch Geometric."""
+"""The default backend: MatGL >= 4.1 on PyTorch Geometric."""
 
 from __future__ import annotations
 

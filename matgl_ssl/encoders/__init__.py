@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .architectures import ARCHITECTURES, Architecture, architecture_of, bare_model, depth_of_parameter, is_extensive
+from .architectures import ARCHITECTURES, Architecture, architecture_of, bare_model, is_extensive, layer_of_parameter
 from .encoder import HIDDEN, MASK, REPRESENTATION, Encoder, Features, GraphBuilder
 from .joint import encode_jointly
 from .taps import tapped
@@ -18,8 +18,8 @@ __all__ = [
     "GraphBuilder",
     "architecture_of",
     "bare_model",
-    "depth_of_parameter",
     "encode_jointly",
     "is_extensive",
+    "layer_of_parameter",
     "tapped",
 ]

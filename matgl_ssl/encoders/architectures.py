@@ -1,6 +1,6 @@
 """What differs between MatGL's architectures, and nothing else.
 
-Everything here is read off modules that both lanes name alike, so neither PyG nor DGL appears. A further
+Everything here is read off modules that both backends name alike, so neither PyG nor DGL appears. A further
 architecture (CHGNet, TensorNet, SO3Net) is one more ``Architecture`` here.
 """
 
@@ -16,7 +16,7 @@ from torch import nn
 from matgl_ssl.errors import ModelError
 
 Tap = tuple[nn.Module, int, tuple[str, ...]]
-"""A module, the depth its output belongs to, and which features that output holds, in order."""
+"""A module, the layer its output belongs to, and which features that output holds, in order."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Architecture:
     Attributes:
         name: MatGL's class name.
         cls: MatGL's class.
-        n_depths: Number of message-passing blocks of a model.
+        n_layers: Number of message-passing blocks of a model.
         taps: Which modules put out node, edge and state features.
-        depth_modules: Names of the submodules of each depth, 0 (embedding) to ``n_depths``.
+        layer_modules: Names of the submodules of each layer, 0 (embedding) to ``n_layers``.
         readout_modules: Names of the submodules that turn features into the output.
         head_modules: Those of them that come after the crystal's vector.
         readout_head: The module whose input is the crystal's vector, None if the output is a sum over atoms.
@@ -38,9 +38,9 @@ class Architecture:
 
     name: str
     cls: type[nn.Module]
-    n_depths: Callable[[Any], int]
+    n_layers: Callable[[Any], int]
     taps: Callable[[Any], list[Tap]]
-    depth_modules: Callable[[int], tuple[str, ...]]
+    layer_modules: Callable[[int], tuple[str, ...]]
     readout_modules: tuple[str, ...]
     head_modules: tuple[str, ...]
     readout_head: Callable[[Any], nn.Module | None]
@@ -62,9 +62,9 @@ def _megnet_taps(model: Any) -> list[Tap]:
 M3GNET = Architecture(
     name="M3GNet",
     cls=models.M3GNet,
-    n_depths=lambda model: len(model.graph_layers),
+    n_layers=lambda model: len(model.graph_layers),
     taps=_m3gnet_taps,
-    depth_modules=lambda k: (
+    layer_modules=lambda k: (
         (f"three_body_interactions.{k - 1}", f"graph_layers.{k - 1}")
         if k
         else ("bond_expansion", "embedding", "basis_expansion")
@@ -79,9 +79,9 @@ M3GNET = Architecture(
 MEGNET = Architecture(
     name="MEGNet",
     cls=models.MEGNet,
-    n_depths=lambda model: len(model.blocks),
+    n_layers=lambda model: len(model.blocks),
     taps=_megnet_taps,
-    depth_modules=lambda k: (
+    layer_modules=lambda k: (
         (f"blocks.{k - 1}",) if k else ("bond_expansion", "embedding", "edge_encoder", "node_encoder", "state_encoder")
     ),
     readout_modules=("edge_s2s", "node_s2s", "output_proj"),
@@ -118,9 +118,9 @@ def bare_model(model: Any) -> Any:
     return model
 
 
-def depth_of_parameter(architecture: Architecture, n_depths: int, name: str) -> int:
-    """The depth a parameter belongs to; ``n_depths + 1`` for the readout."""
-    for depth in range(n_depths + 1):
-        if any(name.startswith(f"{module}.") for module in architecture.depth_modules(depth)):
-            return depth
-    return n_depths + 1
+def layer_of_parameter(architecture: Architecture, n_layers: int, name: str) -> int:
+    """The layer a parameter belongs to; ``n_layers + 1`` for the readout."""
+    for layer in range(n_layers + 1):
+        if any(name.startswith(f"{module}.") for module in architecture.layer_modules(layer)):
+            return layer
+    return n_layers + 1

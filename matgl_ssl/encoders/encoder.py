@@ -1,4 +1,4 @@
-"""The encoder: a MatGL model seen as something that gives features at every depth."""
+"""The encoder: a MatGL model seen as something that gives features at every layer."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ REPRESENTATION = "representation"
 
 @dataclass(eq=False)
 class Features:
-    """What one pass through the encoder gave. Depth 0 is the embedding, before any message passing.
+    """What one pass through the encoder gave. Layer 0 is the embedding, before any message passing.
 
     Attributes:
-        node: Atom vectors at each depth, each ``(N, d)``.
-        edge: Edge vectors at each depth, each ``(E, d)``.
-        state: Crystal state vectors at each depth, each ``(B, d)``, or None where the model has no state.
+        node: Atom vectors at each layer, each ``(N, d)``.
+        edge: Edge vectors at each layer, each ``(E, d)``.
+        state: Crystal state vectors at each layer, each ``(B, d)``, or None where the model has no state.
         readout: The crystal vector that the model's readout makes, ``(B, d)``; None if it sums over atoms.
         output: The model's own output, ``(B,)``.
         forces: -dE/dx in the output's unit per Å, ``(N, 3)``, when asked for.
@@ -84,7 +84,7 @@ class TimesNumberOfAtoms(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Gives node, edge and crystal features of a MatGL model at every depth; the model itself stays as it is.
+    """Gives node, edge and crystal features of a MatGL model at every layer; the model itself stays as it is.
 
     Args:
         model: An M3GNet or MEGNet (a NEGNN too), bare or inside a ``Potential`` or ``TransformedTargetModel``.
@@ -103,7 +103,7 @@ class Encoder(nn.Module):
         self.mask_token = nn.Parameter(embedding.weight.detach().mean(0).clone())
         self.element_types: tuple[str, ...] = tuple(self.model.element_types)
         self.cutoff = float(self.model.cutoff)
-        self.n_depths = self.architecture.n_depths(self.model)
+        self.n_layers = self.architecture.n_layers(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -112,12 +112,12 @@ class Encoder(nn.Module):
 
     @property
     def node_dim(self) -> int:
-        """Size of the atom vectors at the last depth."""
+        """Size of the atom vectors at the last layer."""
         return self.node_dims[-1]
 
     @property
     def node_dims(self) -> tuple[int, ...]:
-        """Size of the atom vectors at each depth."""
+        """Size of the atom vectors at each layer."""
         return self._dims()[0]
 
     @property
@@ -134,7 +134,7 @@ class Encoder(nn.Module):
 
     @property
     def edge_dim(self) -> int:
-        """Size of the edge vectors at the last depth."""
+        """Size of the edge vectors at the last layer."""
         return self._dims()[1]
 
     def graph_builder(self) -> GraphBuilder:
@@ -154,7 +154,7 @@ class Encoder(nn.Module):
             stresses: Also differentiate it by strain; implies ``forces``.
 
         Returns:
-            Features at depths 0 to ``n_depths``.
+            Features at layers 0 to ``n_layers``.
         """
         batch = self._hidden(batch.to(self.mask_token.device, self.dtype))
         if EDGE_VECTOR in batch.edge and (forces or stresses):

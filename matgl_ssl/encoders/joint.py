@@ -78,7 +78,7 @@ def _split(features: Features, batches: Sequence[CrystalBatch]) -> list[Features
         if value is None:
             return [None] * len(batches)
         if isinstance(value, list):
-            return [list(depths) for depths in zip(*(parts(v, kind) for v in value), strict=True)]
+            return [list(layers) for layers in zip(*(parts(v, kind) for v in value), strict=True)]
         return list(value.split(sizes[kind]))
 
     kinds = {"node": "node", "edge": "edge", "forces": "node"}  # all else is of the crystals

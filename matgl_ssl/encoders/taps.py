@@ -1,4 +1,4 @@
-"""Features of a MatGL model at every depth, while it runs."""
+"""Features of a MatGL model at every layer, while it runs."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from .architectures import architecture_of
 
 @contextmanager
 def tapped(model: Any) -> Iterator[dict[str, list[Any]]]:
-    """Collect features by forward hooks, which both lanes call alike, and leave nothing behind in the model.
+    """Collect features by forward hooks, which both backends call alike, and leave nothing behind in the model.
 
     Args:
         model: A bare MatGL model, to be run once inside the block.
 
     Yields:
-        Lists that the run fills: under ``node``, ``edge`` and ``state`` one entry a depth, 0 (embedding) to the number
+        Lists that the run fills: under ``node``, ``edge`` and ``state`` one entry a layer, 0 (embedding) to the number
         of blocks; under ``readout`` what goes into the module that makes the output of one vector a crystal, if any.
     """
     architecture = architecture_of(model)
-    n_depths = architecture.n_depths(model)
-    taken: dict[str, list[Any]] = {kind: [None] * (n_depths + 1) for kind in ("node", "edge", "state")}
+    n_layers = architecture.n_layers(model)
+    taken: dict[str, list[Any]] = {kind: [None] * (n_layers + 1) for kind in ("node", "edge", "state")}
     taken["readout"] = []
     handles = []
-    for module, depth, kinds in architecture.taps(model):
+    for module, layer, kinds in architecture.taps(model):
 
-        def take(_: nn.Module, __: Any, output: Any, depth: int = depth, kinds: tuple[str, ...] = kinds) -> None:
+        def take(_: nn.Module, __: Any, output: Any, layer: int = layer, kinds: tuple[str, ...] = kinds) -> None:
             outputs = output if isinstance(output, tuple) else (output,)
             for kind, value in zip(kinds, outputs, strict=True):
-                taken[kind][depth] = value
+                taken[kind][layer] = value
 
         handles.append(module.register_forward_hook(take))
     head = architecture.readout_head(model)

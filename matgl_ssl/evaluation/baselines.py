@@ -41,7 +41,7 @@ def descriptors(crystal: Crystal) -> np.ndarray:
 
 
 def descriptors_and_targets(crystal: Crystal) -> np.ndarray:
-    """These, and what the recipe ``best`` teaches of bonds, vibrations and bands: ``(62,)``."""
+    """These, and what the recipe ``textbook`` teaches of bonds, vibrations and bands: ``(62,)``."""
     return np.concatenate([descriptors(crystal), *(target(crystal) for target in _TEXTBOOK)])
 
 

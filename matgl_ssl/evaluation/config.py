@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from matgl_ssl.errors import ConfigError, unknown
 from matgl_ssl.recipes import fine_tuning, list_recipes
+from matgl_ssl.renamed import RECIPES
 from matgl_ssl.training.config import Config, FinetuneConfig, PretrainConfig, read_yaml
 
 from .baselines import DESCRIBED
@@ -180,6 +181,7 @@ class BenchmarkConfig(Config):
         known = {name: ArmConfig() for name in (SCRATCH, LONGER, *BASELINES)}
         known[SUPERVISED] = ArmConfig(supervised="formation_energy_per_atom")
         known |= {name: ArmConfig(recipe=name) for name in list_recipes()}
+        known |= {old: known[new] for old, new in RECIPES.items()}
         for name, arm in self.arms.items():
             base = known.get(name, ArmConfig()).model_dump(exclude_unset=True)
             known[name] = made = ArmConfig(**{**base, **arm.model_dump(exclude_unset=True)})

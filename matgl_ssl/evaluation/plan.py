@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matgl_ssl._lane import LANE
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.training.config import Config, FinetuneConfig, PretrainConfig
 
 from .config import BASELINES, LONGER, SCRATCH, ArmConfig, CorpusConfig
@@ -116,7 +116,7 @@ class Plan:
 
     def _unit(self, kind: str, label: str, key: dict[str, Any], run: Callable[[], Any], *needs: Unit) -> Unit:
         """The same work is the same unit."""
-        unit = Unit(kind, label, {**key, "lane": LANE}, run, needs)
+        unit = Unit(kind, label, {**key, "lane": BACKEND}, run, needs)
         return self._units.setdefault(unit.name, unit)
 
     def _facts(self, config: Config) -> dict[str, Any]:
@@ -151,7 +151,13 @@ class Plan:
     ) -> _Pretraining:
         """One pretraining serves all tasks that it may have the same labels for."""
         guard = self.guard if arm.corpus is None else self._guard(arm.corpus)
-        key = {"arm": name, "options": _said(config), "supervised": arm.supervised, "guard": guard.name, "lane": LANE}
+        key = {
+            "arm": name,
+            "options": _said(config),
+            "supervised": arm.supervised,
+            "guard": guard.name,
+            "lane": BACKEND,
+        }
         folder = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
         out = f"{name}-{encoder}-{folder}"
         known = (made for made in self._pretrainings.values() if made.folder == out)

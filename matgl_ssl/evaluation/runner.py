@@ -17,7 +17,7 @@ from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError, NonFiniteError
-from matgl_ssl.hub import evaluating, load_model, new_model
+from matgl_ssl.hub import evaluating, load_with_stamp, new_model
 from matgl_ssl.inference.embed import chosen_layers, encode
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 from matgl_ssl.training.module import initialise
@@ -209,7 +209,7 @@ class Runner:
         new = np.array([row for row in rows if int(row) not in known], dtype=np.int64)
         if len(new):
             if settings.init_from:
-                model, stamp = load_model(settings.init_from, prefer=("encoder", "model"))
+                model, stamp = load_with_stamp(settings.init_from, prefer=("encoder", "model"))
             else:
                 model, stamp = initialise(lambda: new_model(settings.model, settings.model_args), settings.seed), {}
             encoder = Encoder(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .copies import copy_model, without_dropout
-from .load import load_model, new_model, refuse_other_arguments
+from .load import load_model, load_with_stamp, new_model, read_stamp, refuse_other_arguments
 from .output import evaluating, model_output
 from .resolve import resolve
 from .save import save_model
@@ -12,8 +12,10 @@ __all__ = [
     "copy_model",
     "evaluating",
     "load_model",
+    "load_with_stamp",
     "model_output",
     "new_model",
+    "read_stamp",
     "refuse_other_arguments",
     "resolve",
     "save_model",

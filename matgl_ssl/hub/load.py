@@ -18,13 +18,13 @@ from matgl.data import transformer
 from numpy._core.multiarray import _reconstruct
 from torch import nn
 
-from matgl_ssl._lane import LANE
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.acceleration import accelerate
 from matgl_ssl.encoders import ARCHITECTURES
 from matgl_ssl.errors import ConfigError, ModelError, unknown
 
 from .resolve import EXPORTS, resolve
-from .stamp import check_lane, check_references, stamp_of
+from .stamp import check_backend, check_references, stamp_of
 
 _TRUSTED_MODULE = re.compile(r"matgl\.(models|apps)(\.\w+)?")
 _TRUSTED_CLASSES = {"Potential", *(name for name, cls in vars(models).items() if isinstance(cls, type))}
@@ -34,11 +34,8 @@ _OUR_CLASSES = {("matgl_ssl.models.negnn", name) for name in ("M3GNetNEGNN", "ME
 
 
 def load_model(
-    source: str | Path | nn.Module,
-    *,
-    trained_with: str | None = None,
-    prefer: Sequence[str] = EXPORTS,
-) -> tuple[nn.Module, dict[str, Any]]:
+    source: str | Path | nn.Module, *, trained_with: str | None = None, prefer: Sequence[str] = EXPORTS
+) -> nn.Module:
     """Load a model in eval mode, accelerated.
 
     Args:
@@ -48,13 +45,33 @@ def load_model(
         prefer: Which export of a run directory to take.
 
     Returns:
-        The model, and its stamp (empty for a foreign model).
+        The model. What its files say of it is ``read_stamp(source)``.
 
     Raises:
         ModelError: If there is none, or it cannot be read or trusted.
-        LaneError: If it belongs to the other graph library, or nobody can tell.
+        BackendError: If it belongs to the other graph library, or nobody can tell.
         ConfigError: If ``trained_with`` is neither.
     """
+    return load_with_stamp(source, trained_with=trained_with, prefer=prefer)[0]
+
+
+def read_stamp(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> dict[str, Any]:
+    """What matgl_ssl wrote into a saved model: its kind, target, unit, versions. Empty for a foreign model.
+
+    Args:
+        source: A model directory, a run directory or a hub name.
+        prefer: Which export of a run directory to take.
+
+    Raises:
+        ModelError: If there is no such model, or its stamp is damaged.
+    """
+    return stamp_of(_read_json(resolve(source, prefer=prefer) / "model.json"))
+
+
+def load_with_stamp(
+    source: str | Path | nn.Module, *, trained_with: str | None = None, prefer: Sequence[str] = EXPORTS
+) -> tuple[nn.Module, dict[str, Any]]:
+    """``load_model`` and ``read_stamp`` in one; the stamp of a model in memory is empty."""
     if trained_with not in (None, "pyg", "dgl"):
         raise unknown("graph library in trained_with:", str(trained_with), ("pyg", "dgl"))
     if isinstance(source, nn.Module):
@@ -64,7 +81,7 @@ def load_model(
     path, name = resolve(source, prefer=prefer), str(source)
     model_json = _read_json(path / "model.json")
     _check_class(name, model_json)
-    check_lane(name, model_json, trained_with)
+    check_backend(name, model_json, trained_with)
     try:
         model = accelerate(_load_checked(name, path))  # before its references are checked, so that they check this, too
         stamp = stamp_of(model_json)
@@ -97,7 +114,7 @@ def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modul
         model: Any = cls(**(arguments or {}))
     except Exception as err:  # MatGL checks its arguments nowhere in particular
         raise ConfigError(f"{name} cannot be built with {dict(arguments or {})}: {type(err).__name__}: {err}") from err
-    if LANE == "dgl" and name == "M3GNet":
+    if BACKEND == "dgl" and name == "M3GNet":
         # MatGL 2.2 builds the blocks from a set, in the order of their addresses: draw their weights again, in order.
         for module in (*model.three_body_interactions.modules(), *model.graph_layers.modules()):
             if isinstance(module, nn.Linear):

@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from matgl_ssl import __version__
-from matgl_ssl._lane import LANE, MATGL_VERSION, Lane
+from matgl_ssl._backend import BACKEND, MATGL_VERSION, Backend
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.encoders import GraphBuilder, bare_model
-from matgl_ssl.errors import LaneError, ModelError
+from matgl_ssl.errors import BackendError, ModelError
 
 from .output import evaluating, model_output
 
@@ -76,7 +76,7 @@ def make_stamp(model: nn.Module, **facts: Any) -> dict[str, Any]:
         for c, value in zip(crystals, values, strict=True)
     ]
     versions = {"matgl_ssl": __version__, "matgl": MATGL_VERSION, "torch": torch.__version__.split("+")[0]}
-    return {KEY: {**facts, "graph_library": LANE, "versions": versions, "references": references}}
+    return {KEY: {**facts, "graph_library": BACKEND, "versions": versions, "references": references}}
 
 
 def stamp_of(model_json: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,14 +101,14 @@ def stamp_of(model_json: Mapping[str, Any]) -> dict[str, Any]:
     return dict(stamp)
 
 
-def check_lane(name: str, model_json: Mapping[str, Any], trained_with: str | None) -> None:
-    """Refuse a model of the other lane before it is loaded.
+def check_backend(name: str, model_json: Mapping[str, Any], trained_with: str | None) -> None:
+    """Refuse a model of the other backend before it is loaded.
 
     A stamp decides. Without one, signs of the writer do: MatGL 3.0 dropped ``graph_transformations``, and since 4.0
     ``compile_model`` is among the arguments of a ``Potential``. Otherwise somebody who knows must say ``trained_with``.
 
     Raises:
-        LaneError: If the model belongs to the other graph library, or nobody can tell.
+        BackendError: If the model belongs to the other graph library, or nobody can tell.
         ModelError: If the stamp is damaged.
     """
     stamp = stamp_of(model_json)
@@ -119,16 +119,18 @@ def check_lane(name: str, model_json: Mapping[str, Any], trained_with: str | Non
         library, sign = said
         _refuse_other(name, library, sign)
         if trained_with not in (None, library):
-            raise LaneError(f"{name} was declared as trained with {trained_with}, but {sign}: it is a {library} model.")
+            raise BackendError(
+                f"{name} was declared as trained with {trained_with}, but {sign}: it is a {library} model."
+            )
         return
-    if LANE == "pyg" and _is_old_potential(model_json):
-        raise LaneError(
+    if BACKEND == "pyg" and _is_old_potential(model_json):
+        raise BackendError(
             f"{name} is a Potential written before MatGL 4.0 (its arguments lack compile_model), most likely on DGL, "
             f"and MatGL {MATGL_VERSION} would load it silently and mispredict. Use it in an environment with "
             "pip install 'matgl_ssl[dgl]' (MatGL 2.2, Python <= 3.11) and --trained-with dgl."
         )
     if trained_with is None:
-        raise LaneError(
+        raise BackendError(
             f"{name} carries no matgl_ssl stamp, and MatGL's files cannot tell which graph library a model was trained "
             "with: MatGL 2.2 (DGL) and 4.1 (PyG) write the same model.json and the same keys for a bare M3GNet or "
             "MEGNet, yet 3.0 reversed the messages, so the wrong one loads silently and mispredicts. Say which it was: "
@@ -137,7 +139,7 @@ def check_lane(name: str, model_json: Mapping[str, Any], trained_with: str | Non
     _refuse_other(name, trained_with, "it was declared so")
 
 
-def _signs(model_json: Mapping[str, Any]) -> tuple[Lane, str] | None:
+def _signs(model_json: Mapping[str, Any]) -> tuple[Backend, str] | None:
     """The graph library that a foreign file gives away, and by what."""
     arguments = model_json.get("kwargs")
     arguments = arguments if isinstance(arguments, Mapping) else {}
@@ -155,18 +157,18 @@ def _signs(model_json: Mapping[str, Any]) -> tuple[Lane, str] | None:
 
 
 def _is_old_potential(model_json: Mapping[str, Any]) -> bool:
-    # MatGL 3.0 (PyG) left no sign either, so in the DGL lane this admits nothing: there it must be declared.
+    # MatGL 3.0 (PyG) left no sign either, so in the DGL backend this admits nothing: there it must be declared.
     arguments = model_json.get("kwargs")
     return model_json.get("@class") == "Potential" and "compile_model" not in (arguments or {})
 
 
 def _refuse_other(name: str, library: str, reason: str) -> None:
-    if library == LANE:
+    if library == BACKEND:
         return
     install = "pip install 'matgl_ssl[dgl]' (MatGL 2.2, Python <= 3.11)" if library == "dgl" else "MatGL >= 4.1"
-    raise LaneError(
+    raise BackendError(
         f"{name} was trained with {library.upper()} ({reason}), and this environment runs MatGL {MATGL_VERSION} on "
-        f"{LANE.upper()}, where it would load silently and mispredict. Use it in an environment with {install}."
+        f"{BACKEND.upper()}, where it would load silently and mispredict. Use it in an environment with {install}."
     )
 
 

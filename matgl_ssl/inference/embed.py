@@ -1,4 +1,4 @@
-"""Embeddings: vectors of crystals or atoms out of any depth of an encoder."""
+"""Embeddings: vectors of crystals or atoms out of any layer of an encoder."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from matgl_ssl.crystals.arrow import atomic_path
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError, ModelError
-from matgl_ssl.hub import evaluating, load_model
+from matgl_ssl.hub import evaluating, load_with_stamp
 from matgl_ssl.hub.stamp import VECTOR
+from matgl_ssl.renamed import renamed_keywords
 
 from .predict import check_batch_size, state_labels
 
@@ -59,9 +60,10 @@ class Embeddings:
     crystal_index: np.ndarray | None = None
     atom_index: np.ndarray | None = None
     numbers: np.ndarray | None = None
-    output: Path | None = None
+    out: Path | None = None
 
 
+@renamed_keywords(output="out")
 def embed(
     *,
     model: str | Path | nn.Module,
@@ -69,43 +71,43 @@ def embed(
     level: Level = "crystal",
     layer: Layer | Sequence[Layer] | None = None,
     reduce: Reduce = "mean",
-    output: str | Path | None = None,
+    out: str | Path | None = None,
     trained_with: str | None = None,
     batch_size: int = 64,
     state_attr: int | None = None,
 ) -> Embeddings:
     """Embed crystals.
 
-    Depth 0 is the embedding before any message passing. In M3GNet depth k sees k cutoffs; in MEGNet the state mixes the
-    whole cell from depth 2 on. A crystal's vector at a depth is the mean over its atoms, or their sum.
+    Layer 0 is the embedding before any message passing. In M3GNet layer k sees k cutoffs; in MEGNet the state mixes the
+    whole cell from layer 2 on. A crystal's vector at a layer is the mean over its atoms, or their sum.
 
     Args:
         model: A MatGL model (not changed), a model or run directory, a hub name, or an architecture's name (random
             weights).
         data: Crystals: pymatgen structures, ASE atoms, a path (see ``read_crystals``). Bad ones are left out.
         level: A vector a crystal, or one an atom.
-        layer: Depth 0 to the number of blocks, ``"readout"`` for the vector that the model's readout makes of a
-            crystal, or several of them, which are concatenated. By default the last depth, and with it, for crystals,
-            the readout's vector if it was trained (by fine-tuning, or in pretraining, as recipe ``best`` does).
+        layer: Layer 0 to the number of blocks, ``"readout"`` for the vector that the model's readout makes of a
+            crystal, or several of them, which are concatenated. By default the last layer, and with it, for crystals,
+            the readout's vector if it was trained (by fine-tuning, or in pretraining, as recipe ``textbook`` does).
         reduce: ``"mean"`` over the atoms of a crystal, or ``"sum"``, which grows with the cell (as Kong et al. have it,
             arXiv 2211.03563). The readout's vector is what it is.
-        output: Parquet file to be written (``material_id``; at atom level ``atom`` and ``number``; ``embedding``),
-            with what was left out beside it in ``<output>.skipped.json``. The vectors are then not returned: memory
+        out: Parquet file to be written (``material_id``; at atom level ``atom`` and ``number``; ``embedding``),
+            with what was left out beside it in ``<out>.skipped.json``. The vectors are then not returned: memory
             does not grow with the data.
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
         state_attr: The state label of all crystals, for models that take one.
 
     Raises:
-        ConfigError: If an option has a wrong value, or the output exists.
+        ConfigError: If an option has a wrong value, or the file exists.
         ModelError: If the model cannot be loaded, or its readout makes no crystal vector.
-        LaneError: If it belongs to the other graph library.
+        BackendError: If it belongs to the other graph library.
         DataError: If nothing is left of the data.
     """
     check_batch_size(batch_size)
     check_choices(level, reduce)
-    target = None if output is None else _unused(Path(output))
-    loaded, stamp = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
+    target = None if out is None else _unused(Path(out))
+    loaded, stamp = load_with_stamp(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
     encoder = Encoder(loaded)
     layers = chosen_layers(encoder, stamp, layer, level)
     state = state_labels(encoder.model, state_attr, 1)
@@ -119,13 +121,13 @@ def embed(
         about = json.dumps({"model": str(model), "level": level, "layers": layers, "reduce": reduce})
         n_vectors, dim = _write(target, (_table(*part, level=level, about=about) for part in parts))
     skipped.write(_report_of(target))
-    return Embeddings(layers, skipped, n_vectors, dim, output=target)
+    return Embeddings(layers, skipped, n_vectors, dim, out=target)
 
 
 def _unused(output: Path) -> Path:
     for path in (output, _report_of(output)):
         if path.exists():
-            raise ConfigError(f"{path} exists and is not written over. Remove it, or give another --output (output=).")
+            raise ConfigError(f"{path} exists and is not written over. Remove it, or give another --out (out=).")
     return output
 
 
@@ -148,7 +150,7 @@ def check_choices(level: str, reduce: str) -> None:
 def chosen_layers(
     encoder: Encoder, stamp: Mapping[str, Any], layer: Layer | Sequence[Layer] | None, level: str
 ) -> tuple[Layer, ...]:
-    """The layers asked for; for None the last depth, and the readout's vector of a crystal if it was trained.
+    """The layers asked for; for None the last layer, and the readout's vector of a crystal if it was trained.
 
     Raises:
         ConfigError: If there is no such layer, or not at this level.
@@ -157,20 +159,20 @@ def chosen_layers(
     makes_vector = encoder.architecture.readout_head(encoder.model) is not None
     if layer is None:
         with_readout = level == "crystal" and makes_vector and stamp.get("readout") in (VECTOR, "trained")
-        return (encoder.n_depths, "readout") if with_readout else (encoder.n_depths,)
+        return (encoder.n_layers, "readout") if with_readout else (encoder.n_layers,)
     given = (layer,) if isinstance(layer, str) or np.ndim(layer) == 0 else tuple(cast("Sequence[Layer]", layer))
     layers: tuple[Any, ...] = tuple(int(each) if isinstance(each, Integral) else each for each in given)  # numpy's, too
-    depths = range(encoder.n_depths + 1)
+    known = range(encoder.n_layers + 1)
     for wanted in layers or ("nothing",):
-        if wanted != "readout" and not (isinstance(wanted, int) and wanted in depths):
-            raise ConfigError(f"No layer {wanted!r}: --layer (layer=) takes {', '.join(map(str, depths))} or readout.")
+        if wanted != "readout" and not (isinstance(wanted, int) and wanted in known):
+            raise ConfigError(f"No layer {wanted!r}: --layer (layer=) takes {', '.join(map(str, known))} or readout.")
     if "readout" in layers:
         if level == "atom":
             raise ConfigError("The readout makes a vector of a crystal, not of an atom: use --level crystal with it.")
         if not makes_vector:
             raise ModelError(
                 "This model's output is a sum over atoms: its readout makes no vector of a crystal. "
-                f"Use --layer {encoder.n_depths}, the mean over atoms."
+                f"Use --layer {encoder.n_layers}, the mean over atoms."
             )
     return layers
 

@@ -15,17 +15,17 @@ from torch import nn
 from matgl_ssl.acceleration import accelerate
 from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.encoders import Encoder, bare_model
-from matgl_ssl.hub import evaluating, load_model
+from matgl_ssl.hub import evaluating, load_with_stamp
 
 from .embed import Layer, Level, Reduce, check_choices, chosen_layers, encode
 from .predict import check_batch_size, state_labels
 
 
 class StructureFeaturizer(TransformerMixin, BaseEstimator):
-    """Vectors of crystals, or of their atoms, out of chosen depths of an encoder.
+    """Vectors of crystals, or of their atoms, out of chosen layers of an encoder.
 
-    How far an atom's vector sees is a matter of the depths: depth 0 knows the element; in M3GNet depth k sees k cutoffs
-    (in the DGL lane k times the cutoff and the three-body cutoff); in MEGNet the state mixes the whole cell from depth
+    How far an atom's vector sees is a matter of the layers: layer 0 knows the element; in M3GNet layer k sees k cutoffs
+    (with DGL k times the cutoff and the three-body cutoff); in MEGNet the state mixes the whole cell from layer
     2 on. ``layer=(0, 1)``, element and nearest surroundings, is the default of Kong et al. (arXiv 2211.03563;
     Harrykjg-physics/self-supervised-atomic-representations), whose crystal vector is the sum over the atoms.
 
@@ -36,7 +36,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
     Args:
         model: A MatGL model (not changed), a model or run directory, a hub name, or an architecture's name (random
             weights, drawn from torch's global generator).
-        layer: Depth 0 to the number of blocks, ``"readout"``, or several, concatenated in this order; None for what
+        layer: Layer 0 to the number of blocks, ``"readout"``, or several, concatenated in this order; None for what
             ``embed`` takes by default.
         level: A row a ``"crystal"``, or a row an ``"atom"``, crystal after crystal.
         reduce: A crystal's vector is the ``"mean"`` over its atoms, or the ``"sum"``, which grows with the cell.
@@ -100,11 +100,13 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         Raises:
             ConfigError: If an option has a wrong value.
             ModelError: If the model cannot be loaded, or its readout makes no crystal vector.
-            LaneError: If it belongs to the other graph library.
+            BackendError: If it belongs to the other graph library.
         """
         check_choices(self.level, self.reduce)
         check_batch_size(self.batch_size)
-        loaded, stamp = load_model(self.model, trained_with=self.trained_with, prefer=("encoder", "potential", "model"))
+        loaded, stamp = load_with_stamp(
+            self.model, trained_with=self.trained_with, prefer=("encoder", "potential", "model")
+        )
         encoder = Encoder(loaded)
         self.layers_ = chosen_layers(encoder, stamp, self.layer, self.level)
         self._state = state_labels(encoder.model, self.state_attr, 1)
@@ -134,7 +136,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
             return np.concatenate([vectors for _, vectors in parts])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns: ``depth1_0``, ... or ``readout_0``, ...
+        """Names of the columns: ``layer1_0``, ... or ``readout_0``, ...
 
         Args:
             input_features: Not looked at.
@@ -143,7 +145,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         names = []
         for layer in self.layers_:
             if isinstance(layer, int):
-                name, size = f"depth{layer}", self.encoder_.node_dims[layer]
+                name, size = f"layer{layer}", self.encoder_.node_dims[layer]
             else:
                 name, size = "readout", self.encoder_.readout_dim
             names += [f"{name}_{i}" for i in range(size)]

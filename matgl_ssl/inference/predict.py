@@ -16,8 +16,9 @@ from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError, ModelError
-from matgl_ssl.hub import evaluating, load_model, model_output
+from matgl_ssl.hub import evaluating, load_with_stamp, model_output
 from matgl_ssl.hub.stamp import VECTOR
+from matgl_ssl.renamed import renamed_keywords
 
 NO_UNIT = "(no unit given)"
 
@@ -42,10 +43,11 @@ class Prediction:
         return f"{self.id}  {self.name} = {self.value:.6g}  {self.unit}"
 
 
+@renamed_keywords(structures="data")
 def predict(
     *,
     model: str | Path | nn.Module,
-    structures: Any,
+    data: Any,
     trained_with: str | None = None,
     state_attr: int | Sequence[int] | None = None,
     batch_size: int = 64,
@@ -55,7 +57,7 @@ def predict(
     Args:
         model: A MatGL model (its output is given as it comes, without unit), a model directory, a run directory, or a
             hub name. An instance is not changed.
-        structures: Crystals: pymatgen structures, ASE atoms, a path (see ``read_crystals``).
+        data: Crystals: pymatgen structures, ASE atoms, a path (see ``read_crystals``).
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         state_attr: The state label (a fidelity, for example) of all crystals or of each, for models that take one.
         batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
@@ -66,11 +68,11 @@ def predict(
     Raises:
         BadStructureError: For the first crystal that the model cannot be trusted with.
         ModelError: If the model has no trained readout, cannot be loaded, or needs another ``state_attr``.
-        LaneError: If it belongs to the other graph library.
+        BackendError: If it belongs to the other graph library.
         DataError: If there is nothing to read.
     """
     check_batch_size(batch_size)
-    loaded, stamp = load_model(model, trained_with=trained_with)
+    loaded, stamp = load_with_stamp(model, trained_with=trained_with)
     if stamp.get("readout") in ("untrained", VECTOR):
         raise ModelError(
             f"The readout of {model} is untrained (an encoder's is random), so its output means nothing. "
@@ -79,7 +81,7 @@ def predict(
     name, unit, transform = _meaning(loaded, stamp)
     encoder = Encoder(loaded)
     crystals, _ = check_dataset(
-        read_crystals(structures, columns=[], policy="raise"),
+        read_crystals(data, columns=[], policy="raise"),
         element_types=encoder.element_types, cutoff=encoder.cutoff, policy="raise",
     )  # fmt: skip
     state = state_labels(encoder.model, state_attr, len(crystals))

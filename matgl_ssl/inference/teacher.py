@@ -60,7 +60,7 @@ def teacher_labels(
 
     Raises:
         ModelError: If the teacher is no potential, or cannot be loaded.
-        LaneError: If it belongs to the other graph library.
+        BackendError: If it belongs to the other graph library.
     """
     options = f"{fingerprint(teacher, prefer=PREFER)} {copies} {sigma} {strain} {seed}"
     file = cache_directory() / f"teacher-{structures_key(crystals, 'teacher', options)}.parquet"
@@ -83,7 +83,7 @@ def _labelled(
     batch_size: int,
 ) -> Iterator[Crystal]:
     potential: Any
-    potential, _ = load_model(teacher, trained_with=trained_with, prefer=PREFER)
+    potential = load_model(teacher, trained_with=trained_with, prefer=PREFER)
     if not isinstance(potential, Potential):
         raise ModelError(
             f"{teacher} is a {type(potential).__name__}, not a potential: "

@@ -5,11 +5,13 @@ from __future__ import annotations
 from .barlow_twins import barlow_twins
 from .cosine import cosine
 from .distributed import gather, global_mean, rows_before, total, world_size
+from .elementwise import ELEMENTWISE
 from .nt_xent import nt_xent
 from .simsiam import simsiam
 from .vicreg import vicreg
 
 __all__ = [
+    "ELEMENTWISE",
     "barlow_twins",
     "cosine",
     "gather",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .negnn import NEGNN, M3GNetNEGNN, MEGNetNEGNN, node_embedded
+from .negnn import NEGNN, M3GNetNEGNN, MEGNetNEGNN, build_negnn
 
-__all__ = ["NEGNN", "M3GNetNEGNN", "MEGNetNEGNN", "node_embedded"]
+__all__ = ["NEGNN", "M3GNetNEGNN", "MEGNetNEGNN", "build_negnn"]

@@ -23,10 +23,10 @@ Mode = Literal["concat", "replace", "add"]
 
 
 class NEGNN(nn.Module):
-    """What makes a MatGL model a NEGNN: ``M3GNetNEGNN`` and ``MEGNetNEGNN`` are made with it, by ``node_embedded``.
+    """What makes a MatGL model a NEGNN: ``M3GNetNEGNN`` and ``MEGNetNEGNN`` are made with it, by ``build_negnn``.
 
     An atom's embedding, before any message passing, is made of ``Emb(Z)``, MatGL's own, and of ``s``, the vectors that
-    a frozen encoder gives the atom at the depths ``layers``, one after the other:
+    a frozen encoder gives the atom at the layers ``layers``, one after the other:
 
     - ``concat``: ``Linear([Emb(Z) | s])``
     - ``replace``: ``Linear(s)``; ``Emb(Z)`` is there, as MatGL makes it, but frozen and without effect
@@ -40,7 +40,7 @@ class NEGNN(nn.Module):
     Args:
         encoder: The encoder whose representation is taken in: an M3GNet or MEGNet, copied; or a mapping with its
             ``@class`` and ``init_args``, as MatGL saves models inside of models.
-        layers: Depths of the representation.
+        layers: Layers of the representation.
         mode: How it enters.
         **arguments: Those of the MatGL model; ``element_types`` and ``cutoff`` are the encoder's unless given.
 
@@ -66,7 +66,7 @@ class NEGNN(nn.Module):
         if mode == "replace":
             own.requires_grad_(False)
         width = _width(frozen, layers) + (own.embedding_dim if mode == "concat" else 0)
-        # Inside the embedding, so that it counts as depth 0 wherever depths are frozen or slowed down.
+        # Inside the embedding, so that it counts as layer 0 wherever layers are frozen or slowed down.
         self.embedding.layer_representation = nn.Linear(width, own.embedding_dim)
         self._given: Tensor | None = None
 
@@ -91,7 +91,7 @@ class NEGNN(nn.Module):
         # DGL's models write on the graph they read; PyG's do not.
         with tapped(self.frozen) as taken, getattr(g, "local_scope", nullcontext)():
             self.frozen(g=g, state_attr=state_attr)
-        return torch.cat([taken["node"][depth] for depth in self.layers], dim=1)
+        return torch.cat([taken["node"][layer] for layer in self.layers], dim=1)
 
     @contextmanager
     def given(self, vectors: Tensor) -> Iterator[None]:
@@ -121,13 +121,13 @@ class MEGNetNEGNN(NEGNN, models.MEGNet):
     __version__ = 1
 
 
-def node_embedded(model: Any, encoder: Any, *, layers: Sequence[int] = (0, 1), mode: Mode = "concat") -> Any:
+def build_negnn(model: Any, encoder: Any, *, layers: Sequence[int] = (0, 1), mode: Mode = "concat") -> Any:
     """The NEGNN that a model becomes when its node embedding takes in an encoder's representation.
 
     Args:
         model: A bare M3GNet or MEGNet, whose weights it gets; left as it is.
         encoder: The encoder; left as it is. With random weights it is the control for what pretraining adds.
-        layers: Depths of the representation; ``(0,)`` is the control for what its surroundings add.
+        layers: Layers of the representation; ``(0,)`` is the control for what its surroundings add.
         mode: ``concat``, ``replace`` or ``add`` (see ``NEGNN``).
 
     Returns:
@@ -160,12 +160,12 @@ def _plain(encoder: Any) -> Any:
 
 
 def _checked(frozen: Any, layers: Sequence[int], mode: str, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-    depths = range(Encoder(frozen).n_depths + 1)
+    known = range(Encoder(frozen).n_layers + 1)
     layers = tuple(int(layer) if isinstance(layer, Integral) else layer for layer in layers)  # numpy's numbers, too
     for layer in layers or ("nothing",):
-        if not (isinstance(layer, int) and layer in depths):
+        if not (isinstance(layer, int) and layer in known):
             raise ConfigError(
-                f"No layer {layer!r}: a representation is taken at depths {', '.join(map(str, depths))} of its encoder."
+                f"No layer {layer!r}: a representation is taken at layers {', '.join(map(str, known))} of its encoder."
             )
     if mode not in get_args(Mode):
         raise ConfigError(f"A representation enters by {', '.join(get_args(Mode))}, not {mode!r}.")

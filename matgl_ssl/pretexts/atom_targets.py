@@ -9,6 +9,7 @@ from torch import Tensor
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
+from matgl_ssl.renamed import LossName
 from matgl_ssl.targets import (
     AngularFingerprint,
     AtomBonds,
@@ -20,13 +21,12 @@ from matgl_ssl.targets import (
 )
 
 from .structure_targets import StructureTargets, ViewName
-from .target_heads import LossName
 
 DEFAULT = ["radial-fingerprint", "coordination"]
 
 
 class AtomTargets(StructureTargets):
-    """Predict each atom's fingerprints from its vector at the last depth.
+    """Predict each atom's fingerprints from its vector at the last layer.
 
     ``"radial-fingerprint"``: which elements, by their properties, stand at which distance. ``"angular-fingerprint"``:
     under which angles; for architectures that see them (M3GNet). ``"coordination"``: distance of the nearest neighbour
@@ -46,7 +46,7 @@ class AtomTargets(StructureTargets):
         targets: Which of these.
         view: ``"clean"``, ``"masked"`` (one encoding together with ``masked-atoms``) or ``"displaced"`` (the targets
             are those of the crystal at rest).
-        loss: ``"l1"``, ``"huber"`` or ``"mse"``, on standardised columns.
+        loss: ``"mae"``, ``"huber"`` or ``"mse"``, on standardised columns.
         fraction: Share of the atoms that the masked view hides.
         sigma: Standard deviation of the displaced view's noise in Å.
     """
@@ -70,7 +70,7 @@ class AtomTargets(StructureTargets):
         *,
         targets: list[str] = DEFAULT,
         view: ViewName = "masked",
-        loss: LossName = "l1",
+        loss: LossName = "mae",
         fraction: float = 0.15,
         sigma: float = 0.1,
     ) -> None:
@@ -79,7 +79,7 @@ class AtomTargets(StructureTargets):
         )
 
     def vectors(self, features: Features, batch: CrystalBatch) -> Tensor:
-        """Atom vectors at the last depth."""
+        """Atom vectors at the last layer."""
         return features.node[-1]
 
     def values(self, batch: CrystalBatch, target: Target) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
+from matgl_ssl.renamed import LossName
 from matgl_ssl.targets import (
     CRYSTAL_SYSTEMS,
     N_SPACE_GROUPS,
@@ -26,7 +27,7 @@ from matgl_ssl.targets import (
 )
 
 from .structure_targets import StructureTargets, ViewName
-from .target_heads import ClassHead, LossName, RegressionHead
+from .target_heads import ClassHead, RegressionHead
 
 EVERY = ["density", "composition", "powder-pattern", "ewald-energy", "crystal-system", "space-group"]
 
@@ -61,7 +62,7 @@ class CrystalTargets(StructureTargets):
         targets: Which of these.
         view: ``"clean"``, ``"masked"`` (one encoding together with ``masked-atoms``: composition, density and charges
             of hidden atoms must then be inferred) or ``"displaced"`` (symmetry and pattern of the crystal at rest).
-        loss: ``"l1"``, ``"huber"`` or ``"mse"``, on standardised columns.
+        loss: ``"mae"``, ``"huber"`` or ``"mse"``, on standardised columns.
         vector: ``"mean"`` over atoms, or the ``"readout"``'s (of intensive models).
         fraction: Share of the atoms that the masked view hides.
         sigma: Standard deviation of the displaced view's noise in Å.
@@ -88,7 +89,7 @@ class CrystalTargets(StructureTargets):
         *,
         targets: list[str] = EVERY,
         view: ViewName = "masked",
-        loss: LossName = "l1",
+        loss: LossName = "mae",
         vector: Literal["mean", "readout"] = "mean",
         fraction: float = 0.15,
         sigma: float = 0.1,

@@ -45,7 +45,7 @@ Fake = Literal["species", "geometry", "permutation"]
 class DeepInfoMax(Pretext):
     """Deep InfoMax for crystals (Moran et al., arXiv 2407.00671; lrcfmd/Site-Net-DeepInfoMax).
 
-    *Local.* An atom's vector ``z~ = mu + noise * exp(logvar / 2)`` (32 numbers, from the last depth) is compared by a
+    *Local.* An atom's vector ``z~ = mu + noise * exp(logvar / 2)`` (32 numbers, from the last layer) is compared by a
     dot product of two small networks with what surrounds the atom: the (species, distance) pair of each of its edges.
     Binary cross entropy tells true pairs from fakes; pairs weigh ``(1 + r)^-2``; means over edges, atoms, crystals.
     Fakes: ``"roll"``, the pairs of an atom of another crystal; ``"species"``, its species at the true distances;

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.losses import global_mean
+from matgl_ssl.losses import ELEMENTWISE, global_mean
+from matgl_ssl.renamed import LossName
 from matgl_ssl.views import NOISE, DisplaceAtoms
 
 from .pretext import Pretext, PretextOutput
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 SCALES = {"none": 0, "sigma": 1, "sigma2": 2}
 
 
@@ -29,7 +28,7 @@ class Denoising(Pretext):
     Args:
         encoder: The encoder to be trained.
         sigma: Standard deviation of the noise in Å.
-        loss: ``"l1"`` as published, or ``"l2"``.
+        loss: ``"mae"`` as published, ``"mse"`` or ``"huber"``.
         sign: ``"restoring"``, towards the crystal at rest, or ``"published"``.
         scale: Divide the target by nothing, by sigma or by sigma² (the Gaussian score).
         remove_com: Take the mean displacement of each crystal, which nothing in its graph shows, out of the target.
@@ -42,7 +41,7 @@ class Denoising(Pretext):
         encoder: Encoder,
         *,
         sigma: float = 0.1,
-        loss: Literal["l1", "l2"] = "l1",
+        loss: LossName = "mae",
         sign: Literal["restoring", "published"] = "restoring",
         scale: Literal["none", "sigma", "sigma2"] = "none",
         remove_com: bool = True,
@@ -50,14 +49,14 @@ class Denoising(Pretext):
     ) -> None:
         super().__init__(encoder)
         for name, value, allowed in (
-            ("loss", loss, LOSSES),
+            ("loss", loss, ELEMENTWISE),
             ("sign", sign, ("restoring", "published")),
             ("scale", scale, SCALES),
         ):
             if value not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
         self.views = {"displaced": DisplaceAtoms(sigma=sigma, topology=topology)}
-        self.loss = LOSSES[loss]
+        self.loss = ELEMENTWISE[loss]
         self.factor = (-1.0 if sign == "restoring" else 1.0) / sigma ** SCALES[scale]
         self.remove_com = remove_com
         self.set_up(encoder)

@@ -26,7 +26,7 @@ class DerivativeDenoising(Denoising):
     Args:
         encoder: The encoder to be trained.
         sigma: Standard deviation of the noise in Å.
-        loss: ``"l1"`` as published, or ``"l2"``.
+        loss: ``"mae"`` as published, ``"mse"`` or ``"huber"``.
         sign: ``"restoring"``, towards the crystal at rest, or ``"published"``.
         scale: Divide the target by nothing, by sigma or by sigma² (the Gaussian score).
         remove_com: Take the mean displacement of each crystal out of the target.

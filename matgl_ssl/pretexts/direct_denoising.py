@@ -20,7 +20,7 @@ class DirectDenoising(Denoising):
     displacement turns with it. A head on the atom vectors alone can therefore not predict a displacement; the best it
     can do is zero. Directions must come from outside:
     ``v_i = sum over edges i->j of s_ij (x_j - x_i) / |x_j - x_i|`` with ``s_ij`` from a network of atom i, atom j and
-    their edge at the last depth. That turns with the crystal, and vanishes at a centre of inversion, as it must.
+    their edge at the last layer. That turns with the crystal, and vanishes at a centre of inversion, as it must.
 
     ``s_ij`` and ``s_ji`` differ, so that the sum of v over a crystal is not zero as that of forces is; with
     ``remove_com`` the target's is. The last layer starts at zero: training starts at the baseline exactly.

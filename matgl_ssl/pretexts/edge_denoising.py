@@ -21,7 +21,7 @@ from .pretext import Pretext, PretextOutput
 class EdgeDenoising(Pretext):
     """Displace atoms on a fixed set of edges and recover the edges at rest (CDSSL; New et al., arXiv 2408.17255).
 
-    A network of the last depth's edge vectors is fitted, by mean squared error over edges and components, to the
+    A network of the last layer's edge vectors is fitted, by mean squared error over edges and components, to the
     encoder's own expansion of each edge's length at rest: MEGNet's Gaussians, M3GNet's spherical Bessel functions, as
     they were when training began. Edges between images of one atom keep their length whatever the noise, and do not
     count: a one-atom cell teaches nothing. No derivative is needed: one pass, the cheapest denoising there is.

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import compositions, element_references
 from matgl_ssl.encoders import Encoder, Features, is_extensive
 from matgl_ssl.errors import ConfigError, DataError
-from matgl_ssl.losses import global_mean
+from matgl_ssl.losses import ELEMENTWISE, global_mean
+from matgl_ssl.renamed import LossName
 from matgl_ssl.views import View
 
 from .pretext import Pretext, PretextOutput, TrainedOutput
 
 GPA = 160.21766208
 """GPa in an eV/Å³, as MatGL has it."""
-
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "l1": functional.l1_loss,
-    "l2": functional.mse_loss,
-    "huber": functional.huber_loss,
-}
 
 
 class EnergyForceStress(Pretext):
@@ -51,7 +45,7 @@ class EnergyForceStress(Pretext):
         stress_weight: Weight of the stresses (GPa).
         energy: ``"per-atom"`` or ``"total"`` energies in the loss.
         element_references: Count energies from fitted energies of the elements.
-        loss: ``"l1"`` as published, ``"l2"`` or ``"huber"``.
+        loss: ``"mae"`` as published, ``"mse"`` or ``"huber"``.
     """
 
     summary: ClassVar[str] = "energies, forces and stresses through derivatives (from DFT, or from --teacher)"
@@ -66,13 +60,13 @@ class EnergyForceStress(Pretext):
         stress_weight: float = 0.1,
         energy: Literal["per-atom", "total"] = "per-atom",
         element_references: bool = True,
-        loss: Literal["l1", "l2", "huber"] = "l1",
+        loss: LossName = "mae",
     ) -> None:
         super().__init__(encoder)
         self.weights = {"energy": energy_weight, "forces": force_weight, "stress": stress_weight}
         if min(self.weights.values()) < 0 or max(self.weights.values()) == 0:
             raise ConfigError("The weights of energy, forces and stress must not be negative, and not all zero.")
-        for name, value, allowed in (("energy", energy, ("per-atom", "total")), ("loss", loss, LOSSES)):
+        for name, value, allowed in (("energy", energy, ("per-atom", "total")), ("loss", loss, ELEMENTWISE)):
             if value not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
         self.labels = tuple(name for name, weight in self.weights.items() if weight)
@@ -85,7 +79,7 @@ class EnergyForceStress(Pretext):
         self.extensive = is_extensive(encoder.model)
         self.per_atom = energy == "per-atom"
         self.fits_references = element_references and energy_weight > 0
-        self.loss = LOSSES[loss]
+        self.loss = ELEMENTWISE[loss]
         self.register_buffer("references", torch.zeros(len(self.element_types), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         self.references: Tensor

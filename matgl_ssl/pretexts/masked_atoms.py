@@ -29,7 +29,7 @@ def group_and_period(symbol: str) -> tuple[int, int]:
 
 
 class MaskedAtoms(Pretext):
-    """Predict the element of masked atoms, or their group and period, from the last depth's atom vectors.
+    """Predict the element of masked atoms, or their group and period, from the last layer's atom vectors.
 
     ``target="element"`` is DSSL's node masking (arXiv 2401.05223; usccolumbia/DSSL): cross entropy over the elements,
     here over the model's element list instead of 115 channels. ``target="group-period"`` is that of Kong et al.

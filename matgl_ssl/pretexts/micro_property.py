@@ -23,7 +23,7 @@ from .pretext import Pretext, PretextOutput
 
 
 class MicroProperty(Pretext):
-    """Predict a property of masked atoms from the last depth's atom vectors, by a linear head.
+    """Predict a property of masked atoms from the last layer's atom vectors, by a linear head.
 
     DSSL's physics-guided half (arXiv 2401.05223; usccolumbia/DSSL). ``table="atomic-stiffness"``: the element's entry
     in eV, unscaled, mean absolute error. ``table="valence-electrons"``: 17 classes, cross entropy. Both are functions

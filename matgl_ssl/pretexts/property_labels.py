@@ -12,11 +12,12 @@ from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError, DataError
+from matgl_ssl.renamed import LossName
 from matgl_ssl.views import View
 
 from .pretext import Pretext, PretextOutput
 from .structure_targets import ViewName, view_named
-from .target_heads import LossName, RegressionHead
+from .target_heads import RegressionHead
 
 Kind = Literal["value", "log10", "per-atom"]
 
@@ -32,7 +33,7 @@ class PropertyLabels(Pretext):
         columns: Label columns, each with what is learned of it: ``"value"``, ``"log10"`` (where it is positive), or
             ``"per-atom"`` (the value over the number of atoms).
         view: ``"clean"``, ``"masked"`` or ``"displaced"``, as for ``crystal-targets``.
-        loss: ``"l1"``, ``"huber"`` or ``"mse"``, on standardised columns.
+        loss: ``"mae"``, ``"huber"`` or ``"mse"``, on standardised columns.
         fraction: Share of the atoms that the masked view hides.
         sigma: Standard deviation of the displaced view's noise in Å.
     """
@@ -46,7 +47,7 @@ class PropertyLabels(Pretext):
         *,
         columns: dict[str, Kind],
         view: ViewName = "clean",
-        loss: LossName = "l1",
+        loss: LossName = "mae",
         fraction: float = 0.15,
         sigma: float = 0.1,
     ) -> None:

@@ -53,7 +53,7 @@ def build_pretext(name: str, encoder: Encoder, arguments: Mapping[str, Any]) -> 
     for argument in arguments:
         if argument not in valid:
             raise unknown(f"argument of pretext {name!r}:", argument, valid)
-    hints = get_type_hints(cls.__init__)
+    hints = get_type_hints(cls.__init__, include_extras=True)
     return cls(encoder, **{k: _fitting(f"{name}: {k}", v, hints.get(k, Any)) for k, v in arguments.items()})
 
 

@@ -13,11 +13,12 @@ from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
+from matgl_ssl.renamed import LossName
 from matgl_ssl.targets import Target
 from matgl_ssl.views import DisplaceAtoms, View, masked
 
 from .pretext import Pretext, PretextOutput
-from .target_heads import ClassHead, LossName, RegressionHead
+from .target_heads import ClassHead, RegressionHead
 
 ViewName = Literal["clean", "masked", "displaced"]
 

@@ -1,8 +1,9 @@
 """Heads that read a computed target off a vector; their losses are shares of what knowing nothing costs.
 
 Each loss is divided by that of an answer that does not look at the crystal (the mean of the training crystals, or their
-frequencies of classes). So every head starts at about one, whatever its unit, and reaches zero where it is right. Under
-L1 the median is a better constant than the mean: of a skewed target a little below one is learned by knowing nothing.
+frequencies of classes). So every head starts at about one, whatever its unit, and reaches zero where it is right. For
+the mean absolute error the median is a better constant than the mean. Of a skewed target, a loss a little below one is
+therefore learned without looking at the crystal.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,16 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.losses import global_mean
+from matgl_ssl.losses import ELEMENTWISE, global_mean
+from matgl_ssl.renamed import LossName
 
 logger = logging.getLogger(__name__)
-
-LossName = Literal["l1", "huber", "mse"]
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "l1": partial(functional.l1_loss, reduction="none"),
-    "huber": partial(functional.huber_loss, reduction="none"),
-    "mse": partial(functional.mse_loss, reduction="none"),
-}
 
 OUTLIER = 5.0
 """Standard deviations at which targets are clipped."""
@@ -71,14 +65,14 @@ class RegressionHead(TargetHead):
         name: The target's name.
         dim: Size of the vectors.
         size: Columns of the target.
-        loss: ``"l1"``, ``"huber"`` (quadratic within one standard deviation) or ``"mse"``.
+        loss: ``"mae"``, ``"huber"`` (quadratic within one standard deviation) or ``"mse"``.
     """
 
     def __init__(self, name: str, dim: int, size: int, loss: LossName) -> None:
-        if loss not in LOSSES:
-            raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}.")
+        if loss not in ELEMENTWISE:
+            raise ConfigError(f"loss must be one of {', '.join(ELEMENTWISE)}, not {loss!r}.")
         super().__init__(name, dim, size)
-        self.loss = LOSSES[loss]
+        self.loss = partial(ELEMENTWISE[loss], reduction="none")
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
         self.register_buffer("varies", torch.ones(size, dtype=torch.bool))

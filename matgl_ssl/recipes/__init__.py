@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matgl_ssl.errors import unknown
+from matgl_ssl.renamed import RECIPES, current
 from matgl_ssl.training.config import read_yaml
 
 SUMMARY = "summary"
@@ -47,7 +48,7 @@ def fine_tuning(name: str) -> dict[str, Any]:
 
 
 def _read(name: str) -> dict[str, Any]:
-    files = _files()
+    files, name = _files(), current(name, RECIPES)
     if name in files:
         return read_yaml(files[name])
     if name.endswith((".yaml", ".yml")):

@@ -98,7 +98,7 @@ def _load(source: str, trained_with: str | None) -> Any:
     from matgl_ssl.errors import ModelError
     from matgl_ssl.hub import load_model
 
-    potential, _ = load_model(source, trained_with=trained_with, prefer=("potential", "model"))
+    potential = load_model(source, trained_with=trained_with, prefer=("potential", "model"))
     if not isinstance(potential, Potential):
         raise ModelError(f"{source} is a {type(potential).__name__}, not a potential: stiffness needs its energy.")
     return potential.requires_grad_(False)

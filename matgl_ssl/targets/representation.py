@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 
-from matgl_ssl._lane import LANE, MATGL_VERSION
+from matgl_ssl._backend import BACKEND, MATGL_VERSION
 from matgl_ssl.backends import Graph, collate
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.encoders import Encoder
@@ -20,11 +20,11 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Representation(Target):
-    """An encoder's atom vectors at chosen depths, one depth after the other.
+    """An encoder's atom vectors at chosen layers, one layer after the other.
 
     Attributes:
         weights: Hash of the encoder and of what runs it: two are the same column if they have the same weights.
-        layers: The depths.
+        layers: The layers.
         encoder: The encoder, in eval mode.
     """
 
@@ -39,7 +39,7 @@ class Representation(Target):
     @classmethod
     def of(cls, model: Any, layers: Sequence[int]) -> Self:
         """The representation that a bare MatGL model gives."""
-        facts = (type(model).__name__, model._init_args, LANE, MATGL_VERSION)
+        facts = (type(model).__name__, model._init_args, BACKEND, MATGL_VERSION)
         digest = hashlib.sha256(repr(facts).encode())
         for name, value in sorted(model.state_dict().items()):
             digest.update(name.encode() + value.detach().cpu().numpy().tobytes())

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from matgl_ssl.errors import ConfigError, unknown
+from matgl_ssl.renamed import LossName, current_options
 
 
 class Config(BaseModel):
@@ -27,7 +28,7 @@ class Config(BaseModel):
         Raises:
             ConfigError: Naming the key, what is wrong with it, and the nearest valid key.
         """
-        merged = {k: v for layer in layers for k, v in layer.items()}
+        merged = {k: v for layer in layers for k, v in current_options(layer).items()}
         try:
             return cls(**merged)
         except ValidationError as err:
@@ -56,7 +57,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"No configuration file {path}.")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except yaml.YAMLError as err:
         raise ConfigError(f"{path} is not YAML: {err}") from err
     if not isinstance(content, dict):
@@ -143,7 +144,7 @@ class FinetuneConfig(RunConfig):
     node_embedding_from: str | None = Field(
         None, description="encoder whose frozen representation the node embedding takes in (a NEGNN)"
     )
-    node_embedding_layers: list[int] = Field([0, 1], description="depths of that representation")
+    node_embedding_layers: list[int] = Field([0, 1], description="layers of that representation")
     node_embedding_mode: Literal["concat", "replace", "add"] = Field(
         "concat", description="how it enters: beside the element's embedding, instead of it, or added to it"
     )
@@ -156,9 +157,9 @@ class FinetuneConfig(RunConfig):
         description="keep the loaded readout, carry over what makes its crystal vector, or start a fresh one; "
         "auto keeps one that was trained for the target, carries over one whose vector was trained",
     )
-    freeze: int | None = Field(None, ge=0, description="freeze depths 0 to this one; the readout is always trained")
-    depth_lr_factor: float = Field(1.0, gt=0, le=1, description="learning-rate factor from each depth to the one below")
-    loss: Literal["l1", "l2"] = Field("l1", description="loss on the standardised target")
+    freeze: int | None = Field(None, ge=0, description="freeze layers 0 to this one; the readout is always trained")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning-rate factor from each layer to the one below")
+    loss: LossName = Field("mae", description="loss on the standardised target")
     patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better validation loss")
     selection: Literal["last", "best"] = Field("last", description="export the last weights or the best on validation")
     split_column: str | None = Field(None, description="column that holds fold numbers; without it folds are random")

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
-from torch.nn import functional
 
 from matgl_ssl.acceleration import accelerate, decelerate
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import compositions
-from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, depth_of_parameter
+from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, layer_of_parameter
 from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
 from matgl_ssl.hub import model_output, refuse_other_arguments, save_model, without_dropout
 from matgl_ssl.inference.predict import state_labels
+from matgl_ssl.losses import ELEMENTWISE
 from matgl_ssl.models import NEGNN
 from matgl_ssl.targets import with_targets
 from matgl_ssl.targets.representation import Representation
@@ -81,18 +81,18 @@ class FinetuningModule(TrainingModule):
         encoder.mask_token.requires_grad_(False)
         for name, parameter in encoder.model.named_parameters():
             frozen = not parameter.requires_grad  # a NEGNN's encoder, MEGNet's radial basis
-            parameter.requires_grad_(not frozen and (config.freeze is None or self._depth(name) > config.freeze))
+            parameter.requires_grad_(not frozen and (config.freeze is None or self._layer(name) > config.freeze))
 
-    def _depth(self, name: str) -> int:
-        return depth_of_parameter(self.encoder.architecture, self.encoder.n_depths, name)
+    def _layer(self, name: str) -> int:
+        return layer_of_parameter(self.encoder.architecture, self.encoder.n_layers, name)
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
-        """One group a depth, each with its learning-rate factor."""
-        top = self.encoder.n_depths + 1
-        for depth in range(top + 1):
+        """One group a layer, each with its learning-rate factor."""
+        top = self.encoder.n_layers + 1
+        for layer in range(top + 1):
             named = self.encoder.model.named_parameters()
-            parameters = [p for name, p in named if p.requires_grad and self._depth(name) == depth]
-            yield {"params": parameters, "factor": self.config.depth_lr_factor ** (top - depth)}
+            parameters = [p for name, p in named if p.requires_grad and self._layer(name) == layer]
+            yield {"params": parameters, "factor": self.config.layer_decay ** (top - layer)}
 
     def score(self, batches: list[CrystalBatch]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss on the standardised label; ``mae`` in the unit the model was trained in (log units for log10)."""
@@ -102,7 +102,7 @@ class FinetuningModule(TrainingModule):
         labels = self.standardisation.to_model(batch.labels["target"], offsets).to(output)
         per = batch.n_atoms.to(output) if self.standardisation.per_atom else torch.ones_like(output)
         errors = (output - labels) / per
-        loss = functional.l1_loss if self.config.loss == "l1" else functional.mse_loss
+        loss = ELEMENTWISE[self.config.loss]
         mae = errors.detach().abs().mean() * self.standardisation.scale
         return loss(errors, torch.zeros_like(errors)), {"mae": mae}
 
@@ -111,10 +111,10 @@ def check_freeze(encoder: Encoder, config: FinetuneConfig) -> None:
     """Refuse to freeze what there is not.
 
     Raises:
-        ConfigError: If the encoder has no such depth.
+        ConfigError: If the encoder has no such layer.
     """
-    if config.freeze is not None and config.freeze > encoder.n_depths:
-        raise ConfigError(f"--freeze {config.freeze}: the encoder has depths 0 to {encoder.n_depths}.")
+    if config.freeze is not None and config.freeze > encoder.n_layers:
+        raise ConfigError(f"--freeze {config.freeze}: the encoder has layers 0 to {encoder.n_layers}.")
 
 
 class Patience(EarlyStopping):
@@ -340,7 +340,7 @@ def _compare_with_median(table: list[tuple[str, str, float, float]], part: str, 
     if not mae < constant:
         logger.warning(
             "The %s MAE of %s, %.4g, is not below the %.4g of predicting the training labels' median: a constant is as "
-            "good. Give it more labels, or other rates (--lr, --depth-lr-factor, --epochs).",
+            "good. Give it more labels, or other rates (--lr, --layer-decay, --epochs).",
             part, target, mae, constant,
         )  # fmt: skip
 

@@ -178,7 +178,7 @@ def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
             f"This run was started from a model {config.model}: resume it in Python, with the same model."
         )
     elif model is None:
-        loaded, _ = load_model(config.model, trained_with=config.trained_with, prefer=("encoder", "potential", "model"))
+        loaded = load_model(config.model, trained_with=config.trained_with, prefer=("encoder", "potential", "model"))
         model = bare_model(loaded)
     else:
         model = copy_model(bare_model(model))

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from matgl_ssl._lane import LANE
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.errors import RunDirectoryError
 
 from .config import Config, RunConfig
@@ -117,4 +117,9 @@ def environment() -> dict[str, Any]:
             packages[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), "machine": platform.machine(), "lane": LANE, "packages": packages}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "backend": BACKEND,
+        "packages": packages,
+    }

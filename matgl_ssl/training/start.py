@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from matgl_ssl.encoders import architecture_of, bare_model, is_extensive
 from matgl_ssl.errors import ConfigError, ModelError
-from matgl_ssl.hub import copy_model, load_model, new_model
+from matgl_ssl.hub import copy_model, load_model, load_with_stamp, new_model
 from matgl_ssl.hub.stamp import VECTOR
-from matgl_ssl.models import node_embedded
+from matgl_ssl.models import build_negnn
 
 from .config import FinetuneConfig
 from .target import UNITS, Standardisation
@@ -60,7 +60,7 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
     # A run that trained energies exports them as a potential beside the encoder, whose readout is fresh.
     energies = config.extensive and (config.unit or UNITS.get(config.target)) == "eV"
     exports = ("potential", "encoder", "model") if energies else ("encoder", "model", "potential")
-    loaded, stamp = load_model(init_from, trained_with=config.trained_with, prefer=exports)
+    loaded, stamp = load_with_stamp(init_from, trained_with=config.trained_with, prefer=exports)
     model = bare_model(loaded)
     obstacle = _obstacle(model, stamp, config)
     if config.readout == "keep" and obstacle:
@@ -84,12 +84,10 @@ def _new(config: FinetuneConfig, node_embedding_from: Any) -> nn.Module:
             )
     if node_embedding_from is None:
         return new_model(config.model, {**arguments, **config.model_args})
-    loaded, _ = load_model(
-        node_embedding_from, trained_with=config.trained_with, prefer=("encoder", "model", "potential")
-    )
+    loaded = load_model(node_embedding_from, trained_with=config.trained_with, prefer=("encoder", "model", "potential"))
     encoder = bare_model(loaded)
     shared = {"element_types": tuple(encoder.element_types), "cutoff": encoder.cutoff}
-    return node_embedded(
+    return build_negnn(
         new_model(config.model, {**shared, **arguments, **config.model_args}), encoder,
         layers=config.node_embedding_layers, mode=config.node_embedding_mode,
     )  # fmt: skip

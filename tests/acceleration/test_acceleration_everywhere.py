@@ -19,7 +19,7 @@ import matgl_ssl
 from matgl_ssl.backends import Potential, backend
 from matgl_ssl.encoders import Encoder, architecture_of, bare_model
 from matgl_ssl.hub import copy_model, load_model, model_output, save_model
-from matgl_ssl.models import node_embedded
+from matgl_ssl.models import build_negnn
 from matgl_ssl.targets.representation import Representation
 
 pytestmark = pytest.mark.pyg
@@ -172,7 +172,7 @@ def test_a_copy_through_the_constructor_is_plain(name):
 
 
 def test_a_loaded_model_is_accelerated_and_saves_itself_plain(name, exported, tmp_path):
-    model, _ = load_model(exported)
+    model = load_model(exported)
     assert is_accelerated(model)
     model.save(tmp_path / "matgl")
     save_model(model, tmp_path / "ours", kind="model", readout="trained")
@@ -185,13 +185,13 @@ def test_a_loaded_model_is_accelerated_and_saves_itself_plain(name, exported, tm
 
 
 def test_an_architecture_by_name_is_accelerated(name):
-    assert is_accelerated(load_model(name)[0])
+    assert is_accelerated(load_model(name))
 
 
 def test_predictions_and_embeddings_are_those_of_the_plain_model(name, exported):
     plain = small_model(name)
     crystals = some_crystals()
-    found, expected = ([p.value for p in matgl_ssl.predict(model=m, structures=crystals)] for m in (exported, plain))
+    found, expected = ([p.value for p in matgl_ssl.predict(model=m, data=crystals)] for m in (exported, plain))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     for layer in range(3):
         found, expected = (matgl_ssl.embed(model=m, data=crystals, layer=layer).vectors for m in (exported, plain))
@@ -206,7 +206,7 @@ def test_inference_leaves_a_model_that_it_is_given_as_it_is(name, fast):
     if fast:
         matgl_ssl.accelerate(model)
     before = [(m, type(m), dict(vars(m))) for m in model.modules()]
-    matgl_ssl.predict(model=model, structures=[nacl()])
+    matgl_ssl.predict(model=model, data=[nacl()])
     matgl_ssl.embed(model=model, data=[nacl()])
     matgl_ssl.StructureFeaturizer(model).fit_transform([nacl()])
     for module, cls, attributes in before:
@@ -217,7 +217,7 @@ def test_inference_leaves_a_model_that_it_is_given_as_it_is(name, fast):
 
 def test_a_calculator_gives_the_energy_forces_and_stress_of_the_plain_potential(potential, tmp_path):
     path = save_model(potential.float(), tmp_path / "potential", kind="potential", readout="trained")
-    loaded, _ = load_model(path)
+    loaded = load_model(path)
     assert is_accelerated(loaded)
     results = []
     for model in (potential, loaded):
@@ -251,14 +251,14 @@ def test_an_accelerated_negnn_still_takes_its_representation_in(name, encoder):
 
 def test_a_negnn_is_made_of_accelerated_models_as_of_plain_ones(name, tmp_path):
     changes = {"cutoff": 4.5, **({"threebody_cutoff": 4.5} if name == "M3GNet" else {})}
-    plain = node_embedded(small_model(name, **changes), small_model(name, **changes))
+    plain = build_negnn(small_model(name, **changes), small_model(name, **changes))
     parts = [matgl_ssl.accelerate(small_model(name, **changes)) for _ in range(2)]
     torch.manual_seed(0)
-    model = node_embedded(*parts)
+    model = build_negnn(*parts)
     model.load_state_dict(plain.state_dict())
     torch.testing.assert_close(output(model.double()), output(plain.double()), rtol=1e-9, atol=1e-9)
     path = save_model(model.float().eval(), tmp_path / "negnn", kind="model", readout="trained")
-    loaded, _ = load_model(path)
+    loaded = load_model(path)
     torch.testing.assert_close(output(loaded.double()), output(plain.double()), rtol=1e-9, atol=1e-9)
 
 

@@ -36,7 +36,7 @@ SYMMETRIC = {
 
 
 def found(encoder, batch, n_rounds=3, **changes):
-    """What is equal in a batch, for an encoder's depth 0."""
+    """What is equal in a batch, for an encoder's layer 0."""
     from matgl_ssl.acceleration.equivalence import equivalence
 
     atoms = encoder.model.embedding.layer_node_embedding(batch.node_type)
@@ -136,8 +136,8 @@ def everything(encoder, batch):
     encoder.zero_grad()
     features = encoder.train()(batch)
     values = {"output": features.output, "readout": features.readout}
-    for kind, depths in (("node", features.node), ("edge", features.edge), ("state", features.state)):
-        values |= {f"{kind} {k}": x for k, x in enumerate(depths)}
+    for kind, layers in (("node", features.node), ("edge", features.edge), ("state", features.state)):
+        values |= {f"{kind} {k}": x for k, x in enumerate(layers)}
     values = {name: value for name, value in values.items() if value is not None}
     generator = torch.Generator().manual_seed(1)
     loss = sum((x * torch.randn(x.shape, generator=generator, dtype=x.dtype)).sum() for x in values.values())

@@ -69,10 +69,10 @@ def test_a_potential_on_a_batch_equals_matgls_calculator_on_each_crystal():
 
 
 @pytest.mark.parametrize("crystal", [nacl(), cscl(), iron(), skewed()], ids=lambda c: c.id)
-def test_graphs_are_those_of_matgls_converter_on_a_true_structure(crystal, lane):
+def test_graphs_are_those_of_matgls_converter_on_a_true_structure(crystal, backend_name):
     converter = Structure2Graph(element_types=ELEMENTS, cutoff=4.5)
     g, lattice, _ = converter.get_graph(crystal.to_structure())
-    if lane == "dgl":
+    if backend_name == "dgl":
         types, frac, edges = g.ndata["node_type"], g.ndata["frac_coords"], torch.stack(g.edges())
         offsets = g.edata["pbc_offset"]
     else:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from small_systems import cscl, double, iron, make_batch, nacl, skewed, small_encoder, supercell
 
-from matgl_ssl._lane import LANE
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import Encoder, is_extensive
 
 MODELS = {"M3GNet": {"is_intensive": False}, "MEGNet": {}}
-if LANE == "dgl":  # below the cutoff, M3GNet mixes up bonds there (see tests/backends/test_dgl_lane.py)
+if BACKEND == "dgl":  # below the cutoff, M3GNet mixes up bonds there (see tests/backends/test_dgl_backend.py)
     MODELS["M3GNet"]["threebody_cutoff"] = 5.0
 GPA = 160.21766208  # GPa in eV/Å^3, MatGL's figure
 

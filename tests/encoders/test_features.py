@@ -18,7 +18,7 @@ from small_systems import (
     supercell,
 )
 
-from matgl_ssl._lane import LANE
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ModelError
@@ -33,9 +33,9 @@ MODELS = {
 
 
 def build(name: str) -> Encoder:
-    """In the DGL lane with the three-body cutoff at the cutoff: below, M3GNet mixes up bonds (see test_dgl_lane.py)."""
+    """With DGL the three-body cutoff is at the cutoff: below it, M3GNet mixes up bonds (see test_dgl_backend.py)."""
     architecture, arguments = MODELS[name]
-    if LANE == "dgl" and architecture == "M3GNet":
+    if BACKEND == "dgl" and architecture == "M3GNet":
         arguments = {**arguments, "threebody_cutoff": 5.0}
     return small_encoder(architecture, **arguments)
 
@@ -58,7 +58,7 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float =
 
 
 def crystal_vectors(encoder: Encoder, batch, features) -> list[torch.Tensor]:
-    """Everything that is one vector a crystal, at every depth."""
+    """Everything that is one vector a crystal, at every layer."""
     vectors = [batch.mean_over_atoms(node) for node in features.node]
     edges = torch.repeat_interleave(torch.arange(len(batch)), batch.n_edges)
     for edge in features.edge:
@@ -73,19 +73,19 @@ def crystal_vectors(encoder: Encoder, batch, features) -> list[torch.Tensor]:
 
 
 def vectors_of(encoder: Encoder, crystals) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Vectors of the atoms at every depth, and of the crystals."""
+    """Vectors of the atoms at every layer, and of the crystals."""
     batch = make_batch(encoder, crystals)
     with torch.no_grad():
         features = encoder(batch)
     return features.node, crystal_vectors(encoder, batch, features)
 
 
-def test_every_depth_has_a_vector_for_each_atom_edge_and_crystal(encoder):
+def test_every_layer_has_a_vector_for_each_atom_edge_and_crystal(encoder):
     batch = make_batch(encoder, some_crystals())
     features = encoder(batch)
-    n_depths = 3 if encoder.architecture.name == "MEGNet" else 2
-    assert encoder.n_depths == n_depths
-    assert len(features.node) == len(features.edge) == len(features.state) == n_depths + 1
+    n_layers = 3 if encoder.architecture.name == "MEGNet" else 2
+    assert encoder.n_layers == n_layers
+    assert len(features.node) == len(features.edge) == len(features.state) == n_layers + 1
     assert all(node.ndim == 2 and len(node) == 17 for node in features.node)
     assert all(edge.ndim == 2 and len(edge) == int(batch.n_edges.sum()) for edge in features.edge)
     assert features.node[-1].shape[1] == encoder.node_dim
@@ -94,7 +94,7 @@ def test_every_depth_has_a_vector_for_each_atom_edge_and_crystal(encoder):
     if encoder.architecture.name == "MEGNet":
         assert all(state.shape[0] == 4 for state in features.state)
     else:
-        assert features.state == [None] * (n_depths + 1)
+        assert features.state == [None] * (n_layers + 1)
     for first, second in zip(features.node[:-1], features.node[1:], strict=True):
         assert not torch.allclose(first, second)
 
@@ -110,7 +110,7 @@ def test_the_readout_vector_is_what_the_model_makes_its_output_of(encoder):
             torch.testing.assert_close(head(features.readout).reshape(-1), features.output)
 
 
-def test_depth_zero_knows_the_element_and_nothing_else(encoder):
+def test_layer_zero_knows_the_element_and_nothing_else(encoder):
     features = encode(encoder, [nacl(), nacl(), cscl()])
     node = features.node[0]
     numbers = np.concatenate([c.numbers for c in (nacl(), nacl(), cscl())])
@@ -125,11 +125,11 @@ def test_features_do_not_depend_on_order_or_company_in_the_batch(encoder):
     together = vectors_of(encoder, crystals)
     backwards = vectors_of(encoder, crystals[::-1])
     alone = [vectors_of(encoder, [c]) for c in crystals]
-    for depth, nodes in enumerate(together[0]):
-        parts = zip(nodes.split(sizes), backwards[0][depth].split(sizes[::-1])[::-1], alone, strict=True)
+    for layer, nodes in enumerate(together[0]):
+        parts = zip(nodes.split(sizes), backwards[0][layer].split(sizes[::-1])[::-1], alone, strict=True)
         for part, mirrored, (own, _) in parts:
             assert_close(mirrored, part)
-            assert_close(own[depth], part)
+            assert_close(own[layer], part)
     for kind, vectors in enumerate(together[1]):
         assert_close(backwards[1][kind].flip(0), vectors)
         assert_close(torch.cat([own[kind] for _, own in alone]), vectors)
@@ -144,8 +144,8 @@ def test_features_are_those_of_any_supercell(encoder, crystal, repeats):
     large = supercell(crystal, repeats)
     one, crystal_one = vectors_of(encoder, [crystal])
     many, crystal_many = vectors_of(encoder, [large])
-    for depth in range(encoder.n_depths + 1):
-        assert_close(many[depth], one[depth].repeat(len(large) // len(crystal), 1))
+    for layer in range(encoder.n_layers + 1):
+        assert_close(many[layer], one[layer].repeat(len(large) // len(crystal), 1))
     if sums_its_readout(encoder):
         crystal_one = [*crystal_one[:-2], crystal_one[-2] * len(large) / len(crystal)]
     for found, expected in zip(crystal_many, crystal_one, strict=False):
@@ -155,7 +155,7 @@ def test_features_are_those_of_any_supercell(encoder, crystal, repeats):
 def sums_its_readout(encoder: Encoder) -> bool:
     """MatGL 2.2's weighted_atom readout is a sum over atoms, and its "intensive" output grows with the cell."""
     readout = getattr(encoder.model, "readout", None)
-    return LANE == "dgl" and type(readout).__name__ == "WeightedAtomReadOut"
+    return BACKEND == "dgl" and type(readout).__name__ == "WeightedAtomReadOut"
 
 
 def test_features_do_not_depend_on_the_order_of_atoms(encoder):
@@ -163,8 +163,8 @@ def test_features_do_not_depend_on_the_order_of_atoms(encoder):
     order = np.array([3, 0, 5, 1, 4, 2])
     shuffled = Crystal(crystal.numbers[order], crystal.frac_coords[order], crystal.lattice)
     first, second = encode(encoder, [crystal]), encode(encoder, [shuffled])
-    for depth in range(encoder.n_depths + 1):
-        assert_close(second.node[depth], first.node[depth][torch.from_numpy(order)])
+    for layer in range(encoder.n_layers + 1):
+        assert_close(second.node[layer], first.node[layer][torch.from_numpy(order)])
     assert_close(second.output, first.output)
 
 
@@ -175,8 +175,8 @@ def test_features_do_not_depend_on_place_orientation_or_choice_of_images(encoder
     moved = crystal.frac_coords + rng.normal(size=3) + rng.integers(-2, 3, size=crystal.frac_coords.shape)
     other = Crystal(crystal.numbers, moved, crystal.lattice @ rotation)
     first, second = encode(encoder, [crystal]), encode(encoder, [other])
-    for depth in range(encoder.n_depths + 1):
-        assert_close(second.node[depth], first.node[depth], 1e-4)  # the rotation rounds coordinates anew
+    for layer in range(encoder.n_layers + 1):
+        assert_close(second.node[layer], first.node[layer], 1e-4)  # the rotation rounds coordinates anew
     assert_close(second.output, first.output, 1e-4)
 
 
@@ -212,22 +212,22 @@ def distance_to_change(shift: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("change", [{"substitute": True}, {"shift": 0.7}], ids=["substituted", "moved"])
 @pytest.mark.parametrize("name", [n for n in MODELS if n.startswith("M3GNet")])
-def test_m3gnet_sees_one_cutoff_a_depth_and_no_farther(name, change):
+def test_m3gnet_sees_one_cutoff_a_layer_and_no_farther(name, change):
     encoder = build(name)
     before, after = encode(encoder, [chain()]), encode(encoder, [chain(**change)])
     distance = distance_to_change(change.get("shift", 0.0))
-    # Before MatGL 3, messages came from atoms that had seen the angles around them: up to two cutoffs a depth.
-    reach = encoder.cutoff + (encoder.model.threebody_cutoff if LANE == "dgl" else 0.0)
-    for depth in range(encoder.n_depths + 1):
-        difference = (after.node[depth] - before.node[depth]).abs().amax(1)
-        beyond = distance > depth * reach
+    # Before MatGL 3, messages came from atoms that had seen the angles around them: up to two cutoffs a layer.
+    reach = encoder.cutoff + (encoder.model.threebody_cutoff if BACKEND == "dgl" else 0.0)
+    for layer in range(encoder.n_layers + 1):
+        difference = (after.node[layer] - before.node[layer]).abs().amax(1)
+        beyond = distance > layer * reach
         assert int(beyond.sum()) >= 15
         assert float(difference[beyond].max()) <= 1e-6
-        if depth:
+        if layer:
             assert float(difference[(distance > 0.8) & ~beyond].max()) > 1e-4
 
 
-def test_megnet_is_local_at_depth_one_and_mixes_the_whole_cell_from_depth_two_on():
+def test_megnet_is_local_at_layer_one_and_mixes_the_whole_cell_from_layer_two_on():
     encoder = small_encoder("MEGNet")
     before, after = encode(encoder, [chain()]), encode(encoder, [chain(substitute=True)])
     far = distance_to_change(0.0) > 3 * encoder.cutoff

@@ -36,7 +36,7 @@ def shown(encoder: Encoder, view: View) -> CrystalBatch:
 
 def tensors(features) -> dict[str, torch.Tensor]:
     lists = {kind: getattr(features, kind) for kind in ("node", "edge", "state")}
-    found = {f"{kind} {k}": x for kind, depths in lists.items() for k, x in enumerate(depths)}
+    found = {f"{kind} {k}": x for kind, layers in lists.items() for k, x in enumerate(layers)}
     found |= {kind: getattr(features, kind) for kind in ("readout", "output", "forces", "stresses")}
     return {name: x for name, x in found.items() if x is not None}
 

@@ -94,7 +94,7 @@ def test_a_failed_pass_leaves_no_hooks(name):
     encoder = small_encoder(name)
     batch = masked_batch(encoder, (2,))
     batch.node_type = batch.node_type + 1000
-    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the lane raises
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the backend raises
         encoder(batch)
     assert is_clean(encoder.model)
 

@@ -22,7 +22,7 @@ from matgl_ssl.evaluation.statistics import bootstrap, relative_differences
 from matgl_ssl.evaluation.units import Store
 from matgl_ssl.training.config import PretrainConfig
 
-# Minutes of training, which test_transfer.py compares with ``finetune`` bit for bit in both lanes.
+# Minutes of training, which test_transfer.py compares with ``finetune`` bit for bit in both backends.
 pytestmark = pytest.mark.pyg
 
 ROUND = {"tasks": ["size"], "labels": [16], "seeds": [0, 1, 2]}
@@ -117,7 +117,7 @@ def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root)
     config, _ = truth
     arms = {
         **config["arms"],
-        "shares": {"encoder_of": "helps", "finetune": {"depth_lr_factor": 0.5}},
+        "shares": {"encoder_of": "helps", "finetune": {"layer_decay": 0.5}},
         "negnn": {"node_embedding_of": "helps", "finetune": {"node_embedding_layers": [1]}},
     }
     rounds = [{**ROUND, "arms": ["scratch", "helps", "shares", "negnn"], "seeds": [0], "labels": [8, 16]}]
@@ -141,21 +141,21 @@ def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root)
 
 def test_a_recipe_is_fine_tuned_as_its_file_says(root, tmp_path):
     own = tmp_path / "own.yaml"
-    own.write_text("pretexts: [{name: masked-atoms}]\nfinetune: {depth_lr_factor: 0.5, freeze: 0}\n")
+    own.write_text("pretexts: [{name: masked-atoms}]\nfinetune: {layer_decay: 0.5, freeze: 0}\n")
     mine = {"recipe": str(own)}
     arms = {
         **study(root)["arms"],
         "own": mine,
-        "other": {**mine, "finetune": {"depth_lr_factor": 1.0}},
+        "other": {**mine, "finetune": {"layer_decay": 1.0}},
         "shares": {"encoder_of": "own"},
     }
     known = BenchmarkConfig(**study(root, arms=arms)).known_arms()
-    found = {name: known[name].finetune for name in ("own", "other", "shares", "best", "dssl", "scratch")}
+    found = {name: known[name].finetune for name in ("own", "other", "shares", "textbook", "dssl", "scratch")}
     assert found == {
-        "own": {"depth_lr_factor": 0.5, "freeze": 0},
-        "other": {"depth_lr_factor": 1.0, "freeze": 0},
+        "own": {"layer_decay": 0.5, "freeze": 0},
+        "other": {"layer_decay": 1.0, "freeze": 0},
         "shares": {},
-        "best": {"depth_lr_factor": 0.7},
+        "textbook": {"layer_decay": 0.7},
         "dssl": {},
         "scratch": {},
     }

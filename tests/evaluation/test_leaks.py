@@ -114,7 +114,7 @@ def test_few_shared_crystals_say_nothing(tmp_path):
 
 def supervised_by(*columns):
     pretext = {"name": "property-labels", "arguments": {"columns": dict.fromkeys(columns, "value")}}
-    return {"recipe": "best-labels", "pretrain": {"pretexts": [pretext]}}
+    return {"recipe": "textbook-labels", "pretrain": {"pretexts": [pretext]}}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_tasks_share_an_encoder_unless_labels_are_left_out_for_one(tmp_path):
     }
     rounds = [{"tasks": list(tasks), "arms": ["labels"], "labels": [16], "seeds": [0]}]
     arms = {"labels": supervised_by("band_gap", "total_magnetization")}
-    config = BenchmarkConfig.build(study(tmp_path, tasks=tasks, arms=arms, rounds=rounds, longer_by="best"))
+    config = BenchmarkConfig.build(study(tmp_path, tasks=tasks, arms=arms, rounds=rounds, longer_by="textbook"))
     plan = Plan(Runner(config, tmp_path, tmp_path), Store(tmp_path))
     encoders = {
         cell.task: next(need.name for need in cell.unit.needs if need.kind == "pretraining") for cell in plan.cells

@@ -28,7 +28,7 @@ def crystals():
 @pytest.mark.parametrize("model", ["MEGNet", "M3GNet"])
 def test_the_loop_is_finetune_bit_for_bit(crystals, tmp_path, model, pretrained):
     options = {"target": "target", "model": model, "epochs": 3, "batch_size": 8, "lr": 1e-3, "accelerator": "cpu",
-               "seed": 4, "weight_decay": 0.01, "depth_lr_factor": 0.5}  # fmt: skip
+               "seed": 4, "weight_decay": 0.01, "layer_decay": 0.5}  # fmt: skip
     if pretrained:
         path = save_model(small_model(model), tmp_path / "encoder", kind="encoder", readout="untrained")
         options["init_from"] = str(path)
@@ -71,7 +71,7 @@ def test_crystals_an_encoder_cannot_be_given_are_left_out(crystals):
 def test_divergence_is_an_error(crystals):
     config = FinetuneConfig.build(
         {"target": "target", "model": "MEGNet", "model_args": SMALL["MEGNet"], "lr": 1e30, "epochs": 3,
-         "accelerator": "cpu", "loss": "l2"}
+         "accelerator": "cpu", "loss": "mse"}
     )  # fmt: skip
     pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
     with pytest.raises(NonFiniteError, match="smaller"):

@@ -57,11 +57,11 @@ def test_a_pickled_call_is_not_executed(stamped, marker, file):
         ("subprocess", "Popen"),
     ],
 )
-@pytest.mark.parametrize("depth", [0, 2])
-def test_a_foreign_class_in_the_arguments_is_not_built(stamped, marker, module, cls, depth):
+@pytest.mark.parametrize("layer", [0, 2])
+def test_a_foreign_class_in_the_arguments_is_not_built(stamped, marker, module, cls, layer):
     content = torch.load(stamped / "model.pt", weights_only=True)
     node = {"@module": module, "@class": cls, "@model_version": 0, "init_args": {"args": ["touch", str(marker)]}}
-    for _ in range(depth):
+    for _ in range(layer):
         node = {"inner": [node]}
     torch.save({**content, "bond_expansion": node}, stamped / "model.pt")
     with pytest.raises(ModelError, match=f"asks for the class {module}.{cls}.*not loaded"):
@@ -91,20 +91,20 @@ def test_json_of_something_else_is_one_error(stamped, content):
         load_model(stamped)
 
 
-def test_weights_that_are_missing_are_not_left_random(bare, lane):
+def test_weights_that_are_missing_are_not_left_random(bare, backend_name):
     weights = torch.load(bare / "state.pt", weights_only=True)
     weights.pop(next(iter(dict(small_model("MEGNet").named_parameters()).keys() & weights.keys())))
     torch.save(weights, bare / "state.pt")
     with pytest.raises(ModelError, match=r"lacks 1 of the model's weights|1 parameter\(s\)"):
-        load_model(bare, trained_with=lane)
+        load_model(bare, trained_with=backend_name)
 
 
-def test_weights_of_another_shape_are_one_error(bare, lane):
+def test_weights_of_another_shape_are_one_error(bare, backend_name):
     weights = torch.load(bare / "state.pt", weights_only=True)
     weights = {key: value.repeat(2, *[1] * (value.dim() - 1)) for key, value in weights.items() if value.dim()}
     torch.save(weights, bare / "state.pt")
     with pytest.raises(ModelError, match="cannot load"):
-        load_model(bare, trained_with=lane)
+        load_model(bare, trained_with=backend_name)
 
 
 def test_the_energy_of_a_potential_is_taken_without_derivatives_and_without_a_trace():

@@ -11,7 +11,7 @@ from small_systems import small_model
 
 import matgl_ssl.hub  # noqa: F401 - puts the module below into sys.modules
 from matgl_ssl.errors import ModelError
-from matgl_ssl.hub import load_model, resolve, save_model
+from matgl_ssl.hub import load_model, load_with_stamp, resolve, save_model
 from matgl_ssl.hub.resolve import FILES
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -106,7 +106,7 @@ def test_a_misspelt_path_names_the_nearest_and_asks_no_hub(tmp_path, saved, monk
 def test_a_hub_name_is_found_in_the_cache_without_the_network(cache, saved, name, repo):
     snapshot = put_in_cache(cache, repo, saved)
     assert resolve(name) == snapshot
-    model, stamp = load_model(name)
+    model, stamp = load_with_stamp(name)
     assert type(model).__name__ == "MEGNet"
     assert stamp["readout"] == "trained"
 
@@ -124,7 +124,7 @@ def test_an_incomplete_model_in_the_cache_is_an_error(cache, saved):
 
 def test_an_instance_and_an_architecture_need_no_directory(tmp_path, monkeypatch):
     model = small_model("M3GNet")
-    assert load_model(model) == (model, {})
-    built, stamp = load_model("MEGNet")
+    assert load_with_stamp(model) == (model, {})
+    built, stamp = load_with_stamp("MEGNet")
     assert type(built).__name__ == "MEGNet"
     assert stamp["readout"] == "untrained"

@@ -1,4 +1,4 @@
-"""Which lane a model belongs to: stamps, signs, declarations. Nothing of the other lane is loaded."""
+"""Which backend a model belongs to: stamps, signs, declarations. Nothing of the other backend is loaded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pymatgen.core import Lattice, Structure
 from small_systems import small_model
 
 from matgl_ssl import predict
-from matgl_ssl._lane import MATGL_VERSION
+from matgl_ssl._backend import MATGL_VERSION
 from matgl_ssl.backends import Potential
-from matgl_ssl.errors import ConfigError, LaneError, ModelError
-from matgl_ssl.hub import load_model, save_model
+from matgl_ssl.errors import BackendError, ConfigError, ModelError
+from matgl_ssl.hub import load_model, load_with_stamp, save_model
 from matgl_ssl.hub.stamp import KEY
 
 LEGACY = {
@@ -45,9 +45,9 @@ save_model(energy, out / "Potential-stamped", kind="potential", readout="trained
 """
 
 
-def test_the_stamp_says_what_wrote_it_and_what_it_predicts(stamped, lane):
+def test_the_stamp_says_what_wrote_it_and_what_it_predicts(stamped, backend_name):
     stamp = json.loads((stamped / "model.json").read_text())["metadata"][KEY]
-    assert stamp["graph_library"] == lane
+    assert stamp["graph_library"] == backend_name
     assert stamp["versions"]["matgl"] == MATGL_VERSION
     assert (stamp["kind"], stamp["readout"]) == ("model", "trained")
     assert [reference["id"] for reference in stamp["references"]] == ["rock salt", "fcc", "perovskite"]
@@ -63,17 +63,17 @@ def test_tampered_weights_are_refused(stamped):
 
 
 @pytest.mark.parametrize("declared", [None, "pyg", "dgl"])
-def test_a_stamp_of_the_other_lane_is_refused_whatever_is_declared(stamped, edit_json, lane, declared):
-    edit_json(stamped, lambda content: content["metadata"][KEY].update(graph_library=OTHER[lane]))
-    with pytest.raises(LaneError, match=f"trained with {OTHER[lane].upper()} \\(its stamp says"):
+def test_a_stamp_of_the_other_backend_is_refused_whatever_is_declared(stamped, edit_json, backend_name, declared):
+    edit_json(stamped, lambda content: content["metadata"][KEY].update(graph_library=OTHER[backend_name]))
+    with pytest.raises(BackendError, match=f"trained with {OTHER[backend_name].upper()} \\(its stamp says"):
         load_model(stamped, trained_with=declared)
 
 
-def test_a_stamp_of_this_lane_needs_no_declaration_and_bears_no_contradiction(stamped, lane):
+def test_a_stamp_of_this_backend_needs_no_declaration_and_bears_no_contradiction(stamped, backend_name):
     load_model(stamped)
-    load_model(stamped, trained_with=lane)
-    with pytest.raises(LaneError, match="was declared as trained with"):
-        load_model(stamped, trained_with=OTHER[lane])
+    load_model(stamped, trained_with=backend_name)
+    with pytest.raises(BackendError, match="was declared as trained with"):
+        load_model(stamped, trained_with=OTHER[backend_name])
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_a_damaged_stamp_is_one_error(stamped, edit_json, damage):
         load_model(stamped)
 
 
-def test_a_bare_model_is_refused_until_its_lane_is_declared(bare, lane):
-    with pytest.raises(LaneError, match=r"cannot tell.*--trained-with pyg.*--trained-with dgl"):
+def test_a_bare_model_is_refused_until_its_backend_is_declared(bare, backend_name):
+    with pytest.raises(BackendError, match=r"cannot tell.*--trained-with pyg.*--trained-with dgl"):
         load_model(bare)
-    with pytest.raises(LaneError, match="it was declared so"):
-        load_model(bare, trained_with=OTHER[lane])
-    model, stamp = load_model(bare, trained_with=lane)
+    with pytest.raises(BackendError, match="it was declared so"):
+        load_model(bare, trained_with=OTHER[backend_name])
+    model, stamp = load_with_stamp(bare, trained_with=backend_name)
     assert stamp == {}
     assert not model.training
 
@@ -100,14 +100,14 @@ def test_a_declaration_is_pyg_or_dgl(bare):
         load_model(bare, trained_with="pygg")
 
 
-def test_a_bare_potential_of_this_lane_shows_it(tmp_path, lane):
+def test_a_bare_potential_of_this_backend_shows_it(tmp_path, backend_name):
     Potential(small_model("M3GNet", is_intensive=False)).save(tmp_path / "potential")
     load_model(tmp_path / "potential")
-    with pytest.raises(LaneError, match="was declared as trained with"):
-        load_model(tmp_path / "potential", trained_with=OTHER[lane])
+    with pytest.raises(BackendError, match="was declared as trained with"):
+        load_model(tmp_path / "potential", trained_with=OTHER[backend_name])
 
 
-def test_a_potential_without_any_sign_is_older_than_matgl_4_and_admitted_nowhere_by_itself(tmp_path, edit_json, lane):
+def test_a_potential_without_any_sign_is_older_than_matgl_4_and_admitted_nowhere(tmp_path, edit_json, backend_name):
     path = tmp_path / "potential"
     Potential(small_model("M3GNet", is_intensive=False)).save(path)
 
@@ -116,7 +116,7 @@ def test_a_potential_without_any_sign_is_older_than_matgl_4_and_admitted_nowhere
         content["kwargs"].pop("compile_model", None)
 
     edit_json(path, of_matgl_3)
-    with pytest.raises(LaneError, match="written before MatGL 4.0" if lane == "pyg" else "cannot tell"):
+    with pytest.raises(BackendError, match="written before MatGL 4.0" if backend_name == "pyg" else "cannot tell"):
         load_model(path)
 
 
@@ -131,18 +131,18 @@ def rock_salt() -> Structure:
 @pytest.mark.pyg
 @pytest.mark.parametrize("declared", [None, "pyg", "dgl"])
 @pytest.mark.parametrize("name", LEGACY)
-def test_legacy_models_are_refused_in_the_pyg_lane(data_dir, name, declared):
-    with pytest.raises(LaneError, match="silently and mispredict"):
+def test_legacy_models_are_refused_in_the_pyg_backend(data_dir, name, declared):
+    with pytest.raises(BackendError, match="silently and mispredict"):
         load_model(data_dir / "legacy_models" / name, trained_with=declared)
 
 
 @pytest.mark.data
 @pytest.mark.dgl
 @pytest.mark.parametrize("name", LEGACY)
-def test_legacy_models_predict_rock_salt_in_the_dgl_lane(data_dir, rock_salt, name):
+def test_legacy_models_predict_rock_salt_in_the_dgl_backend(data_dir, rock_salt, name):
     state, expected = LEGACY[name]
     path = data_dir / "legacy_models" / name
-    found = predict(model=path, structures=rock_salt, trained_with="dgl", state_attr=state)
+    found = predict(model=path, data=rock_salt, trained_with="dgl", state_attr=state)
     assert found[0].value == pytest.approx(expected, abs=0.006)
     if "PES" in name:
         assert (found[0].name, found[0].unit) == ("energy", "eV")
@@ -150,10 +150,10 @@ def test_legacy_models_predict_rock_salt_in_the_dgl_lane(data_dir, rock_salt, na
 
 @pytest.fixture(scope="session")
 def from_there(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models saved a moment ago in the other lane."""
+    """Models saved a moment ago in the other backend."""
     python = os.environ.get("MATGL_SSL_OTHER_PYTHON")
     if not python:
-        pytest.skip("set MATGL_SSL_OTHER_PYTHON to a Python with matgl_ssl in the other lane")
+        pytest.skip("set MATGL_SSL_OTHER_PYTHON to a Python with matgl_ssl in the other backend")
     out = tmp_path_factory.mktemp("there")
     tests = Path(sys.modules["small_systems"].__file__).parent
     environment = {k: v for k, v in os.environ.items() if k not in ("MATGL_BACKEND", "DGLBACKEND")}
@@ -166,28 +166,28 @@ def from_there(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
-def test_fresh_models_of_the_other_lane_are_refused(from_there, lane, name):
-    with pytest.raises(LaneError, match="--trained-with"):
+def test_fresh_models_of_the_other_backend_are_refused(from_there, backend_name, name):
+    with pytest.raises(BackendError, match="--trained-with"):
         load_model(from_there / f"{name}-bare")
-    with pytest.raises(LaneError, match="it was declared so"):
-        load_model(from_there / f"{name}-bare", trained_with=OTHER[lane])
+    with pytest.raises(BackendError, match="it was declared so"):
+        load_model(from_there / f"{name}-bare", trained_with=OTHER[backend_name])
     for declared in (None, "pyg", "dgl"):
-        with pytest.raises(LaneError, match="its stamp says"):
+        with pytest.raises(BackendError, match="its stamp says"):
             load_model(from_there / f"{name}-stamped", trained_with=declared)
 
 
 @pytest.mark.parametrize("declared", [None, "pyg", "dgl"])
 @pytest.mark.parametrize("kind", ["bare", "stamped"])
-def test_fresh_potentials_of_the_other_lane_are_refused(from_there, kind, declared):
-    with pytest.raises(LaneError):
+def test_fresh_potentials_of_the_other_backend_are_refused(from_there, kind, declared):
+    with pytest.raises(BackendError):
         load_model(from_there / f"Potential-{kind}", trained_with=declared)
 
 
 @pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
-def test_without_the_refusal_the_same_weights_would_give_other_numbers(from_there, lane, name):
+def test_without_the_refusal_the_same_weights_would_give_other_numbers(from_there, backend_name, name):
     there = json.loads((from_there / f"{name}-stamped" / "model.json").read_text())["metadata"][KEY]["references"]
-    model, _ = load_model(from_there / f"{name}-bare", trained_with=lane)
-    path = save_model(model, from_there / f"{name}-mistaken-{lane}")
+    model = load_model(from_there / f"{name}-bare", trained_with=backend_name)
+    path = save_model(model, from_there / f"{name}-mistaken-{backend_name}")
     here = json.loads((path / "model.json").read_text())["metadata"][KEY]["references"]
     first, second = (np.array([r["prediction"] for r in references]) for references in (there, here))
     assert np.abs(first - second).max() > 0.01 * np.abs(first).max()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_systems import cscl, iron, nacl, skewed, small_model, some_crystals, supercell
 
-from matgl_ssl._lane import LANE
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import save_model
 from matgl_ssl.hub.stamp import VECTOR
@@ -33,7 +33,7 @@ def model_of(case: str, **changes):
 
 def one_cell_for_all(case: str) -> dict[str, float]:
     """MatGL 2.2's M3GNet mistakes bonds if some are longer than its three-body cutoff, differently in each cell."""
-    return {"threebody_cutoff": 5.0} if LANE == "dgl" and case.startswith("M3GNet") else {}
+    return {"threebody_cutoff": 5.0} if BACKEND == "dgl" and case.startswith("M3GNet") else {}
 
 
 def assert_close(found, expected, sizes) -> None:
@@ -66,7 +66,7 @@ def test_a_crystals_vectors_do_not_depend_on_the_batch(case):
 @pytest.mark.parametrize("case", CASES)
 def test_a_crystals_vectors_do_not_depend_on_the_cell(case):
     model, layers = model_of(case, **one_cell_for_all(case)), CASES[case][2]
-    if (LANE, case) == ("dgl", "M3GNet weighted_atom"):
+    if (BACKEND, case) == ("dgl", "M3GNet weighted_atom"):
         layers = layers[:-1]  # MatGL 2.2 sums there instead of averaging
     cells = [(1, 2, 1), (2, 2, 1), (3, 2, 1), (2, 1, 1)]
     larger = [supercell(crystal, cell) for crystal, cell in zip(some_crystals(), cells, strict=True)]
@@ -99,7 +99,7 @@ def test_a_crystals_vector_is_the_mean_over_its_atoms(case):
     np.testing.assert_allclose(crystals.vectors, means, rtol=1e-4, atol=1e-6)
 
 
-def test_the_last_depth_is_the_default_and_several_are_concatenated():
+def test_the_last_layer_is_the_default_and_several_are_concatenated():
     model = small_model("MEGNet")
     default = embed(model=model, data=some_crystals())
     assert default.layers == (3,)
@@ -145,7 +145,7 @@ def test_the_callers_model_is_untouched():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_encoders_and_models_of_runs_are_taken_and_lane_rules_hold(tmp_path):
+def test_encoders_and_models_of_runs_are_taken_and_backend_rules_hold(tmp_path):
     encoder = save_model(small_model("MEGNet"), tmp_path / "run" / "encoder", kind="encoder", readout="untrained")
     expected = embed(model=small_model("MEGNet"), data=nacl()).vectors
     for saved in (encoder, encoder.parent):
@@ -173,7 +173,7 @@ def test_bad_crystals_are_left_out_and_reported(mixed):
 def test_nothing_left_is_an_error_and_writes_nothing(tmp_path, bad_file, name, kind):
     source = bad_file(kind)
     with pytest.raises(DataError):
-        embed(model=small_model(name), data=source, output=tmp_path / "out.parquet")
+        embed(model=small_model(name), data=source, out=tmp_path / "out.parquet")
     assert not list(tmp_path.glob("*out*"))
 
 
@@ -182,9 +182,9 @@ def test_the_file_holds_what_would_have_been_returned(tmp_path, mixed, level, mo
     monkeypatch.setattr(sys.modules[embed.__module__], "_ROWS_PER_GROUP", 2)
     path = tmp_path / "embeddings.parquet"
     held = embed(model=small_model("MEGNet"), data=mixed, level=level, layer=[0, 2])
-    written = embed(model=small_model("MEGNet"), data=mixed, level=level, layer=[0, 2], output=path, batch_size=1)
+    written = embed(model=small_model("MEGNet"), data=mixed, level=level, layer=[0, 2], out=path, batch_size=1)
     assert written.vectors is None
-    assert (written.n_vectors, written.dim, written.output) == (held.n_vectors, held.dim, path)
+    assert (written.n_vectors, written.dim, written.out) == (held.n_vectors, held.dim, path)
     file = pq.ParquetFile(path)
     assert file.num_row_groups > 1
     table = file.read()
@@ -210,7 +210,7 @@ def test_the_file_holds_what_would_have_been_returned(tmp_path, mixed, level, mo
 def test_nothing_is_written_over(tmp_path, taken):
     (tmp_path / taken).write_text("precious")
     with pytest.raises(ConfigError, match="not written over"):
-        embed(model=small_model("MEGNet"), data=iron(), output=tmp_path / "out.parquet")
+        embed(model=small_model("MEGNet"), data=iron(), out=tmp_path / "out.parquet")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(taken, "precious")]
 
 
@@ -223,13 +223,13 @@ def test_an_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_table", fail)
     with pytest.raises((RuntimeError, StopIteration)):
-        embed(model=small_model("MEGNet"), data=some_crystals(), output=tmp_path / "out.parquet", batch_size=1)
+        embed(model=small_model("MEGNet"), data=some_crystals(), out=tmp_path / "out.parquet", batch_size=1)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("layer", [np.arange(2), np.array([1]), np.int64(1), [np.int32(0), "readout"]])
-def test_depths_may_be_numpys(layer):
-    """What looks like a depth is one, never the readout."""
+def test_layers_may_be_numpys(layer):
+    """What looks like a layer is one, never the readout."""
     plain = layer.tolist() if isinstance(layer, np.ndarray | np.generic) else [0, "readout"]
     found, expected = (embed(model=small_model("MEGNet"), data=some_crystals(), layer=each) for each in (layer, plain))
     np.testing.assert_array_equal(found.vectors, expected.vectors)
@@ -237,6 +237,6 @@ def test_depths_may_be_numpys(layer):
 
 
 @pytest.mark.parametrize("layer", [1.0, [1.0], [None]])
-def test_what_is_no_depth_is_refused(layer):
+def test_what_is_no_layer_is_refused(layer):
     with pytest.raises(ConfigError, match="No layer"):
         embed(model=small_model("MEGNet"), data=some_crystals(), layer=layer)

@@ -27,7 +27,7 @@ NAMES = ("M3GNet", "MEGNet")
 
 @pytest.mark.parametrize("layer", [(0, 1), 2, (2, 0), "readout", (1, "readout"), None])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_row_is_a_crystals_vector_at_the_chosen_depths(name, layer):
+def test_a_row_is_a_crystals_vector_at_the_chosen_layers(name, layer):
     model = small_model(name)
     featurizer = StructureFeaturizer(model, layer=layer)
     found = featurizer.fit_transform(some_crystals())
@@ -37,7 +37,7 @@ def test_a_row_is_a_crystals_vector_at_the_chosen_depths(name, layer):
     parts = [str(n).rpartition("_")[0] for n in names]
     last = {"M3GNet": 2, "MEGNet": 3}[name]
     wanted = [last] if layer is None else [layer] if isinstance(layer, int | str) else layer
-    assert list(dict.fromkeys(parts)) == [n if n == "readout" else f"depth{n}" for n in wanted]
+    assert list(dict.fromkeys(parts)) == [n if n == "readout" else f"layer{n}" for n in wanted]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,7 +64,7 @@ def test_a_mean_is_the_materials_and_a_sum_the_cells():
     np.testing.assert_allclose(readout[1], readout[0], rtol=1e-4, atol=1e-5)
 
 
-def test_depth_zero_is_the_composition_and_depth_one_is_not():
+def test_layer_zero_is_the_composition_and_layer_one_is_not():
     wider = Crystal(nacl().numbers, nacl().frac_coords, 1.05 * nacl().lattice)
     zero, one = (StructureFeaturizer(small_model("M3GNet"), layer=k).fit_transform([nacl(), wider]) for k in (0, 1))
     np.testing.assert_allclose(zero[0], zero[1], rtol=1e-6)
@@ -88,7 +88,7 @@ def test_it_is_a_step_of_a_pipeline():
     volumes = [c.volume / len(c) for c in strained]
     pipeline = make_pipeline(StructureFeaturizer(small_model("MEGNet")), StandardScaler(), Ridge())
     assert cross_val_predict(pipeline, [c.to_structure() for c in strained], volumes, cv=3).shape == (6,)
-    assert pipeline[:2].fit(strained).get_feature_names_out()[0] == "depth0_0"
+    assert pipeline[:2].fit(strained).get_feature_names_out()[0] == "layer0_0"
 
 
 def test_clones_share_the_model_and_are_not_fitted():
@@ -136,7 +136,7 @@ def test_the_command_line_sums(tmp_path):
     save_model(small_model("MEGNet"), tmp_path / "encoder", kind="encoder", readout="untrained")
     data = CrystalDataset.from_crystals(some_crystals()).write_parquet(tmp_path / "data.parquet")
     command = ["embed", "-m", str(tmp_path / "encoder"), "--data", str(data), "--layer", "0", "1", "--reduce", "sum"]
-    assert main([*command, "-o", str(tmp_path / "out.parquet")]) == 0
+    assert main([*command, "--out", str(tmp_path / "out.parquet")]) == 0
     import pyarrow.parquet as pq
 
     found = np.array(pq.read_table(tmp_path / "out.parquet")["embedding"].to_pylist())

@@ -33,9 +33,9 @@ def values(predictions) -> np.ndarray:
 
 
 def test_one_prediction_a_crystal_in_order_whatever_the_batch(model):
-    together = predict(model=model, structures=some_crystals())
+    together = predict(model=model, data=some_crystals())
     assert [p.id for p in together] == ["nacl", "cscl", "fe", "skewed"]
-    singly = predict(model=model, structures=some_crystals(), batch_size=1)
+    singly = predict(model=model, data=some_crystals(), batch_size=1)
     np.testing.assert_allclose(values(together), values(singly), rtol=1e-4, atol=1e-6)
     assert len(set(values(together))) == 4
 
@@ -44,13 +44,13 @@ def test_pymatgen_ase_and_files_are_the_same_crystal(model, tmp_path):
     crystal = skewed()
     table = CrystalDataset.from_crystals([crystal]).write_parquet(tmp_path / "one.parquet")
     sources = [crystal, crystal.to_structure(), crystal.to_atoms(), [crystal], table]
-    found = np.concatenate([values(predict(model=model, structures=source)) for source in sources])
+    found = np.concatenate([values(predict(model=model, data=source)) for source in sources])
     np.testing.assert_allclose(found, found[0], rtol=1e-5, atol=1e-6)
 
 
 def test_it_agrees_with_matgl(model):
     crystal = nacl()
-    ours = predict(model=model, structures=crystal)[0].value
+    ours = predict(model=model, data=crystal)[0].value
     with torch.no_grad():
         theirs = float(model.predict_structure(crystal.to_structure()))
     assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
@@ -64,7 +64,7 @@ def test_the_callers_model_is_untouched(model):
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     attributes = set(vars(model)) | {"feature_dict"}
     random = torch.random.get_rng_state()
-    predict(model=model, structures=[nacl(), cscl()])
+    predict(model=model, data=[nacl(), cscl()])
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert [parameter.requires_grad for parameter in model.parameters()] == trainable
@@ -76,23 +76,23 @@ def test_the_callers_model_is_untouched(model):
 
 def test_train_mode_and_dropout_do_not_reach_the_prediction():
     model = small_model("MEGNet", dropout=0.5)
-    quiet = values(predict(model=model, structures=some_crystals()))
-    np.testing.assert_array_equal(values(predict(model=model.train(), structures=some_crystals())), quiet)
+    quiet = values(predict(model=model, data=some_crystals()))
+    np.testing.assert_array_equal(values(predict(model=model.train(), data=some_crystals())), quiet)
 
 
 def test_name_and_unit_come_from_the_stamp(tmp_path):
     path = save_model(small_model("MEGNet"), tmp_path / "model", kind="model", readout="trained", target=BAND_GAP)
-    found = predict(model=path, structures=nacl())[0]
+    found = predict(model=path, data=nacl())[0]
     assert (found.name, found.unit) == ("band_gap", "eV")
     assert str(found) == f"nacl  band_gap = {found.value:.6g}  eV"
-    assert found.value == pytest.approx(predict(model=small_model("MEGNet"), structures=nacl())[0].value, rel=1e-5)
+    assert found.value == pytest.approx(predict(model=small_model("MEGNet"), data=nacl())[0].value, rel=1e-5)
 
 
 def test_a_logarithm_is_inverted(tmp_path):
     target = {**BAND_GAP, "name": "bulk_modulus", "unit": "GPa", "transform": "log10"}
     path = save_model(small_model("MEGNet"), tmp_path / "model", kind="model", readout="trained", target=target)
-    found = predict(model=path, structures=some_crystals())
-    raw = predict(model=small_model("MEGNet"), structures=some_crystals())
+    found = predict(model=path, data=some_crystals())
+    raw = predict(model=small_model("MEGNet"), data=some_crystals())
     np.testing.assert_allclose(values(found), 10 ** values(raw), rtol=1e-5)
     assert found[0].unit == "GPa"
 
@@ -101,33 +101,33 @@ def test_a_transform_from_the_future_is_refused(tmp_path):
     target = {**BAND_GAP, "transform": "arcsinh"}
     path = save_model(small_model("MEGNet"), tmp_path / "model", kind="model", readout="trained", target=target)
     with pytest.raises(ModelError, match="arcsinh"):
-        predict(model=path, structures=nacl())
+        predict(model=path, data=nacl())
 
 
 def test_an_unknown_unit_is_said_to_be_unknown(tmp_path):
-    assert predict(model=small_model("MEGNet"), structures=nacl())[0].unit == "(no unit given)"
+    assert predict(model=small_model("MEGNet"), data=nacl())[0].unit == "(no unit given)"
     target = {**BAND_GAP, "unit": ""}
     path = save_model(small_model("MEGNet"), tmp_path / "model", kind="model", readout="trained", target=target)
-    assert predict(model=path, structures=nacl())[0].unit == "(no unit given)"
+    assert predict(model=path, data=nacl())[0].unit == "(no unit given)"
 
 
 def test_an_encoder_is_not_asked_for_a_number(tmp_path):
     path = save_model(small_model("MEGNet"), tmp_path / "encoder", kind="encoder", readout="untrained")
     with pytest.raises(ModelError, match=r"untrained.*finetune --init-from"):
-        predict(model=path, structures=nacl())
+        predict(model=path, data=nacl())
     with pytest.raises(ModelError, match="untrained"):
-        predict(model="MEGNet", structures=nacl())
+        predict(model="MEGNet", data=nacl())
 
 
 def test_a_potential_gives_energies_in_its_own_unit(tmp_path):
     potential = Potential(small_model("M3GNet", is_intensive=False)).eval()
-    found = predict(model=potential, structures=[iron(), supercell(iron(), (2, 2, 2))])
+    found = predict(model=potential, data=[iron(), supercell(iron(), (2, 2, 2))])
     assert (found[0].name, found[0].unit) == ("energy", "eV")
     assert found[1].value == pytest.approx(8 * found[0].value, rel=1e-4)
     unit = "arbitrary, not eV"
     path = save_model(potential, tmp_path / "potential", kind="potential", readout="denoising", unit=unit)
-    assert str(predict(model=path, structures=iron())[0]).endswith(unit)
-    assert predict(model=path, structures=iron())[0].value != 0
+    assert str(predict(model=path, data=iron())[0]).endswith(unit)
+    assert predict(model=path, data=iron())[0].value != 0
     assert all(parameter.grad is None for parameter in potential.parameters())
 
 
@@ -135,9 +135,9 @@ def test_a_sum_over_atoms_with_references_carries_its_targets_name(tmp_path):
     potential = Potential(small_model("M3GNet", is_intensive=False), element_refs=np.arange(11.0)).eval()
     target = {"name": "total_energy", "unit": "eV", "transform": None, "extensive": True}
     path = save_model(potential, tmp_path / "model", kind="model", readout="trained", target=target)
-    found = predict(model=path, structures=cscl())[0]
+    found = predict(model=path, data=cscl())[0]
     assert (found.name, found.unit) == ("total_energy", "eV")
-    without = predict(model=small_model("M3GNet", is_intensive=False), structures=cscl())[0]
+    without = predict(model=small_model("M3GNet", is_intensive=False), data=cscl())[0]
     assert found.value == pytest.approx(without.value + 8 + 6, rel=1e-5)
 
 
@@ -149,11 +149,11 @@ class TestStateLabels:
 
     def test_one_for_all_is_one_for_each(self, labelled):
         crystals = [nacl(), cscl()]
-        for_all = values(predict(model=labelled, structures=crystals, state_attr=2))
-        np.testing.assert_array_equal(values(predict(model=labelled, structures=crystals, state_attr=[2, 2])), for_all)
-        numpys = values(predict(model=labelled, structures=crystals, state_attr=np.array([2, 2])))
+        for_all = values(predict(model=labelled, data=crystals, state_attr=2))
+        np.testing.assert_array_equal(values(predict(model=labelled, data=crystals, state_attr=[2, 2])), for_all)
+        numpys = values(predict(model=labelled, data=crystals, state_attr=np.array([2, 2])))
         np.testing.assert_array_equal(numpys, for_all)
-        other = values(predict(model=labelled, structures=crystals, state_attr=[2, 0], batch_size=1))
+        other = values(predict(model=labelled, data=crystals, state_attr=[2, 0], batch_size=1))
         assert other[0] == pytest.approx(for_all[0], rel=1e-4)
         assert other[1] != pytest.approx(for_all[1], rel=1e-4)
 
@@ -161,25 +161,25 @@ class TestStateLabels:
     def test_what_is_missing_or_wrong_is_refused_with_the_range(self, labelled, state):
         state = [state] if isinstance(state, float) else state
         with pytest.raises(ModelError, match=r"--state-attr \(state_attr=\) takes one of 0 to 3"):
-            predict(model=labelled, structures=[nacl(), cscl()], state_attr=state)
+            predict(model=labelled, data=[nacl(), cscl()], state_attr=state)
 
     def test_what_is_not_wanted_is_refused(self, name):
         with pytest.raises(ModelError, match="leave out --state-attr"):
-            predict(model=small_model(name), structures=nacl(), state_attr=0)
+            predict(model=small_model(name), data=nacl(), state_attr=0)
 
 
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("name", ["MEGNet", "M3GNet"])
 def test_a_bad_crystal_is_one_clear_error(bad_file, name, kind):
     with pytest.raises(DataError, match=BAD[kind]) as caught:
-        predict(model=small_model(name), structures=bad_file(kind))
+        predict(model=small_model(name), data=bad_file(kind))
     if kind != "empty":
         assert isinstance(caught.value, BadStructureError)
 
 
 def test_one_bad_crystal_among_good_ones_is_named(mixed):
     with pytest.raises(BadStructureError, match="nan: "):
-        predict(model=small_model("MEGNet"), structures=mixed)
+        predict(model=small_model("MEGNet"), data=mixed)
 
 
 def test_an_isolated_atom_beside_bonded_ones_is_predicted():
@@ -190,9 +190,9 @@ def test_an_isolated_atom_beside_bonded_ones_is_predicted():
     far = np.array([[0.25, 0.25, 0.6]])
     crystal = type(crystal)(np.append(crystal.numbers, 6), np.vstack([frac, far]), lattice, id="with a stranger")
     for name in ("MEGNet", "M3GNet"):
-        assert np.isfinite(predict(model=small_model(name), structures=crystal)[0].value)
+        assert np.isfinite(predict(model=small_model(name), data=crystal)[0].value)
 
 
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="batch-size"):
-        predict(model=small_model("MEGNet"), structures=nacl(), batch_size=0)
+        predict(model=small_model("MEGNet"), data=nacl(), batch_size=0)

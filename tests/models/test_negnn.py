@@ -14,15 +14,15 @@ import torch
 from small_negnns import CUTOFF, output_of, plain, same, small_negnn, weights_of
 from small_systems import ELEMENTS, make_batch, nacl, skewed, some_crystals, supercell
 
-from matgl_ssl._lane import LANE
-from matgl_ssl.acceleration import decelerate
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal, CrystalDataset
-from matgl_ssl.encoders import MASK, REPRESENTATION, Encoder, depth_of_parameter
+from matgl_ssl.encoders import MASK, REPRESENTATION, Encoder, layer_of_parameter
+from matgl_ssl.acceleration import decelerate
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model, model_output, new_model, save_model, without_dropout
 from matgl_ssl.inference import embed
-from matgl_ssl.models import M3GNetNEGNN, MEGNetNEGNN, node_embedded
+from matgl_ssl.models import M3GNetNEGNN, MEGNetNEGNN, build_negnn
 from matgl_ssl.targets import with_targets
 from matgl_ssl.targets.representation import Representation
 
@@ -56,14 +56,14 @@ def test_the_embedding_is_made_of_the_elements_and_the_frozen_vectors(name, enco
     torch.testing.assert_close(embedded[0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_depths_may_be_numpys(tmp_path):
-    model = node_embedded(plain("MEGNet"), plain("MEGNet"), layers=np.arange(2))
+def test_layers_may_be_numpys(tmp_path):
+    model = build_negnn(plain("MEGNet"), plain("MEGNet"), layers=np.arange(2))
     assert model.layers == (0, 1)
     load_model(save_model(model, tmp_path / "model", kind="model", readout="trained"))
 
 
 @pytest.mark.parametrize("layers", [(0,), (1,), (0, 2), (2, 0, 1)])
-def test_the_representation_is_the_chosen_depths_one_after_the_other(layers):
+def test_the_representation_is_the_chosen_layers_one_after_the_other(layers):
     model = small_negnn(layers=layers)
     dims = Encoder(model.frozen).node_dims
     width = sum(dims[layer] for layer in layers)
@@ -81,7 +81,7 @@ def test_the_representation_is_the_chosen_depths_one_after_the_other(layers):
 def test_matgl_loads_it_whole_and_it_predicts_the_same(name, encoder, mode, tmp_path):
     model = small_negnn(name, encoder, mode=mode, layers=(0, 2))
     path = save_model(model, tmp_path / "model", kind="model", readout="trained")
-    for loaded in (matgl.load_model(path), decelerate(load_model(path)[0])):
+    for loaded in (matgl.load_model(path), decelerate(load_model(path))):
         assert type(loaded) is CLASSES[name]
         assert (loaded.layers, loaded.mode) == ((0, 2), mode)
         assert same(weights_of(loaded), weights_of(model))
@@ -122,7 +122,7 @@ def test_inside_a_potential_forces_go_through_the_frozen_encoder_too(tmp_path):
         moved.append(float(encoder(shifted).output.detach()))
     assert float(forces[0, 0]) == pytest.approx(-(moved[0] - moved[1]) / (2 * step), rel=1e-3, abs=1e-7)
     path = save_model(Potential(model.float()), tmp_path / "potential", kind="potential", readout="trained")
-    loaded = decelerate(load_model(path)[0])
+    loaded = decelerate(load_model(path))
     assert isinstance(loaded.model, M3GNetNEGNN)
     assert torch.equal(output_of(loaded), output_of(Potential(model.float())))
 
@@ -153,8 +153,8 @@ def test_two_encoders_are_two_columns_and_equal_ones_are_one():
     assert one.column != Representation.of(plain("MEGNet"), (0,)).column
 
 
-def test_atoms_without_neighbours_beyond_the_elements_of_depth_zero():
-    """The control: depth 0 says no more than the element, deeper ones tell surroundings apart."""
+def test_atoms_without_neighbours_beyond_the_elements_of_layer_zero():
+    """The control: layer 0 says no more than the element, deeper ones tell surroundings apart."""
     crystals = [nacl(), Crystal(nacl().numbers, nacl().frac_coords, 1.06 * nacl().lattice)]
     element, surroundings = (
         np.stack(Representation.of(plain("M3GNet"), layers).of_many(crystals)) for layers in ((0,), (1,))
@@ -185,12 +185,12 @@ def test_its_range_is_that_of_encoder_and_model_together():
     with torch.no_grad():
         before, after = (encoder(make_batch(encoder, [c])).node for c in (chain, changed))
     distance = torch.from_numpy(spacing * np.abs(np.arange(n) - n // 2))
-    reach = 2 * CUTOFF if LANE == "dgl" else CUTOFF  # MatGL 2 sees the three-body cutoff besides (docs/architecture.md)
-    for depth in range(3):
-        difference = (after[depth] - before[depth]).abs().amax(1)
-        seen = distance <= (depth + 1) * reach
+    reach = 2 * CUTOFF if BACKEND == "dgl" else CUTOFF  # MatGL 2: see docs/architecture.md
+    for layer in range(3):
+        difference = (after[layer] - before[layer]).abs().amax(1)
+        seen = distance <= (layer + 1) * reach
         assert float(difference[~seen].max()) <= 1e-13
-        assert float(difference[seen & (distance > depth * CUTOFF)].max()) > 1e-11
+        assert float(difference[seen & (distance > layer * CUTOFF)].max()) > 1e-11
 
 
 class TestFrozen:
@@ -212,7 +212,7 @@ class TestFrozen:
         assert "embedding.layer_representation.weight" in changed
 
     def test_it_stays_in_eval_mode_whatever_is_said(self):
-        model = node_embedded(plain("MEGNet"), plain("MEGNet", dropout=0.5))
+        model = build_negnn(plain("MEGNet"), plain("MEGNet", dropout=0.5))
         for mode in (True, False, True):
             assert model.train(mode).training is mode
             assert not any(module.training for module in model.frozen.modules())
@@ -224,7 +224,7 @@ class TestFrozen:
     def test_neither_model_nor_encoder_given_is_touched(self):
         model, encoder = plain("MEGNet"), plain("MEGNet", seed=2).train()
         kept, trainable = weights_of(encoder), [p.requires_grad for p in encoder.parameters()]
-        negnn = node_embedded(model, encoder)
+        negnn = build_negnn(model, encoder)
         assert [p.requires_grad for p in encoder.parameters()] == trainable
         assert any(trainable)
         assert encoder.training
@@ -244,7 +244,7 @@ class TestFrozen:
 class TestRefusals:
     @pytest.mark.parametrize("layers", [(), (3,), (-1,), ("readout",)])
     def test_layers_that_are_not_there(self, layers):
-        with pytest.raises(ConfigError, match="depths 0, 1, 2 of its encoder"):
+        with pytest.raises(ConfigError, match="layers 0, 1, 2 of its encoder"):
             small_negnn(layers=layers)
 
     def test_an_unknown_mode(self):
@@ -255,24 +255,24 @@ class TestRefusals:
         states = {"ntypes_state": 4, "dim_state_embedding": 6, "include_state": True}
         for model, encoder in (("MEGNet", plain("MEGNet", **states)), (plain("MEGNet", **states), "MEGNet")):
             with pytest.raises(ModelError, match="ntypes_state"):
-                node_embedded(
+                build_negnn(
                     plain(model) if isinstance(model, str) else model,
                     plain(encoder) if isinstance(encoder, str) else encoder,
                 )
 
     def test_a_negnn_within_a_negnn_and_other_classes(self):
         with pytest.raises(ModelError, match="not of MEGNetNEGNN"):
-            node_embedded(plain("MEGNet"), small_negnn("MEGNet"))
+            build_negnn(plain("MEGNet"), small_negnn("MEGNet"))
         with pytest.raises(ModelError, match="not of M3GNetNEGNN"):
-            node_embedded(small_negnn("M3GNet"), plain("MEGNet"))
+            build_negnn(small_negnn("M3GNet"), plain("MEGNet"))
         with pytest.raises(ModelError, match="not of Linear"):
-            node_embedded(plain("MEGNet"), torch.nn.Linear(2, 2))
+            build_negnn(plain("MEGNet"), torch.nn.Linear(2, 2))
         with pytest.raises(ModelError, match="not Popen"):
             MEGNetNEGNN({"@class": "Popen", "@module": "subprocess", "init_args": {}})
 
     def test_elements_in_another_order(self):
         with pytest.raises(ConfigError, match="element_types"):
-            node_embedded(plain("MEGNet", element_types=ELEMENTS[::-1]), plain("MEGNet"))
+            build_negnn(plain("MEGNet", element_types=ELEMENTS[::-1]), plain("MEGNet"))
 
     def test_hidden_atoms_that_the_frozen_encoder_would_see(self):
         encoder = Encoder(small_negnn())
@@ -299,11 +299,11 @@ class TestRefusals:
                 load_model(path)
 
 
-def test_what_depends_on_depths_counts_the_new_layer_as_depth_zero():
+def test_what_depends_on_layers_counts_the_new_layer_as_layer_zero():
     model = small_negnn()
     encoder = Encoder(model)
-    assert depth_of_parameter(encoder.architecture, encoder.n_depths, "embedding.layer_representation.weight") == 0
-    assert encoder.n_depths == 2
+    assert layer_of_parameter(encoder.architecture, encoder.n_layers, "embedding.layer_representation.weight") == 0
+    assert encoder.n_layers == 2
     assert embed(model=model, data=some_crystals(), layer=[0, 1, 2]).vectors.shape == (4, sum(encoder.node_dims))
 
 

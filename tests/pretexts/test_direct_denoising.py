@@ -43,7 +43,7 @@ def with_random_head(encoder) -> DirectDenoising:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("loss", ["l1", "l2"])
+@pytest.mark.parametrize("loss", ["mae", "mse"])
 def test_it_is_a_sum_of_unit_vectors_along_the_edges_against_the_noise(name, loss):
     encoder = small_encoder(name)
     pretext = DirectDenoising(encoder, loss=loss)
@@ -62,7 +62,7 @@ def test_it_is_a_sum_of_unit_vectors_along_the_edges_against_the_noise(name, los
         scalar = weights[2] @ (hidden / (1 + np.exp(-hidden))) + weights[3]
         predicted[i] += scalar * vector / np.linalg.norm(vector)
     noise = np.concatenate([n - n.mean(0) for n in np.split(batch.atom[NOISE].numpy(), [8])])
-    norm = {"l1": np.abs, "l2": np.square}[loss]
+    norm = {"mae": np.abs, "mse": np.square}[loss]
     assert output.loss.item() == pytest.approx(norm(predicted + noise).mean(), rel=1e-4)
 
 

@@ -101,7 +101,7 @@ def test_the_export_says_whether_its_crystal_vector_was_trained(tmp_path, pretex
     stamp = json.loads((result.encoder / "model.json").read_text())["metadata"]["matgl_ssl"]
     assert stamp["readout"] == ("crystal vector" if trained else "untrained")
     with pytest.raises(ModelError, match="untrained"):
-        predict(model=result.encoder, structures=[nacl().to_structure()])
+        predict(model=result.encoder, data=[nacl().to_structure()])
 
 
 def test_metrics_name_the_columns():

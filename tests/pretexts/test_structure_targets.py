@@ -89,7 +89,7 @@ def values():
     return values
 
 
-@pytest.mark.parametrize("loss", ["l1", "huber", "mse"])
+@pytest.mark.parametrize("loss", ["mae", "huber", "mse"])
 def test_a_head_that_knows_nothing_scores_one_and_a_perfect_one_zero(values, loss):
     head = RegressionHead("x", 6, 4, loss)
     head.fit(values)
@@ -109,7 +109,7 @@ def test_a_head_that_knows_nothing_scores_one_and_a_perfect_one_zero(values, los
 @pytest.mark.parametrize(
     ("loss", "norm"),
     [
-        ("l1", np.abs),
+        ("mae", np.abs),
         ("mse", np.square),
         ("huber", lambda e: np.where(np.abs(e) < 1, e * e / 2, np.abs(e) - 0.5)),
     ],
@@ -128,7 +128,7 @@ def test_regression_loss_is_that_of_the_known_entries(values, loss, norm):
 
 
 def test_missing_targets_have_no_gradient(values):
-    head = RegressionHead("x", 4, 4, "l1")
+    head = RegressionHead("x", 4, 4, "mae")
     head.fit(values)
     head.predict = torch.nn.Identity()
     predicted = torch.ones(400, 4, requires_grad=True)
@@ -141,7 +141,7 @@ def test_missing_targets_have_no_gradient(values):
 def test_outliers_neither_set_the_scale_nor_dominate():
     values = np.random.default_rng(0).normal(size=(2000, 1))
     values[7] = 1e6
-    head = RegressionHead("x", 1, 1, "l1")
+    head = RegressionHead("x", 1, 1, "mae")
     head.fit(values)
     assert float(head.deviation) < 1e5  # what 5 deviations, three times over, leave of it
     standard, _ = head.standardise(torch.from_numpy(values))
@@ -153,7 +153,7 @@ def test_outliers_neither_set_the_scale_nor_dominate():
 
 @pytest.mark.parametrize("values", [np.full((5, 2), np.nan), np.full((5, 2), 3.0)])
 def test_a_target_that_nobody_has_is_left_out_with_a_warning(values, caplog):
-    head = RegressionHead("ewald-energy", 3, 2, "l1")
+    head = RegressionHead("ewald-energy", 3, 2, "mae")
     head.fit(values)
     assert "ewald-energy" in caplog.text
     loss, metrics = head(torch.ones(5, 3), torch.from_numpy(values))
@@ -310,7 +310,7 @@ def test_every_head_can_be_learned(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("loss", ["l1", "huber"])
+@pytest.mark.parametrize("loss", ["mae", "huber"])
 def test_two_processes_agree(name, loss, tmp_path):
     pretexts = {"atom-targets": {"targets": ATOMS, "loss": loss}, "crystal-targets": {"loss": loss}}
     assert_two_processes_agree(name, pretexts, CRYSTALS, tmp_path, first=1)

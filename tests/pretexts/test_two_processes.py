@@ -15,7 +15,7 @@ CRYSTALS = [nacl(), cscl(), skewed(), rattled(skewed(), 0.1, seed=4), rattled(na
     [
         {"masked-atoms": {"target": "element"}},
         {"masked-atoms": {"target": "group-period"}},
-        {"direct-denoising": {"loss": "l1"}},
+        {"direct-denoising": {"loss": "mae"}},
         {"edge-denoising": {"target": "expansion"}},
         {"edge-denoising": {"target": "distance"}},
     ],

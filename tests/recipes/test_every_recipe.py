@@ -52,14 +52,14 @@ def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
         "--epochs", 1, "--batch-size", 6, "--val-fraction", 0.2, "--accelerator", "cpu",
     )  # fmt: skip
     stamp = json.loads((pre / "encoder" / "model.json").read_text())["metadata"]["matgl_ssl"]
-    assert (stamp["recipe"], stamp["readout"]) == (recipe, VECTOR if recipe.startswith("best") else "untrained")
+    assert (stamp["recipe"], stamp["readout"]) == (recipe, VECTOR if recipe.startswith("textbook") else "untrained")
     trains_energy = recipe in ("derivative-denoising", "energy-force-stress")
     assert (pre / "potential").exists() == (trains_energy and model == "M3GNet")
     run(
         "finetune", "--init-from", pre, "--data", table, "--target", "band_gap", "--out", fine, "--epochs", 1,
         "--batch-size", 6, "--accelerator", "cpu",
     )  # fmt: skip
-    run("predict", "-m", fine, "-i", table)
+    run("predict", "-m", fine, "--data", table)
 
 
 @pytest.mark.parametrize("recipe", sorted(list_recipes()))

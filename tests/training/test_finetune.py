@@ -18,7 +18,7 @@ from matgl_ssl.acceleration import decelerate
 from matgl_ssl.backends import Potential, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.demo import EMT_METALS, demo_task
-from matgl_ssl.encoders import Encoder, bare_model, depth_of_parameter
+from matgl_ssl.encoders import Encoder, bare_model, layer_of_parameter
 from matgl_ssl.hub import load_model, model_output, new_model, save_model
 from matgl_ssl.training import finetune as finetune_module
 from matgl_ssl.training.config import FinetuneConfig
@@ -90,7 +90,7 @@ class TestZeroSteps:
     def test_an_intensive_model_comes_out_bit_for_bit(self, task, tmp_path, name, changes):
         model = small(name, **changes)
         result = run(task, tmp_path / "run", init_from=model, epochs=0)
-        exported, _ = load_model(result.model)
+        exported = load_model(result.model)
         assert states_equal(exported, model)
         assert torch.equal(output(decelerate(exported), task), output(model, task))
 
@@ -99,7 +99,7 @@ class TestZeroSteps:
             small("M3GNet", is_intensive=False), element_refs=torch.linspace(-3.3, 2.1, len(EMT_METALS))
         )
         result = run(task, tmp_path / "run", init_from=potential.eval(), target="energy", extensive=True, epochs=0)
-        exported, _ = load_model(result.model)
+        exported = load_model(result.model)
         assert isinstance(exported, Potential)
         assert states_equal(exported, potential)
         assert torch.equal(output(decelerate(exported), task), output(potential, task))
@@ -108,7 +108,7 @@ class TestZeroSteps:
         options = {"target": "bulk_modulus", "transform": "log10"}
         first = run(task, tmp_path / "first", **options)
         second = run(task, tmp_path / "second", init_from=str(first.out), epochs=0, **options)
-        models = [load_model(result.model)[0] for result in (first, second)]
+        models = [load_model(result.model) for result in (first, second)]
         assert states_equal(*models)
         assert stamp(second.model)["target"]["transform"] == "log10"
         assert (second.out / "predictions.csv").read_text() == (first.out / "predictions.csv").read_text()
@@ -131,7 +131,7 @@ class TestStandardisation:
             finetune_module, "fit", lambda module, *a, **kw: (modules.append(module), fit(module, *a, **kw))
         )
         result = run(task, tmp_path / "run", model=name, **options)
-        exported, _ = load_model(result.model)
+        exported = load_model(result.model)
         standardisation = modules[0].standardisation
         assert standardisation.scale != 1.0
         trained = output(modules[0].encoder.model.eval(), task).double()
@@ -155,32 +155,32 @@ class TestStandardisation:
             for c in task
         )
         result = run(changed, tmp_path / "b", **options)
-        first, second = (load_model(tmp_path / out / "model")[0] for out in ("a", "b"))
+        first, second = (load_model(tmp_path / out / "model") for out in ("a", "b"))
         assert states_equal(first, second)
         assert result.metrics["mae"] > 100
 
 
 class TestWhatIsTrained:
     @pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
-    def test_frozen_depths_are_bitwise_equal_after_five_steps(self, task, tmp_path, name):
+    def test_frozen_layers_are_bitwise_equal_after_five_steps(self, task, tmp_path, name):
         model = small(name)
         path = save_model(model, tmp_path / "encoder", kind="encoder", readout="untrained")
         result = run(task, tmp_path / "run", init_from=str(path), freeze=1, batch_size=6, lr=0.01)
         assert rows(result.out / "metrics.csv")[-1]["step"] == "5"
-        exported, _ = load_model(result.model)
+        exported = load_model(result.model)
         encoder = Encoder(model)
         changed: dict[int, bool] = dict.fromkeys(range(4), False)
         parameters = dict(model.named_parameters())
         for key, value in exported.state_dict().items():
-            depth = depth_of_parameter(encoder.architecture, encoder.n_depths, key)
-            if depth <= 1 or key not in parameters:
+            layer = layer_of_parameter(encoder.architecture, encoder.n_layers, key)
+            if layer <= 1 or key not in parameters:
                 assert torch.equal(value, model.state_dict()[key]), key
-            changed[depth] |= not torch.equal(value, model.state_dict()[key])
+            changed[layer] |= not torch.equal(value, model.state_dict()[key])
         assert changed == {0: False, 1: False, 2: True, 3: True}
 
     @pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
-    def test_depths_learn_at_the_rates_asked_for(self, name):
-        config = FinetuneConfig.build({"target": TARGET, "lr": 0.01, "depth_lr_factor": 0.5, "freeze": 0})
+    def test_layers_learn_at_the_rates_asked_for(self, name):
+        config = FinetuneConfig.build({"target": TARGET, "lr": 0.01, "layer_decay": 0.5, "freeze": 0})
         module = FinetuningModule(Encoder(small(name)), Standardisation(1.0), config, total_steps=10)
         groups = list(module.parameter_groups())
         assert [group["factor"] for group in groups] == [0.125, 0.25, 0.5, 1.0]
@@ -208,7 +208,7 @@ class TestWhatIsTrained:
         assert (set(model.__dict__), set(model.graph_layers[0].conv.__dict__)) == keys
         assert model.training
         assert all(p.requires_grad and p.grad is None for p in model.parameters())
-        assert not states_equal(load_model(result.model)[0], model)
+        assert not states_equal(load_model(result.model), model)
 
     def test_dropout_is_gone_from_the_export(self, task, tmp_path):
         options = {"model_args": arguments("MEGNet", dropout=0.3)}
@@ -277,8 +277,8 @@ class TestTargets:
         assert stamp(result.model)["target"] == {
             "name": "bulk_modulus", "unit": "GPa", "transform": "log10", "extensive": False
         }  # fmt: skip
-        plain = 10 ** output(load_model(result.model)[0], task).double().numpy()
-        ours = [p.value for p in predict(model=result.out, structures=task)]
+        plain = 10 ** output(load_model(result.model), task).double().numpy()
+        ours = [p.value for p in predict(model=result.out, data=task)]
         np.testing.assert_allclose(ours, plain, rtol=1e-6)
         table = {r["id"]: float(r["prediction"]) for r in rows(result.out / "predictions.csv")}
         np.testing.assert_allclose([table[i] for i in task.ids], plain, rtol=1e-6)

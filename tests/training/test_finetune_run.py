@@ -28,7 +28,7 @@ from matgl_ssl.errors import (
     NothingLeftError,
     RunDirectoryError,
 )
-from matgl_ssl.hub import load_model, new_model
+from matgl_ssl.hub import load_with_stamp, new_model
 from matgl_ssl.training.finetune import finetune
 
 TARGET = "energy_per_atom"
@@ -66,12 +66,12 @@ class TestDirectory:
         }  # fmt: skip
         assert (out / "checkpoints" / "last.ckpt").exists()
         assert (out / "figures" / "parity.png").read_bytes().startswith(b"\x89PNG")
-        assert json.loads((out / "environment.json").read_text())["lane"] in ("pyg", "dgl")
+        assert json.loads((out / "environment.json").read_text())["backend"] in ("pyg", "dgl")
 
     def test_the_configuration_is_expanded_and_makes_the_same_run_again(self, out, tmp_path):
         config = yaml.safe_load((out / "config.yaml").read_text())
-        assert config["loss"] == "l1"
-        assert config["depth_lr_factor"] == 1.0
+        assert config["loss"] == "mae"
+        assert config["layer_decay"] == 1.0
         assert config["data"].endswith("task.parquet")
         again = finetune(config=out / "config.yaml", data=config["data"], out=tmp_path / "again")
         assert (again.out / "config.yaml").read_text() == (out / "config.yaml").read_text()
@@ -93,7 +93,7 @@ class TestDirectory:
             assert score["mae"] == pytest.approx(sum(errors) / len(errors), rel=1e-6)
 
     def test_the_stamp_says_what_the_model_predicts(self, out):
-        _, stamp = load_model(out)
+        _, stamp = load_with_stamp(out)
         assert stamp["kind"] == "model"
         assert stamp["readout"] == "trained"
         assert stamp["target"] == {"name": TARGET, "unit": "eV/atom", "transform": None, "extensive": False}
@@ -167,7 +167,7 @@ class TestErrors:
             ({"patience": 3, "val_fraction": 0.0}, ConfigError, "need validation crystals"),
             ({"selection": "best", "val_fraction": 0.0}, ConfigError, "need validation crystals"),
             ({"patience": 3, "n_train": 1}, ConfigError, "need validation crystals"),
-            ({"freeze": 3}, ConfigError, "freeze 3: the encoder has depths 0 to 2"),
+            ({"freeze": 3}, ConfigError, "freeze 3: the encoder has layers 0 to 2"),
             ({"model": "runs/pre"}, ConfigError, "no architecture.*--init-from"),
             ({"init_from": EMT, "model_args": {}, "model": "M3GNet"}, ConfigError, "--init-from is a MEGNet"),
             ({"init_from": EMT, "model_args": {"cutoff": 6.0}}, ConfigError, "cutoff of the model that is loaded is"),

@@ -27,7 +27,7 @@ def test_a_new_run_has_its_whole_configuration_and_environment(run):
     assert PretrainConfig(**stored) == CONFIG
     environment = json.loads((run.path / "environment.json").read_text())
     assert {"matgl", "torch", "lightning", "numpy"} <= set(environment["packages"])
-    assert environment["lane"] in ("pyg", "dgl")
+    assert environment["backend"] in ("pyg", "dgl")
     assert run.checkpoint.parent.is_dir()
     assert run.figures.is_dir()
 

@@ -41,13 +41,13 @@ def test_fine_tuning_trains_and_predicts_with_the_state_it_is_told(labelled, tmp
     assert changed.tolist() == [False, False, True, False]
     rows = np.genfromtxt(result.out / "predictions.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
     table = crystals()
-    found = predict(model=result.model, structures=[table[int(i)] for i in rows["id"]], state_attr=2)
+    found = predict(model=result.model, data=[table[int(i)] for i in rows["id"]], state_attr=2)
     np.testing.assert_allclose([p.value for p in found], rows["prediction"], rtol=1e-4, atol=1e-5)
 
 
 def test_pretraining_with_a_state(labelled, tmp_path):
     result = pretrain(model=labelled, data=crystals(), out=tmp_path / "run", state_attr=1, **OPTIONS)
-    trained = load_model(result.encoder)[0]
+    trained = load_model(result.encoder)
     assert all(torch.isfinite(p).all() for p in trained.parameters())
 
 

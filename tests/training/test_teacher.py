@@ -15,7 +15,7 @@ from small_systems import SMALL, cscl, nacl, rattled, skewed, small_model
 
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal, CrystalDataset
-from matgl_ssl.errors import ConfigError, LaneError, ModelError
+from matgl_ssl.errors import BackendError, ConfigError, ModelError
 from matgl_ssl.hub import save_model
 from matgl_ssl.inference import teacher as module
 from matgl_ssl.inference.teacher import teacher_labels
@@ -117,7 +117,7 @@ def test_a_recipe_without_labels_needs_no_teacher(saved, tmp_path):
 
 @pytest.mark.data
 @pytest.mark.dgl
-def test_the_legacy_potential_teaches_in_the_dgl_lane(data_dir):
+def test_the_legacy_potential_teaches_in_the_dgl_backend(data_dir):
     half = 5.64 / 2
     salt = Crystal(
         np.array([11, 17]), np.array([[0.0] * 3, [0.5] * 3]), half * (np.ones((3, 3)) - np.eye(3)), id="salt"
@@ -130,9 +130,9 @@ def test_the_legacy_potential_teaches_in_the_dgl_lane(data_dir):
 
 @pytest.mark.data
 @pytest.mark.pyg
-def test_the_legacy_potential_is_refused_in_the_default_lane(data_dir):
+def test_the_legacy_potential_is_refused_in_the_default_backend(data_dir):
     path = next((data_dir / "legacy_models").glob("*MatPES*"))
-    with pytest.raises(LaneError):
+    with pytest.raises(BackendError):
         teacher_labels(table(), path, trained_with="dgl")
 
 

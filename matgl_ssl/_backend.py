@@ -1,8 +1,8 @@
 """Decides, before matgl is imported, which graph library this process works with.
 
-The installed matgl decides: from 4.1 on it speaks PyTorch Geometric (the ``pyg`` lane), from 2.2 and below 3 it speaks
-DGL (the ``dgl`` lane). MatGL 2 reads its backend from the environment once, when it is imported, so the ``dgl`` lane
-sets it here first.
+The installed matgl decides: version 4.1 and later work with PyTorch Geometric (``pyg``), version 2 from 2.2 on works
+with DGL (``dgl``). MatGL 2 reads its backend from the environment once, when it is imported. For ``dgl`` it is set here
+first.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Literal
 
-from matgl_ssl.errors import LaneError
+from matgl_ssl.errors import BackendError
 
-Lane = Literal["pyg", "dgl"]
+Backend = Literal["pyg", "dgl"]
 
 _SUPPORTED = (
     "matgl_ssl works with matgl>=4.1,<5 (PyTorch Geometric, the default: pip install 'matgl>=4.1,<5') "
@@ -28,19 +28,19 @@ def _matgl_version() -> str:
     try:
         return version("matgl")
     except PackageNotFoundError as err:
-        raise LaneError(f"matgl is not installed. {_SUPPORTED}.") from err
+        raise BackendError(f"matgl is not installed. {_SUPPORTED}.") from err
 
 
 def _require_dgl() -> None:
     if importlib.util.find_spec("dgl") is not None:
         return
     if sys.version_info >= (3, 12):
-        raise LaneError(
+        raise BackendError(
             "matgl 2 needs dgl, which is not installed, and dgl 1.1.3 has wheels for Python 3.11 and older only; "
             f"this is Python {sys.version_info[0]}.{sys.version_info[1]}. Make a Python 3.11 environment and run "
-            "pip install 'matgl_ssl[dgl]' there, or use the default lane here: pip install 'matgl>=4.1,<5'."
+            "pip install 'matgl_ssl[dgl]' there, or use the default backend here: pip install 'matgl>=4.1,<5'."
         )
-    raise LaneError(
+    raise BackendError(
         "matgl 2 needs dgl, which is not installed: pip install 'matgl_ssl[dgl]' "
         "(dgl 1.1.3, which has wheels for Python 3.11 and older only)."
     )
@@ -49,7 +49,7 @@ def _require_dgl() -> None:
 def _select_dgl_backend() -> None:
     config = sys.modules.get("matgl.config")
     if config is not None and getattr(config, "BACKEND", None) != "DGL":
-        raise LaneError(
+        raise BackendError(
             "matgl was imported before matgl_ssl and chose another backend than DGL: "
             "import matgl_ssl before matgl, or set MATGL_BACKEND=DGL."
         )
@@ -57,14 +57,14 @@ def _select_dgl_backend() -> None:
     os.environ["DGLBACKEND"] = "pytorch"
 
 
-def decide_lane() -> Lane:
-    """Reads the lane off the installed matgl and, in the DGL lane, points matgl and dgl at each other.
+def decide_backend() -> Backend:
+    """Reads the backend off the installed matgl and, in the DGL backend, points matgl and dgl at each other.
 
     Returns:
         ``"pyg"`` or ``"dgl"``.
 
     Raises:
-        LaneError: If matgl is absent or of an unsupported version, if dgl is missing in the DGL lane, or if matgl was
+        BackendError: If matgl is absent or of an unsupported version, if dgl is needed and missing, or if matgl was
             imported earlier with another backend.
     """
     found = _matgl_version()
@@ -76,8 +76,8 @@ def decide_lane() -> Lane:
         _require_dgl()
         _select_dgl_backend()
         return "dgl"
-    raise LaneError(f"matgl {found} is installed. {_SUPPORTED}.")
+    raise BackendError(f"matgl {found} is installed. {_SUPPORTED}.")
 
 
-LANE: Final[Lane] = decide_lane()
+BACKEND: Final[Backend] = decide_backend()
 MATGL_VERSION: Final[str] = _matgl_version()
