@@ -15,10 +15,10 @@ from small_negnns import CUTOFF, output_of, plain, same, small_negnn, weights_of
 from small_systems import ELEMENTS, make_batch, nacl, skewed, some_crystals, supercell
 
 from matgl_ssl._backend import BACKEND
+from matgl_ssl.acceleration import decelerate
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.encoders import MASK, REPRESENTATION, Encoder, layer_of_parameter
-from matgl_ssl.acceleration import decelerate
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model, model_output, new_model, save_model, without_dropout
 from matgl_ssl.inference import embed
