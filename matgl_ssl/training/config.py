@@ -162,7 +162,12 @@ class FinetuneConfig(RunConfig):
     loss: LossName = Field("mae", description="loss on the standardised target")
     patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better validation loss")
     selection: Literal["last", "best"] = Field("last", description="export the last weights or the best on validation")
-    split_column: str | None = Field(None, description="column that holds fold numbers; without it folds are random")
+    split: Literal["formula", "random"] = Field(
+        "formula", description="keep all crystals of a reduced formula in one part, or split crystals one by one"
+    )
+    split_column: str | None = Field(
+        None, description="column that holds fold numbers; without it a fraction is held out"
+    )
     fold: int = Field(0, description="fold to test on, with --split-column")
     test_fraction: float = Field(0.1, ge=0, lt=1, description="share of the crystals to test on")
     val_fraction: float = Field(0.1, ge=0, lt=1, description="share of the remaining crystals to validate on")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.errors import DataError
+from matgl_ssl.errors import ConfigError, DataError
 
 from .config import FinetuneConfig
-from .data import random_split
 
 logger = logging.getLogger(__name__)
 
@@ -46,37 +47,74 @@ def fold_numbers(crystals: CrystalDataset, column: str) -> np.ndarray:
 def split(crystals: CrystalDataset, config: FinetuneConfig, val: Any = None, test: Any = None) -> Splits:
     """Split by column, by fraction, or by what comes from elsewhere.
 
-    Everything random is a function of the seed and the number of crystals, so that two runs with different models see
-    the same parts.
+    Crystals are ordered by a hash of the seed and of what they are. The parts depend on nothing else, so that runs with
+    other models, or with a few crystals more, test on the same ones. By default crystals of one reduced formula are in
+    one part: polymorphs have similar labels, and a test on the polymorph of a training crystal is too easy.
 
     Args:
-        crystals: Checked crystals that carry the target.
+        crystals: Crystals that carry the target, before any check that depends on a model.
         config: How to split.
-        val: Checked validation crystals from elsewhere.
-        test: Checked test crystals from elsewhere.
+        val: Validation crystals from elsewhere.
+        test: Test crystals from elsewhere.
 
     Raises:
+        ConfigError: If two options say what to test on.
         DataError: If the fold is empty, or nothing is left to train on.
     """
+    if test is not None and config.split_column is not None:
+        raise ConfigError("--split-column and --test-data both say what to test on: leave one of them out.")
+    rest = crystals
     if test is not None:
-        rest = crystals
+        pass
     elif config.split_column is not None:
-        folds = fold_numbers(crystals, config.split_column)
-        test = crystals.select(np.flatnonzero(folds == config.fold))
-        rest = crystals.select(np.flatnonzero(np.isfinite(folds) & (folds != config.fold)))
-        if lost := len(crystals) - len(test) - len(rest):
-            logger.warning("%d crystals have no %s and are left out.", lost, config.split_column)
-        if not len(test):
-            have = ", ".join(f"{fold:g}" for fold in sorted(set(folds[np.isfinite(folds)])))
-            raise DataError(f"No crystal has {config.split_column} = {config.fold}; there are {have}.")
+        rest, test = _fold(crystals, config.split_column, config.fold)
     else:
-        rows, held_out = random_split(len(crystals), config.test_fraction, config.seed)
-        rest, test = crystals.select(rows), crystals.select(held_out)
+        rest, test = _held_out(crystals, config.test_fraction, config, "test")
     if config.n_train is not None and config.n_train < len(rest):
-        rest = rest.select(np.sort(np.random.default_rng([config.seed, 1]).permutation(len(rest))[: config.n_train]))
+        rest = rest.select(np.sort(hash_order(rest.ids, f"{config.seed} n_train")[: config.n_train]))
     if val is None:
-        rows, held_out = random_split(len(rest), config.val_fraction, config.seed)
-        rest, val = rest.select(rows), rest.select(held_out)
+        rest, val = _held_out(rest, config.val_fraction, config, "val")
     if not len(rest):
         raise DataError("Nothing is left to train on after splitting; lower --test-fraction or --val-fraction.")
     return Splits(rest, val, test)
+
+
+def hash_order(names: Sequence[str], salt: str) -> np.ndarray:
+    """Row numbers in an order that each name decides for itself, like a shuffle that knows no other name."""
+    digests = [hashlib.sha256(f"{salt} {name}".encode()).digest() for name in names]
+    return np.array(sorted(range(len(names)), key=digests.__getitem__), dtype=np.int64)
+
+
+def _fold(crystals: CrystalDataset, column: str, fold: int) -> tuple[CrystalDataset, CrystalDataset]:
+    folds = fold_numbers(crystals, column)
+    test = crystals.select(np.flatnonzero(folds == fold))
+    rest = crystals.select(np.flatnonzero(np.isfinite(folds) & (folds != fold)))
+    if lost := len(crystals) - len(test) - len(rest):
+        logger.warning("%d crystals have no %s and are left out.", lost, column)
+    if not len(test):
+        have = ", ".join(f"{found:g}" for found in sorted(set(folds[np.isfinite(folds)])))
+        raise DataError(f"No crystal has {column} = {fold}; there are {have}.")
+    return rest, test
+
+
+def _held_out(
+    crystals: CrystalDataset, fraction: float, config: FinetuneConfig, part: str
+) -> tuple[CrystalDataset, CrystalDataset]:
+    """What stays, and a share that is held out: whole formulas that fit into it, or single crystals."""
+    wanted = min(len(crystals) - 1, max(1, round(fraction * len(crystals)))) if fraction > 0 else 0
+    groups = crystals.formulas() if config.split == "formula" else crystals.ids
+    members: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    names, rows = list(members), []
+    for i in hash_order(names, f"{config.seed} {part}"):
+        if len(rows) + len(members[names[i]]) <= wanted:
+            rows += members[names[i]]
+    if wanted and not rows:
+        logger.warning(
+            "Every formula has more than the %d crystals of the %s part: crystals are split one by one, and polymorphs "
+            "stand on both sides. --split random says so without this warning.", wanted, part,
+        )  # fmt: skip
+        rows = hash_order(crystals.ids, f"{config.seed} {part}")[:wanted].tolist()
+    kept = np.setdiff1d(np.arange(len(crystals)), rows)
+    return crystals.select(kept), crystals.select(np.sort(np.array(rows, dtype=np.int64)))

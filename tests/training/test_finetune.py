@@ -294,7 +294,7 @@ class TestTargets:
             model_args=arguments("M3GNet", cutoff=4.0, threebody_cutoff=4.0),
         )  # fmt: skip
         assert result.metrics["mae"] < result.metrics["mad"]
-        potential, facts = load_model(result.model)
+        potential, facts = load_with_stamp(result.model)
         assert isinstance(potential, Potential)
         assert facts["target"] == {"name": "energy", "unit": "eV", "transform": None, "extensive": True}
         train = {r["id"] for r in rows(result.out / "predictions.csv") if r["split"] == "train"}

@@ -1,4 +1,4 @@
-"""Splits: by column, by fraction, or from elsewhere; a function of the seed and the number of crystals."""
+"""Splits: by column, by fraction, or from elsewhere; a function of the seed and of the crystals."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from small_systems import cscl
 
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.errors import DataError
+from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.training.config import FinetuneConfig
 from matgl_ssl.training.splits import split
 
 
 def config(**options) -> FinetuneConfig:
-    return FinetuneConfig.build({"target": "y", **options})
+    return FinetuneConfig.build({"target": "y", "split": "random", **options})
 
 
 def table(n: int, prefix: str = "c") -> CrystalDataset:
@@ -110,3 +110,51 @@ def test_folds_that_are_no_numbers_are_refused():
     crystals = [dataclasses.replace(cscl(), id=str(i), labels={"y": 1.0, "fold": "train"}) for i in range(4)]
     with pytest.raises(DataError, match="fold must hold fold numbers, not 'train'"):
         split(CrystalDataset.from_crystals(crystals), config(split_column="fold"))
+
+
+def polymorphs(n: int, per_formula: int) -> CrystalDataset:
+    """``n`` crystals, ``per_formula`` of each of several rock salts."""
+    metals = [3, 11, 19, 37, 55, 12, 20, 38, 56, 30, 48, 26, 27, 28, 29]
+    base = cscl()
+    return CrystalDataset.from_crystals(
+        dataclasses.replace(
+            base, numbers=np.array([metals[i // per_formula], 17]), lattice=base.lattice * (1 + 0.01 * i), id=f"p{i}",
+            labels={"y": float(i)},
+        )
+        for i in range(n)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_by_default_a_formula_stands_on_one_side(seed):
+    crystals = polymorphs(60, 4)
+    formula = dict(zip(crystals.ids, crystals.formulas(), strict=True))
+    found = parts(crystals, config(split="formula", seed=seed, test_fraction=0.2, val_fraction=0.25))
+    sides = [{formula[i] for i in ids} for ids in found.values()]
+    assert all(ids for ids in found.values())
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert len(found["test"]) == 12
+    random = parts(crystals, config(seed=seed, test_fraction=0.2))
+    assert {formula[i] for i in random["train"]} & {formula[i] for i in random["test"]}
+
+
+def test_one_formula_is_split_crystal_by_crystal_with_a_word(caplog):
+    found = parts(polymorphs(20, 20), config(split="formula", test_fraction=0.2, val_fraction=0.0))
+    assert (len(found["train"]), len(found["test"])) == (16, 4)
+    assert "polymorphs stand on both sides" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["formula", "random"])
+def test_a_few_crystals_less_move_none_of_the_others(kind):
+    """A model with a smaller cutoff takes fewer crystals; it must be tested on the same ones."""
+    crystals = polymorphs(60, 4)
+    settings = config(split=kind, test_fraction=0.2, val_fraction=0.0)
+    whole = parts(crystals, settings)
+    fewer = parts(crystals.select([i for i in range(60) if i not in (3, 31)]), settings)
+    moved = set(fewer["test"]) ^ (set(whole["test"]) - {"p3", "p31"})
+    assert len(moved) <= (1 if kind == "random" else 4)  # the last group that fits
+
+
+def test_two_options_that_say_what_to_test_on_are_refused():
+    with pytest.raises(ConfigError, match="--split-column and --test-data both"):
+        split(table(10), config(split_column="fold"), test=table(3, "t"))
