@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from matgl_ssl.crystals.records import Crystal
 
 
+def device_kinds() -> tuple[str, ...]:
+    """The kinds of device that this build of DGL runs on; that of the Python package index knows the CPU alone."""
+    return ("cpu", "cuda") if dgl.ndarray.gpu(0).exist else ("cpu",)
+
+
 def make_converter(element_types: tuple[str, ...], cutoff: float) -> Converter:
     """MatGL's own converter from structures to graphs."""
     return Converter(element_types, cutoff)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from matgl_ssl.crystals.records import Crystal
 
 
+def device_kinds() -> tuple[str, ...]:
+    """The kinds of device that the graph library runs on: all that torch runs on."""
+    return "cpu", "cuda", "mps"
+
+
 def make_converter(element_types: tuple[str, ...], cutoff: float) -> Any:
     """MatGL's own converter from structures to graphs."""
     # The GPU neighbour list of nvalchemiops takes a true Structure apart in its own way.
