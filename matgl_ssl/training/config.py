@@ -165,9 +165,7 @@ class FinetuneConfig(RunConfig):
     split: Literal["formula", "random"] = Field(
         "formula", description="keep all crystals of a reduced formula in one part, or split crystals one by one"
     )
-    split_column: str | None = Field(
-        None, description="column that holds fold numbers; without it a fraction is held out"
-    )
+    split_column: str | None = Field(None, description="column that holds fold numbers; without it, a fraction")
     fold: int = Field(0, description="fold to test on, with --split-column")
     test_fraction: float = Field(0.1, ge=0, lt=1, description="share of the crystals to test on")
     val_fraction: float = Field(0.1, ge=0, lt=1, description="share of the remaining crystals to validate on")

@@ -106,7 +106,8 @@ def _held_out(
     members: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
-    names, rows = list(members), []
+    names = list(members)
+    rows: list[int] = []
     for i in hash_order(names, f"{config.seed} {part}"):
         if len(rows) + len(members[names[i]]) <= wanted:
             rows += members[names[i]]

@@ -19,7 +19,7 @@ from matgl_ssl.backends import Potential, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.demo import EMT_METALS, demo_task
 from matgl_ssl.encoders import Encoder, bare_model, layer_of_parameter
-from matgl_ssl.hub import load_model, model_output, new_model, save_model
+from matgl_ssl.hub import load_model, load_with_stamp, model_output, new_model, save_model
 from matgl_ssl.training import finetune as finetune_module
 from matgl_ssl.training.config import FinetuneConfig
 from matgl_ssl.training.finetune import FinetuneResult, FinetuningModule, finetune
