@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from matgl_ssl.acceleration import accelerate, m3gnet, megnet
-from matgl_ssl.backends import CrystalBatch, collate
+from matgl_ssl.backends import MASK, CrystalBatch, collate
 from matgl_ssl.crystals import read_crystals
-from matgl_ssl.encoders import MASK, Encoder
+from matgl_ssl.encoders import Encoder
 from matgl_ssl.hub import new_model
 
 from .common import Results, Settings, fresh, in_turn, n_threads, paired, seconds

@@ -9,9 +9,13 @@ from importlib import import_module
 
 from matgl_ssl._backend import BACKEND
 
-from .batch import EDGE_VECTOR, CrystalBatch, Graph, collate
+from .batch import CrystalBatch, Graph, collate
+from .keys import EDGE_VECTOR, HIDDEN, MASK, NOISE, NORMAL, REPRESENTATION
 
 backend = import_module(f".{BACKEND}", __name__)
 Potential = backend.Potential
 
-__all__ = ["EDGE_VECTOR", "CrystalBatch", "Graph", "Potential", "backend", "collate"]
+__all__ = [
+    "EDGE_VECTOR", "HIDDEN", "MASK", "NOISE", "NORMAL", "REPRESENTATION",
+    "CrystalBatch", "Graph", "Potential", "backend", "collate",
+]  # fmt: skip

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NUMERIC = (int, float, np.number, np.ndarray)
+from .keys import EDGE_VECTOR
 
-EDGE_VECTOR = "vector"
-"""Key of ``CrystalBatch.edge`` for vectors in Å, ``(E, 3)``, that the encoder sees instead of those of the crystal."""
+NUMERIC = (int, float, np.number, np.ndarray)
 
 ATOM_LABELS = ("forces",)
 """Labels that belong to atoms; so do all whose name begins with ``atom:``."""

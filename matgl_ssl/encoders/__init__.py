@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from .architectures import ARCHITECTURES, Architecture, architecture_of, bare_model, is_extensive, layer_of_parameter
-from .encoder import HIDDEN, MASK, REPRESENTATION, Encoder, Features, GraphBuilder
+from .encoder import Encoder, Features, GraphBuilder
 from .joint import encode_jointly
 from .taps import tapped
 
 __all__ = [
     "ARCHITECTURES",
-    "HIDDEN",
-    "MASK",
-    "REPRESENTATION",
     "Architecture",
     "Encoder",
     "Features",

@@ -11,21 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from matgl_ssl.backends import EDGE_VECTOR, CrystalBatch, Graph, Potential, backend
+from matgl_ssl.backends import EDGE_VECTOR, HIDDEN, MASK, REPRESENTATION, CrystalBatch, Graph, Potential, backend
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.errors import ModelError
 
 from .architectures import Architecture, architecture_of, bare_model, is_extensive
 from .taps import tapped
-
-MASK = "mask"
-"""Key of ``CrystalBatch.atom`` under which a view marks the atoms whose element is hidden, ``(N,)`` bool."""
-
-HIDDEN = "hidden"
-"""Key of ``CrystalBatch.edge`` under which a view marks the edges whose length and direction are hidden, ``(E,)``."""
-
-REPRESENTATION = "representation"
-"""Key of ``CrystalBatch.atom`` for a NEGNN's frozen vectors where they were computed beforehand, ``(N, d)``."""
 
 
 @dataclass(eq=False)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgl_ssl.backends import EDGE_VECTOR, CrystalBatch
+from matgl_ssl.backends import EDGE_VECTOR, HIDDEN, MASK, CrystalBatch
 
-from .encoder import HIDDEN, MASK, Encoder, Features
+from .encoder import Encoder, Features
 
 
 def encode_jointly(

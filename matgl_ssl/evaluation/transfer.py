@@ -15,9 +15,9 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from matgl_ssl.acceleration import accelerate
-from matgl_ssl.backends import Graph
+from matgl_ssl.backends import REPRESENTATION, Graph
 from matgl_ssl.crystals import CrystalDataset, check_structure
-from matgl_ssl.encoders import REPRESENTATION, Encoder
+from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError, NonFiniteError
 from matgl_ssl.hub import model_output, without_dropout
 from matgl_ssl.training.config import FinetuneConfig

@@ -11,21 +11,13 @@ from pymatgen.core import Element
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.backends import NORMAL, CrystalBatch
 from matgl_ssl.crystals.elements import standardised_element_table
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import gather, global_mean
 from matgl_ssl.losses.infomax import Scores, critic_accuracy, grouped_mean, jensen_shannon, released_kl
-from matgl_ssl.views import (
-    NORMAL,
-    Compose,
-    DisplaceAtoms,
-    DrawNormal,
-    PermuteNeighbours,
-    ReplaceElements,
-    StrainLattice,
-)
+from matgl_ssl.views import Compose, DisplaceAtoms, DrawNormal, PermuteNeighbours, ReplaceElements, StrainLattice
 
 from .environment_pairs import FAKES, Environments, Pairs, partners
 from .pretext import Pretext, PretextOutput

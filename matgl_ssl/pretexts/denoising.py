@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.backends import NOISE, CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import ELEMENTWISE, global_mean
 from matgl_ssl.renamed import LossName
-from matgl_ssl.views import NOISE, DisplaceAtoms
+from matgl_ssl.views import DisplaceAtoms
 
 from .pretext import Pretext, PretextOutput
 

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.backends import NOISE, CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import global_mean
-from matgl_ssl.views import NOISE, DisplaceAtoms
+from matgl_ssl.views import DisplaceAtoms
 
 from .pretext import Pretext, PretextOutput
 

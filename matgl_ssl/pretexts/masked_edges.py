@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import nn
 from torch.nn import functional
 
-from matgl_ssl.backends import CrystalBatch
-from matgl_ssl.encoders import MASK, Encoder, Features
+from matgl_ssl.backends import MASK, CrystalBatch
+from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.losses import global_mean
 from matgl_ssl.views import Distances, Resample, masked, one_direction
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.backends import MASK, CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.encoders import MASK, Encoder, Features
+from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.losses import global_mean
 from matgl_ssl.targets.environment_stiffness import EnvironmentStiffness

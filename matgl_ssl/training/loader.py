@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from matgl_ssl.backends import CrystalBatch, Graph, collate
+from matgl_ssl.backends import REPRESENTATION, CrystalBatch, Graph, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges, ordinary_limit
-from matgl_ssl.encoders import REPRESENTATION, GraphBuilder
+from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.views import View, sample_generator
 
 from .order import BatchOrder, Position, rank_and_world

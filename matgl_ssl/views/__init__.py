@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .compose import Compose
-from .displace_atoms import NOISE, DisplaceAtoms
-from .draw_normal import NORMAL, DrawNormal
+from .displace_atoms import DisplaceAtoms
+from .draw_normal import DrawNormal
 from .drop_edges import DropEdges
 from .edge_pairs import edge_pairs, one_direction
 from .hide_edges import HideEdges
@@ -18,8 +18,6 @@ from .supercell import Supercell
 from .view import View, sample_generator
 
 __all__ = [
-    "NOISE",
-    "NORMAL",
     "Compose",
     "DisplaceAtoms",
     "Distances",

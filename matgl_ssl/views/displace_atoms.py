@@ -9,14 +9,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from matgl_ssl.backends import Graph
+from matgl_ssl.backends import NOISE, Graph
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.errors import ConfigError
 
 from .view import View
-
-NOISE = "noise"
-"""Key of ``CrystalBatch.atom`` for the displacement of each atom in Å, ``(N, 3)``."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from matgl_ssl.backends import Graph
+from matgl_ssl.backends import NORMAL, Graph
 from matgl_ssl.errors import ConfigError
 
 from .view import View
-
-NORMAL = "standard_normal"
-"""Key of ``CrystalBatch.atom``, ``(N, per_atom)``, and of ``CrystalBatch.labels``, ``(B, per_crystal)``."""
 
 
 @dataclass(frozen=True)

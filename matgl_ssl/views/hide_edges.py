@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from matgl_ssl.backends import Graph
-from matgl_ssl.encoders import HIDDEN, MASK
+from matgl_ssl.backends import HIDDEN, MASK, Graph
 from matgl_ssl.errors import ConfigError
 
 from .edge_pairs import edge_pairs, random_share

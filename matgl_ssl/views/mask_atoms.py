@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from matgl_ssl.backends import Graph
-from matgl_ssl.encoders import MASK
+from matgl_ssl.backends import MASK, Graph
 from matgl_ssl.errors import ConfigError
 
 from .edge_pairs import random_share

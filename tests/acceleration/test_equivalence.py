@@ -8,8 +8,8 @@ import torch
 from small_systems import double, from_spacegroup, iron, make_batch, rattled, skewed, small_encoder, supercell
 
 from matgl_ssl.acceleration import accelerate
+from matgl_ssl.backends import MASK
 from matgl_ssl.crystals import Crystal
-from matgl_ssl.encoders import MASK
 
 pytestmark = pytest.mark.pyg
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_systems import make_batch, rattled, skewed, small_encoder
 
-from matgl_ssl.encoders import HIDDEN
+from matgl_ssl.backends import HIDDEN
 from matgl_ssl.errors import ModelError
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from small_systems import ELEMENTS, cscl, make_batch, nacl, skewed, small_encoder, small_model
 
-from matgl_ssl.encoders import MASK, Encoder
+from matgl_ssl.backends import MASK
+from matgl_ssl.encoders import Encoder
 
 NAMES = ("M3GNet", "MEGNet")
 

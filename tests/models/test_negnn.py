@@ -16,9 +16,9 @@ from small_systems import ELEMENTS, make_batch, nacl, skewed, some_crystals, sup
 
 from matgl_ssl._backend import BACKEND
 from matgl_ssl.acceleration import decelerate
-from matgl_ssl.backends import Potential
+from matgl_ssl.backends import MASK, REPRESENTATION, Potential
 from matgl_ssl.crystals import Crystal, CrystalDataset
-from matgl_ssl.encoders import MASK, REPRESENTATION, Encoder, layer_of_parameter
+from matgl_ssl.encoders import Encoder, layer_of_parameter
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model, model_output, new_model, save_model, without_dropout
 from matgl_ssl.inference import embed

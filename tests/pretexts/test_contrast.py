@@ -9,9 +9,8 @@ from asking import answer, losses_while_learning, view_batches
 from small_systems import cscl, iron, nacl, rattled, skewed, small_encoder
 from two_processes import assert_two_processes_agree
 
-from matgl_ssl.backends import collate
+from matgl_ssl.backends import HIDDEN, MASK, collate
 from matgl_ssl.crystals import Crystal
-from matgl_ssl.encoders import HIDDEN, MASK
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.contrast import Contrast

@@ -7,13 +7,13 @@ import pytest
 import torch
 from small_systems import SMALL, cscl, double, iron, nacl, rattled, skewed, small_encoder, supercell
 
-from matgl_ssl.backends import collate
+from matgl_ssl.backends import NOISE, collate
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.hub import new_model
 from matgl_ssl.pretexts.derivative_denoising import DerivativeDenoising
 from matgl_ssl.pretexts.direct_denoising import DirectDenoising
-from matgl_ssl.views import NOISE, sample_generator
+from matgl_ssl.views import sample_generator
 
 NAMES = ("M3GNet", "MEGNet")
 # With a shorter three-body cutoff, MatGL 2.2's M3GNet takes wrong bonds, whose vectors depend on cell and orientation.

@@ -11,8 +11,7 @@ from asking import answer, losses_while_learning, view_batches
 from small_systems import cscl, iron, nacl, rattled, skewed, small_encoder, supercell
 from two_processes import assert_two_processes_agree
 
-from matgl_ssl.backends import collate
-from matgl_ssl.encoders import HIDDEN, MASK
+from matgl_ssl.backends import HIDDEN, MASK, collate
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts import Mixture
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms

@@ -12,9 +12,8 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from small_systems import ELEMENTS, cscl, from_spacegroup, iron, nacl, rattled, skewed, small_encoder, small_model
 from two_processes import assert_two_processes_agree
 
-from matgl_ssl.backends import Potential
+from matgl_ssl.backends import MASK, Potential
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.encoders import MASK
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import save_model
 from matgl_ssl.pretexts import Mixture

@@ -9,14 +9,14 @@ import pytest
 import torch
 from small_systems import ELEMENTS, SMALL, cscl, iron, nacl, skewed, small_encoder, supercell
 
-from matgl_ssl.backends import collate
-from matgl_ssl.encoders import MASK, Encoder, Features
+from matgl_ssl.backends import MASK, NOISE, collate
+from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.hub import new_model
 from matgl_ssl.pretexts import Mixture, Pretext, PretextOutput
 from matgl_ssl.pretexts.derivative_denoising import DerivativeDenoising
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms, group_and_period
-from matgl_ssl.views import NOISE, DisplaceAtoms, MaskAtoms, View, sample_generator
+from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View, sample_generator
 
 NAMES = ("M3GNet", "MEGNet")
 

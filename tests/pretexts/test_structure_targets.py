@@ -12,9 +12,8 @@ from pymatgen.symmetry.groups import SpaceGroup as GroupOfPymatgen
 from small_systems import SMALL, cscl, iron, nacl, rattled, skewed, small_encoder
 from two_processes import assert_two_processes_agree
 
-from matgl_ssl.backends import collate
+from matgl_ssl.backends import MASK, collate
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.encoders import MASK
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.atom_targets import AtomTargets

@@ -12,10 +12,11 @@ import pytest
 import torch
 from small_systems import ELEMENTS, cscl, iron, skewed
 
+from matgl_ssl.backends import NOISE
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.training.loader import SeededLoader, ViewDataset
-from matgl_ssl.views import NOISE, DisplaceAtoms, MaskAtoms, View
+from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View
 
 N = 11
 

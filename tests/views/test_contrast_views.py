@@ -9,8 +9,9 @@ import pytest
 import torch
 from small_systems import ELEMENTS, cscl, iron, make_batch, nacl, rattled, skewed, small_encoder, supercell
 
+from matgl_ssl.backends import HIDDEN, MASK
 from matgl_ssl.crystals import Crystal
-from matgl_ssl.encoders import HIDDEN, MASK, GraphBuilder
+from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.views import (
     Compose,

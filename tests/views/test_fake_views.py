@@ -7,19 +7,11 @@ import pytest
 import torch
 from small_systems import ELEMENTS, cscl, iron, nacl, skewed
 
-from matgl_ssl.backends import EDGE_VECTOR, collate
+from matgl_ssl.backends import EDGE_VECTOR, NORMAL, collate
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.views import (
-    NORMAL,
-    DrawNormal,
-    PermuteNeighbours,
-    ReplaceElements,
-    StrainLattice,
-    View,
-    sample_generator,
-)
+from matgl_ssl.views import DrawNormal, PermuteNeighbours, ReplaceElements, StrainLattice, View, sample_generator
 
 BUILD = GraphBuilder(ELEMENTS, 4.5)
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from small_systems import ELEMENTS, cscl, iron, nacl, skewed, supercell
 
-from matgl_ssl.backends import collate
+from matgl_ssl.backends import MASK, NOISE, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
-from matgl_ssl.encoders import MASK, GraphBuilder
+from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.training.loader import SeededLoader, ViewDataset
-from matgl_ssl.views import NOISE, DisplaceAtoms, MaskAtoms, View, sample_generator
+from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View, sample_generator
 
 BUILD = GraphBuilder(ELEMENTS, 4.5)
 
