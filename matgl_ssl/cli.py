@@ -92,7 +92,7 @@ def _run_options(config: str) -> Callable[[Parser], None]:
 
 def _data_of(options: dict[str, Any]) -> str:
     """The data, from the flag, the file, or the run that is resumed."""
-    from matgl_ssl.training.config import read_yaml
+    from matgl_ssl.config import read_yaml
     from matgl_ssl.training.rundir import RunDirectory
 
     data = options.pop("data", None) or (read_yaml(options["config"]).get("data") if options["config"] else None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from matgl_ssl.renamed import LOSSES, OPTIONS, current
 
 if TYPE_CHECKING:
-    from matgl_ssl.training.config import Config
+    from matgl_ssl.config import Config
 
 
 def number_or_text(value: str) -> int | str:

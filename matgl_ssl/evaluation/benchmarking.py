@@ -17,9 +17,9 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
+from matgl_ssl.config import Config
 from matgl_ssl.console import configure_logging
 from matgl_ssl.errors import ConfigError, MatGLSSLError
-from matgl_ssl.training.config import Config
 from matgl_ssl.training.options import with_options
 
 from .config import BenchmarkConfig, LeakRule, read_benchmark

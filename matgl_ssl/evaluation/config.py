@@ -7,10 +7,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from matgl_ssl.config import Config, read_yaml
 from matgl_ssl.errors import ConfigError, unknown
 from matgl_ssl.recipes import fine_tuning, list_recipes
 from matgl_ssl.renamed import RECIPES
-from matgl_ssl.training.config import Config, FinetuneConfig, PretrainConfig, read_yaml
+from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
 from .baselines import DESCRIBED
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matgl_ssl._backend import BACKEND
-from matgl_ssl.training.config import Config, FinetuneConfig, PretrainConfig
+from matgl_ssl.config import Config
+from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
 from .config import BASELINES, LONGER, SCRATCH, ArmConfig, CorpusConfig
 from .leaks import from_facts

@@ -20,12 +20,11 @@ from matgl_ssl.crystals import CheckReport, Crystal, CrystalDataset, check_datas
 from matgl_ssl.crystals.arrow import atomic_path
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
+from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_with_stamp
 from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.renamed import renamed_keywords
-
-from .predict import check_batch_size, state_labels
 
 Layer = int | Literal["readout"]
 Level = Literal["crystal", "atom"]

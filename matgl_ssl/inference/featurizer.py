@@ -15,10 +15,10 @@ from torch import nn
 from matgl_ssl.acceleration import accelerate
 from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.encoders import Encoder, bare_model
+from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.hub import evaluating, load_with_stamp
 
 from .embed import Layer, Level, Reduce, check_choices, chosen_layers, encode
-from .predict import check_batch_size, state_labels
 
 
 class StructureFeaturizer(TransformerMixin, BaseEstimator):

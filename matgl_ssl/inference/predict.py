@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from matgl_ssl.backends import Potential, collate
 from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
-from matgl_ssl.errors import ConfigError, ModelError
+from matgl_ssl.encoders.state import check_batch_size, state_labels
+from matgl_ssl.errors import ModelError
 from matgl_ssl.hub import evaluating, load_with_stamp, model_output
 from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.renamed import renamed_keywords
@@ -112,37 +111,3 @@ def _meaning(model: nn.Module, stamp: Mapping[str, Any]) -> tuple[str, str, str 
     if isinstance(model, Potential):
         return "energy", str(stamp.get("unit") or "eV"), None
     return "prediction", str(stamp.get("unit") or NO_UNIT), None
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Refuse batches of nothing.
-
-    Raises:
-        ConfigError: If it is less than 1.
-    """
-    if batch_size < 1:
-        raise ConfigError(f"--batch-size (batch_size=) must be at least 1, not {batch_size}.")
-
-
-def state_labels(model: Any, state_attr: int | Sequence[int] | None, n: int) -> Tensor | None:
-    """State labels of ``n`` crystals, shape ``(n,)`` int64; None for a bare model that takes none.
-
-    Raises:
-        ModelError: If they are missing, not wanted, out of range, or not one for all or one each.
-    """
-    n_states = getattr(model.embedding, "ntypes_state", None)
-    if not n_states:
-        if state_attr is not None:
-            raise ModelError("This model takes no state label: leave out --state-attr (state_attr=).")
-        return None
-    valid = f"--state-attr (state_attr=) takes one of 0 to {n_states - 1}, for all crystals or for each"
-    if state_attr is None:
-        raise ModelError(f"This model was trained with a state label (a fidelity, for example); say which: {valid}.")
-    given = [state_attr] if isinstance(state_attr, Integral) else list(cast("Sequence[int]", state_attr))
-    labels = [int(label) if isinstance(label, Integral) else label for label in given]  # numpy's numbers, too
-    wrong = [label for label in labels if not (isinstance(label, int) and 0 <= label < n_states)]
-    if wrong:
-        raise ModelError(f"There is no state {wrong[0]!r}: {valid}.")
-    if len(labels) not in (1, n):
-        raise ModelError(f"{len(labels)} state labels for {n} crystals: {valid}.")
-    return torch.tensor(labels * n if len(labels) == 1 else labels)

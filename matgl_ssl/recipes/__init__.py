@@ -6,9 +6,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from matgl_ssl.config import read_yaml
 from matgl_ssl.errors import unknown
 from matgl_ssl.renamed import RECIPES, current
-from matgl_ssl.training.config import read_yaml
 
 SUMMARY = "summary"
 """Key of a recipe's one-line description."""

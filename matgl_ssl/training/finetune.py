@@ -19,19 +19,20 @@ from torch import Tensor, nn
 
 from matgl_ssl.acceleration import accelerate, decelerate
 from matgl_ssl.backends import CrystalBatch, Potential
+from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import compositions
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, layer_of_parameter
+from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
 from matgl_ssl.hub import model_output, refuse_other_arguments, save_model, without_dropout
-from matgl_ssl.inference.predict import state_labels
 from matgl_ssl.losses import ELEMENTWISE
 from matgl_ssl.models import NEGNN
 from matgl_ssl.targets import with_targets
 from matgl_ssl.targets.representation import Representation
 from matgl_ssl.views import View
 
-from .config import FinetuneConfig, read_yaml
+from .config import FinetuneConfig
 from .data import checked_crystals, data_facts, describe, read_source
 from .loader import GraphDataset, SeededLoader
 from .module import TrainingModule, initialise

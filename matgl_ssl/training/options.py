@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic_core import PydanticUndefined
 
-from .config import Config
+from matgl_ssl.config import Config
 
 F = TypeVar("F", bound=Callable[..., object])
 

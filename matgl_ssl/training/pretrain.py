@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch, Potential
+from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
+from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model, refuse_other_arguments, save_model, without_dropout
 from matgl_ssl.hub.stamp import VECTOR
-from matgl_ssl.inference.predict import state_labels
 from matgl_ssl.inference.teacher import teacher_labels
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.registry import get_pretext
@@ -24,7 +25,7 @@ from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import with_targets
 
 from .collapse import CollapseMonitor
-from .config import PretrainConfig, read_yaml
+from .config import PretrainConfig
 from .data import checked_crystals, data_facts, describe, random_split, read_source
 from .loader import SeededLoader, ViewDataset
 from .module import TrainingModule, initialise

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from matgl_ssl._backend import BACKEND
+from matgl_ssl.config import Config
 from matgl_ssl.errors import RunDirectoryError
 
-from .config import Config, RunConfig
+from .config import RunConfig
 
 _FREE_ON_RESUME = {"num_workers", "checkpoint_minutes", "accelerator", "devices"}
 """Options that change how a run is computed, not what it computes."""
