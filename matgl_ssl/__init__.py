@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import _backend  # noqa: F401 - must come before anything imports matgl
 from .renamed import EXPORTS, current
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _EXPORTS = {
     "CrystalDataset": "crystals",
