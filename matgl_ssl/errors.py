@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from matgl_ssl.renamed import ERRORS, current
@@ -77,9 +77,13 @@ class TrainingInterrupted(MatGLSSLError):
 def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
     """The error for a name nobody knows: the nearest one and all the others."""
     valid = sorted(valid)
-    near = difflib.get_close_matches(name, valid, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"Unknown {kind} {name!r}.{hint} Available: {', '.join(valid) or 'none'}.")
+    return ConfigError(f"Unknown {kind} {name!r}.{did_you_mean(name, valid)} Available: {', '.join(valid) or 'none'}.")
+
+
+def did_you_mean(name: str, valid: Iterable[str], show: Callable[[str], object] = repr) -> str:
+    """A sentence, with a space before it, that names the nearest valid name; empty if none is near."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return f" Did you mean {show(near[0])}?" if near else ""
 
 
 def __getattr__(name: str) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+from matgl_ssl.errors import did_you_mean
 from matgl_ssl.renamed import LOSSES, OPTIONS, current
 
 if TYPE_CHECKING:
@@ -64,5 +64,4 @@ def refuse_unknown(parser: argparse.ArgumentParser, words: Sequence[str]) -> Non
     for word in words:
         option = word.partition("=")[0]
         if option.startswith("--") and option != "--" and option not in known:
-            near = difflib.get_close_matches(option, known, n=1)
-            parser.error(f"unknown option {option}" + (f"; did you mean {near[0]}?" if near else ""))
+            parser.error(f"unknown option {option}.{did_you_mean(option, known, str)}")

@@ -185,7 +185,7 @@ class TestRuns:
             (["pretrain", "--resume"], 6, "no run to resume"),
             (["pretrain", "--config", "none.yaml"], 2, "No configuration file"),
             (["finetune", "--data", "TABLE"], 2, "target"),
-            (["finetune", "--data", "TABLE", "--target", "band_gab"], 3, "did you mean 'band_gap'"),
+            (["finetune", "--data", "TABLE", "--target", "band_gab"], 3, "Did you mean 'band_gap'"),
             (["finetune", "--data", "TABLE", "--target", "text"], 3, "text"),
             (["pretrain", "--data", "TABLE", "--recipe", "masked-atom"], 2, "Did you mean 'masked-atoms'"),
             (["pretrain", "--data", "TABLE", "--model", "MEGNett"], 5, "not an architecture"),
@@ -227,10 +227,10 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            (["pretrain", "--epocs", "3"], "unknown option --epocs; did you mean --epochs?"),
-            (["finetune", "--int-from=x"], "unknown option --int-from; did you mean --init-from?"),
-            (["embed", "--modle", "x"], "unknown option --modle; did you mean --model?"),
-            (["predict", "--qqqqqq"], "unknown option --qqqqqq\n"),
+            (["pretrain", "--epocs", "3"], "unknown option --epocs. Did you mean --epochs?"),
+            (["finetune", "--int-from=x"], "unknown option --int-from. Did you mean --init-from?"),
+            (["embed", "--modle", "x"], "unknown option --modle. Did you mean --model?"),
+            (["predict", "--qqqqqq"], "unknown option --qqqqqq.\n"),
             (["predict", "--data", "POSCAR"], "required: -m/--model"),
             (["pretrain", "--epo", "3"], "unknown option --epo"),
             (["pretrain", "--out", "o", "--epochs", "three"], "invalid int value: 'three'"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
 import os
 import platform
@@ -19,6 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from matgl_ssl._files import digest
 
 from .row_network import (
     ACTIVATE,
@@ -74,7 +75,7 @@ def _compiled(compiler: str) -> Path:
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")  # x86, ARM
     facts = [_SOURCE.read_text(encoding="utf-8"), version, flags, platform.machine(), platform.processor(), *_FLAGS]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matgl_ssl"
-    path = folder / f"rows-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:16]}.so"
+    path = folder / f"rows-{digest([chr(0).join(facts)], 16)}.so"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:

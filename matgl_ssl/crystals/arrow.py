@@ -1,12 +1,8 @@
-"""Arrow helpers: list columns to numpy without the detour over python lists, and atomic files."""
+"""Arrow's list columns to numpy, without the detour over python lists."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,16 +33,3 @@ def decode(column: pa.ChunkedArray) -> list[Any]:
     values = array.to_numpy(zero_copy_only=False)
     rows: list[Any] = [values[start:stop] for start, stop in pairwise(bounds)]
     return rows if null is None else [None if gone else row for gone, row in zip(null, rows, strict=True)]
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary neighbour of ``path`` that takes its place when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

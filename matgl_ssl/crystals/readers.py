@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import re
 from collections import Counter
@@ -19,7 +18,7 @@ from matgl_ssl.crystals.files import PARSERS, Entry, atoms_labels, file_kind, ro
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
-from matgl_ssl.errors import BadStructureError, DataError
+from matgl_ssl.errors import BadStructureError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -229,5 +228,5 @@ def _first_magic(pattern: str) -> int:
 def _nearest(path: Path) -> str:
     if not path.parent.is_dir():
         return f"; the folder {path.parent} does not exist either"
-    near = difflib.get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else f" in {path.parent}"
+    names = [other.name for other in path.parent.iterdir()]
+    return f" in {path.parent}.{did_you_mean(path.name, names, lambda name: path.parent / name)}"

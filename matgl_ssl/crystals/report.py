@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from matgl_ssl.crystals.arrow import atomic_path
+from matgl_ssl._files import atomic_path
 
 ADVICE = {
     "empty": "remove the entry: it has no atoms",

@@ -6,8 +6,6 @@ A table has the columns ``numbers`` (N integers), ``frac_coords`` (3N, row-major
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,10 +18,11 @@ import pyarrow.compute as pc
 from datasets.table import InMemoryTable
 from pymatgen.core import Composition, Element
 
-from matgl_ssl.crystals.arrow import atomic_path, decode, is_list
+from matgl_ssl._files import atomic_path, digest
+from matgl_ssl.crystals.arrow import decode, is_list
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
-from matgl_ssl.errors import DataError
+from matgl_ssl.errors import DataError, did_you_mean
 
 ID_COLUMN = "material_id"
 STRUCTURE_COLUMNS = ("numbers", "frac_coords", "lattice")
@@ -156,11 +155,8 @@ class CrystalDataset:
             rows = self.table._indices.column(0).to_numpy()[rows]
         # The same as datasets' ``select``, which makes a list of the rows on the way: 50 MB for a million.
         mapping = InMemoryTable(pa.table({"indices": pa.array(rows, pa.uint64())}))
-        name = hashlib.sha256(self.table._fingerprint.encode())
-        name.update(rows.data)
-        table = datasets.Dataset(
-            self.table.data, info=self.table.info.copy(), indices_table=mapping, fingerprint=name.hexdigest()[:16]
-        )
+        name = digest([self.table._fingerprint, rows.data], 16)
+        table = datasets.Dataset(self.table.data, info=self.table.info.copy(), indices_table=mapping, fingerprint=name)
         return CrystalDataset(table, source=self.source)
 
     def select_labels(self, names: Sequence[str]) -> CrystalDataset:
@@ -240,9 +236,8 @@ def known_columns(names: Sequence[str], available: Sequence[str], source: str) -
     """
     for name in names:
         if name not in available:
-            near = difflib.get_close_matches(name, available, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"{source}: no column {name!r} among {list(available)}{hint}")
+            hint = did_you_mean(name, available)
+            raise DataError(f"{source}: no column {name!r} among {list(available)}.{hint}")
     return list(names)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matgl_ssl._backend import BACKEND
+from matgl_ssl._files import digest
 from matgl_ssl.config import Config
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
@@ -159,7 +159,7 @@ class Plan:
             "guard": guard.name,
             "lane": BACKEND,
         }
-        folder = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:12]
+        folder = digest([repr(sorted(key.items()))], 12)
         out = f"{name}-{encoder}-{folder}"
         known = (made for made in self._pretrainings.values() if made.folder == out)
         if made := next(known, None):
@@ -288,5 +288,5 @@ def _hash(path: Path) -> str:
     """Of a file's content, or of a folder's files with their names; the name of what is neither."""
     if path.is_dir():
         inside = [(str(file.relative_to(path)), _hash(file)) for file in sorted(path.rglob("*")) if file.is_file()]
-        return hashlib.sha256(repr(inside).encode()).hexdigest()[:20]
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:20] if path.is_file() else path.name
+        return digest([repr(inside)], 20)
+    return digest([path.read_bytes()], 20) if path.is_file() else path.name

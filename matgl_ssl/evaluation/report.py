@@ -9,7 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matgl_ssl.crystals.arrow import atomic_path
+from matgl_ssl._files import atomic_path
 
 from .figures import improvements, learning_curves
 from .leaks import from_facts

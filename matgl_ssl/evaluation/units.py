@@ -6,7 +6,6 @@ that works on a unit holds a lock which the operating system takes back when the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -17,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from matgl_ssl.crystals.arrow import atomic_path
+from matgl_ssl._files import digest, locked, write_text
 from matgl_ssl.errors import MatGLSSLError, TrainingInterrupted
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class Unit:
     def name(self) -> str:
         """The unit's file."""
         text = json.dumps([self.kind, self.key], sort_keys=True, default=str)
-        return f"{self.kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+        return f"{self.kind}-{digest([text], 20)}"
 
 
 class Store:
@@ -85,8 +84,7 @@ class Store:
     def keep(self, unit: Unit, result: dict[str, Any], seconds: float) -> None:
         """Write a result down, in one move."""
         content = {"label": unit.label, "key": unit.key, "result": result, "seconds": seconds}
-        with atomic_path(self.folder / f"{unit.name}.json") as path:
-            path.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
+        write_text(self.folder / f"{unit.name}.json", json.dumps(content, indent=1, default=str))
 
     def forget(self, unit: Unit) -> None:
         """Have a unit done again."""
@@ -101,23 +99,13 @@ class Store:
             if (kept := self.get(unit))
         }
         lines = [json.dumps({"unit": name, **kept}) for name, kept in (found | (self._archived | found)).items()]
-        with atomic_path(path) as partial:
-            partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_text(path, "".join(f"{line}\n" for line in lines))
 
     @contextmanager
     def claim(self, unit: Unit) -> Iterator[bool]:
         """Whether this process may work on a unit now; nobody else does within the block."""
-        import fcntl
-
-        locks = self.folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with (locks / unit.name).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield self.get(unit) is None  # finished by another since
+        with locked(self.folder / "locks" / unit.name, wait=False) as mine:
+            yield mine and self.get(unit) is None  # finished by another since
 
 
 def work(

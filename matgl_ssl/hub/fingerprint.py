@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+
+from matgl_ssl._files import digest
 
 from .resolve import EXPORTS, resolve
 
@@ -20,7 +21,4 @@ def fingerprint(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> str:
         ModelError: If there is none.
     """
     path = resolve(source, prefer=prefer)
-    digest = hashlib.sha256()
-    for name in ("model.json", "model.pt", "state.pt"):
-        digest.update((path / name).read_bytes())
-    return digest.hexdigest()[:16]
+    return digest(((path / name).read_bytes() for name in ("model.json", "model.pt", "state.pt")), 16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from matgl.config import MATGL_CACHE
 
-from matgl_ssl.errors import ModelError
+from matgl_ssl.errors import ModelError, did_you_mean
 
 FILES = ("model.pt", "state.pt", "model.json")
 """The triple that MatGL writes for every model."""
@@ -86,5 +85,4 @@ def _from_hub(repo: str) -> list[Path]:
 def _near(path: Path) -> str:
     """What may have been meant instead of a path that does not exist."""
     names = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f" Did you mean {path.parent / near[0]}?" if near else ""
+    return did_you_mean(path.name, names, lambda name: path.parent / name)

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
+from matgl_ssl._files import atomic_path
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals import CheckReport, Crystal, CrystalDataset, check_dataset, read_crystals
-from matgl_ssl.crystals.arrow import atomic_path
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.encoders.state import check_batch_size, state_labels

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from matgl_ssl._files import atomic_path
 from matgl_ssl.backends import Potential, backend, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
-from matgl_ssl.crystals.arrow import atomic_path
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import GraphBuilder, bare_model
 from matgl_ssl.errors import ModelError

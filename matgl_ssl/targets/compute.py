@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import datasets
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
+from matgl_ssl._files import digest
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.arrow import is_list
 from matgl_ssl.crystals.storage import STRUCTURE_COLUMNS
@@ -59,7 +60,7 @@ def cache_directory() -> Path:
 
 def _compute(structures: datasets.Dataset, key: str, target: Target, num_workers: int) -> datasets.Dataset:
     """The table of one target's column, memory-mapped."""
-    name = hashlib.sha256(f"{key} {target.column}".encode()).hexdigest()[:24]
+    name = digest([key, " ", target.column], 24)
     file = cache_directory() / f"targets-{name}.arrow"
     file.parent.mkdir(parents=True, exist_ok=True)
     logger.info("Target %s of %d crystals, kept in %s.", target.name, len(structures), file)
@@ -93,7 +94,10 @@ def _versions() -> list[str]:
 
 def structures_key(crystals: CrystalDataset, *facts: str) -> str:
     """Hash of the structures, in order, and of what is done with them: the name of a file in the cache."""
-    digest = hashlib.sha256("\n".join(facts).encode())
+    return digest(chain(["\n".join(facts)], _structure_bytes(crystals)), 24)
+
+
+def _structure_bytes(crystals: CrystalDataset) -> Iterator[bytes]:
     structures = crystals.table.select_columns(list(STRUCTURE_COLUMNS))
     arrow = structures.with_format("arrow")
     for start in range(0, len(structures), _ROWS):
@@ -102,8 +106,7 @@ def structures_key(crystals: CrystalDataset, *facts: str) -> str:
             lists = batch.column(name).combine_chunks()
             if isinstance(lists, pa.ExtensionArray):  # Array2D of datasets
                 lists = lists.storage
-            digest.update(lists.value_lengths().to_numpy(zero_copy_only=False).tobytes())
+            yield lists.value_lengths().to_numpy(zero_copy_only=False).tobytes()
             while is_list(lists.type):  # coordinates may lie flat or in rows
                 lists = lists.flatten()
-            digest.update(lists.to_numpy(zero_copy_only=False).tobytes())
-    return digest.hexdigest()[:24]
+            yield lists.to_numpy(zero_copy_only=False).tobytes()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 
 from matgl_ssl._backend import BACKEND, MATGL_VERSION
+from matgl_ssl._files import digest
 from matgl_ssl.backends import Graph, collate
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.encoders import Encoder
@@ -40,10 +41,9 @@ class Representation(Target):
     def of(cls, model: Any, layers: Sequence[int]) -> Self:
         """The representation that a bare MatGL model gives."""
         facts = (type(model).__name__, model._init_args, BACKEND, MATGL_VERSION)
-        digest = hashlib.sha256(repr(facts).encode())
-        for name, value in sorted(model.state_dict().items()):
-            digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
-        return cls(digest.hexdigest()[:16], tuple(layers), Encoder(model).eval())
+        weights = sorted(model.state_dict().items())
+        parts = (part for name, value in weights for part in (name, value.detach().cpu().numpy().tobytes()))
+        return cls(digest(chain([repr(facts)], parts), 16), tuple(layers), Encoder(model).eval())
 
     def __call__(self, crystal: Crystal) -> np.ndarray:
         """Vectors of the atoms, ``(N, d)``."""

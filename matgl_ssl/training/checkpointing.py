@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from matgl_ssl._files import atomic_path
 from matgl_ssl.errors import TrainingInterrupted
 
 
@@ -72,10 +73,8 @@ class ResumableCheckpoint(Checkpoint):
         started = time.monotonic()
         for logger in trainer.loggers:
             logger.save()
-        partial = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            partial.replace(self.path)
+        with atomic_path(self.path) as partial:  # only the first rank writes
+            trainer.save_checkpoint(partial)
         self._saved = time.monotonic()
         self._took = self._saved - started
         if self._signum is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from matgl_ssl._files import digest
 from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.storage import ID_COLUMN
 from matgl_ssl.encoders import Encoder
@@ -54,11 +54,13 @@ def data_facts(train: CrystalDataset, val: CrystalDataset, labels: Sequence[str]
 
 
 def _fingerprint(crystals: CrystalDataset, labels: Sequence[str]) -> str:
-    digest = hashlib.sha256(structures_key(crystals).encode())
-    for column in (ID_COLUMN, *labels):
-        for value in crystals.each(column):
-            digest.update(value.tobytes() if isinstance(value, np.ndarray) else f"{value!r}\n".encode())
-    return digest.hexdigest()
+    def values() -> Iterator[str | bytes]:
+        yield structures_key(crystals)
+        for column in (ID_COLUMN, *labels):
+            for value in crystals.each(column):
+                yield value.tobytes() if isinstance(value, np.ndarray) else f"{value!r}\n"
+
+    return digest(values())
 
 
 def random_split(n: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

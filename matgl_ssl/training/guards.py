@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from matgl_ssl._files import write_text
 from matgl_ssl.errors import NonFiniteError
 
 
@@ -37,11 +38,8 @@ class FiniteGuard(L.Callback):
 
     def _stop(self, module: Any, what: str) -> None:
         incident = {"step": module.global_step, "epoch": module.current_epoch, "what": what, "ids": module.ids}
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{module.global_step}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(incident, indent=1))
-        partial.replace(path)
+        write_text(path, json.dumps(incident, indent=1))
         raise NonFiniteError(
             f"Step {module.global_step}: {what}. The batch's crystals are listed in {path}; the weights were not "
             "updated and the last checkpoint is intact. Look at those crystals with `mgl-ssl doctor`, or lower --lr."

@@ -10,6 +10,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import Logger
 
+from matgl_ssl._files import atomic_path
+
 
 class MetricsCSV(Logger):
     """One row for each logged step, columns as they turn up.
@@ -55,12 +57,10 @@ class MetricsCSV(Logger):
     def save(self) -> None:
         """Write the file; whoever reads it meanwhile sees the old one or the new one."""
         columns = list(dict.fromkeys(k for row in self.rows for k in row))
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="") as f:
+        with atomic_path(self.path) as partial, partial.open("w", newline="") as f:
             writer = csv.DictWriter(f, columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
-        partial.replace(self.path)
 
     def finalize(self, status: str) -> None:
         """Write what is left."""

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from matgl_ssl._backend import BACKEND
+from matgl_ssl._files import write_text
 from matgl_ssl.config import Config
 from matgl_ssl.errors import RunDirectoryError
 
@@ -100,10 +101,7 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file in one move."""
-        path = self.path / name
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_text(self.path / name, text)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file in one move."""

@@ -168,7 +168,7 @@ def test_tables(crystals, tmp_path, assert_same):
         if source is not dataset.table:
             assert read_back.table.cache_files
         assert read_crystals(source, columns=["phase"]).label_names == ["phase"]
-        with pytest.raises(DataError, match="did you mean 'phase'"):
+        with pytest.raises(DataError, match="Did you mean 'phase'"):
             read_crystals(source, columns=["phases"])
 
 
@@ -239,7 +239,7 @@ def test_nothing_read_is_an_error(folder):
 
 
 def test_paths_that_do_not_exist(folder, tmp_path):
-    with pytest.raises(DataError, match=r"did you mean .*nacl_1\.5\.cif"):
+    with pytest.raises(DataError, match=r"Did you mean .*nacl_1\.5\.cif"):
         read_crystals(folder / "nacl_15.cif")
     with pytest.raises(DataError, match="does not exist either"):
         read_crystals(tmp_path / "nowhere" / "t.parquet")
@@ -302,7 +302,7 @@ def test_a_local_path_wins_over_the_hub(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "load_dataset", lambda *_args, **_kwargs: pytest.fail("asked the hub"))
     assert read_crystals("cifs/deep").ids == ["quartz"]
-    with pytest.raises(DataError, match="did you mean cifs/deep"):
+    with pytest.raises(DataError, match="Did you mean cifs/deep"):
         read_crystals("cifs/deepp")
 
 

@@ -98,7 +98,7 @@ def test_columns(dataset):
     np.testing.assert_array_equal(dataset.column("band_gap"), [0.0, 1.0, np.nan, 3.0, 4.0])
     assert dataset.column("phase")[3] is None
     assert [len(values) for values in dataset.column("forces")] == [24, 18, 24, 18, 24]
-    with pytest.raises(DataError, match="did you mean 'band_gap'"):
+    with pytest.raises(DataError, match="Did you mean 'band_gap'"):
         dataset.column("bandgap")
     assert dataset.label_names == ["band_gap", "spacegroup", "phase", "forces", "stress", "spectrum"]
     assert dataset.select_labels(["phase"]).label_names == ["phase"]

@@ -158,7 +158,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
-            ({"target": "energy_peratom"}, DataError, "no column 'energy_peratom'.*did you mean 'energy_per_atom'"),
+            ({"target": "energy_peratom"}, DataError, "no column 'energy_peratom'.*Did you mean 'energy_per_atom'"),
             ({"target": "formula"}, DataError, "'formula' is not a number"),
             ({"target": "forces"}, DataError, "'forces' is not a number"),
             ({"target": "nothing"}, DataError, "No crystal of .* has a value of 'nothing'"),
