@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from matgl_ssl.errors import ConfigError, unknown
+from matgl_ssl.formats import upgrade
 from matgl_ssl.renamed import current_options
 
 
@@ -38,10 +39,6 @@ class Config(BaseModel):
                 raise ConfigError(f"{key}: {problem['msg']}{got}.") from None
             raise
 
-    def to_yaml(self) -> str:
-        """The fully expanded configuration."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a configuration file.
@@ -58,4 +55,4 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {err}") from err
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of options, not {type(content).__name__}.")
-    return content
+    return upgrade("config", content, path) if "format" in content else content  # a run's, or one written by hand

@@ -19,6 +19,7 @@ from matgl_ssl.backends import collate
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.encoders import GraphBuilder, bare_model
 from matgl_ssl.errors import BackendError, ModelError
+from matgl_ssl.formats import header, upgrade
 
 from .output import evaluating, model_output
 
@@ -76,7 +77,7 @@ def make_stamp(model: nn.Module, **facts: Any) -> dict[str, Any]:
         for c, value in zip(crystals, values, strict=True)
     ]
     versions = {"matgl_ssl": __version__, "matgl": MATGL_VERSION, "torch": torch.__version__.split("+")[0]}
-    return {KEY: {**facts, "graph_library": BACKEND, "versions": versions, "references": references}}
+    return {KEY: {**header("stamp"), **facts, "graph_library": BACKEND, "versions": versions, "references": references}}
 
 
 def stamp_of(model_json: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,8 +91,11 @@ def stamp_of(model_json: Mapping[str, Any]) -> dict[str, Any]:
     if stamp is None:
         return {}
     try:
+        stamp = upgrade("stamp", stamp, "The stamp in model.json")
         whole = stamp["graph_library"] in ("pyg", "dgl") and str(stamp["versions"]["matgl"]) and stamp["references"]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError) as err:
+        if isinstance(err, ModelError):
+            raise
         whole = False
     if not whole:
         raise ModelError(

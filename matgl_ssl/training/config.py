@@ -55,6 +55,9 @@ class RunConfig(OptimizerConfig):
     devices: int | str = Field(1, description="Lightning's devices: one, by number or name")
     log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
     checkpoint_minutes: float = Field(5.0, gt=0, description="longest time between checkpoints")
+    allow_changed_environment: bool = Field(
+        False, description="with --resume: go on although matgl_ssl, MatGL, torch or another package changed since"
+    )
     min_distance: float = Field(0.5, ge=0, description="crystals with atoms closer than this are skipped (Å)")
 
     @property
@@ -111,9 +114,10 @@ class FinetuneConfig(RunConfig):
     loss: LossName = Field("mae", description="loss on the standardised target")
     patience: int | None = Field(None, ge=1, description="stop after this many epochs without a better validation loss")
     selection: Literal["last", "best"] = Field("last", description="export the last weights or the best on validation")
-    split: Literal["formula", "random"] = Field(
-        "formula", description="keep all crystals of a reduced formula in one part, or split crystals one by one"
-    )
+    split: Literal["formula", "random", "shuffle"] = Field(
+        "formula", description="keep all crystals of a reduced formula in one part, or split crystals one by one, by a "
+        "hash of their ids or (as version 0.1 did) by a shuffle of all rows",
+    )  # fmt: skip
     split_column: str | None = Field(None, description="column that holds fold numbers; without it, a fraction")
     fold: int = Field(0, description="fold to test on, with --split-column")
     test_fraction: float = Field(0.1, ge=0, lt=1, description="share of the crystals to test on")

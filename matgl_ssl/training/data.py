@@ -10,8 +10,9 @@ import numpy as np
 from matgl_ssl._files import digest
 from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.storage import ID_COLUMN
-from matgl_ssl.encoders import Encoder
+from matgl_ssl.encoders import ARCHITECTURES, Encoder
 from matgl_ssl.errors import DataError
+from matgl_ssl.hub.fingerprint import fingerprint
 from matgl_ssl.targets.compute import structures_key
 
 from .config import RunConfig
@@ -48,9 +49,16 @@ def describe(source: Any) -> str:
     return f"in memory ({type(source).__name__})"
 
 
-def data_facts(train: CrystalDataset, val: CrystalDataset, labels: Sequence[str]) -> dict[str, str]:
+def data_facts(labels: Sequence[str], **parts: CrystalDataset) -> dict[str, str]:
     """What tells whether a resumed run sees the same crystals, in the same order, with the same labels."""
-    return {"data": _fingerprint(train, labels), "validation data": _fingerprint(val, labels)}
+    names = {"train": "data", "val": "validation data", "test": "test data"}
+    return {names[part]: _fingerprint(crystals, labels) for part, crystals in parts.items()}
+
+
+def weights_facts(**sources: Any) -> dict[str, str]:
+    """What tells whether it starts from the same weights, whatever they are called; nothing of random ones."""
+    loaded = {name: source for name, source in sources.items() if source is not None and source not in ARCHITECTURES}
+    return {name: fingerprint(source, prefer=("encoder", "model", "potential")) for name, source in loaded.items()}
 
 
 def _fingerprint(crystals: CrystalDataset, labels: Sequence[str]) -> str:

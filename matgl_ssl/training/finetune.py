@@ -33,7 +33,7 @@ from matgl_ssl.targets.representation import Representation
 from matgl_ssl.views import View
 
 from .config import FinetuneConfig
-from .data import checked_crystals, data_facts, describe, read_source
+from .data import checked_crystals, data_facts, describe, read_source, weights_facts
 from .loader import GraphDataset, SeededLoader
 from .module import TrainingModule, initialise
 from .options import with_options
@@ -210,7 +210,7 @@ def finetune(
         + (f" on the representation of {settings.node_embedding_from}" if settings.node_embedding_from else ""),
     )  # fmt: skip
     module = FinetuningModule(encoder, standardisation, settings, total_steps=loaders["train"].steps(settings.epochs))
-    facts = data_facts(splits.train, splits.val, [settings.target])
+    facts = data_facts([settings.target], **splits.parts()) | weights_facts(init_from=sources["init_from"])
     if representation:
         facts["frozen encoder"] = representation[0].weights
     fit(module, loaders["train"], loaders.get("val"), config=settings, run=run, checkpoint=checkpoint, facts=facts,

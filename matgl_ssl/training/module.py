@@ -14,6 +14,7 @@ from torch import Tensor
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder
+from matgl_ssl.formats import header
 
 from .config import OptimizerConfig
 
@@ -59,6 +60,7 @@ class TrainingModule(L.LightningModule):
         self.optimizer_config = optimizer
         self.total_steps = total_steps
         self.log_every = log_every
+        self.run_identity: dict[str, Any] = {}
         self.ids: list[str] = []
         self.train_means, self.val_means = Means(), Means()
         self.epoch_metrics: dict[str, float] = {}
@@ -152,6 +154,8 @@ class TrainingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning forgets."""
         checkpoint["matgl_ssl"] = {
+            **header("checkpoint"),
+            "run": self.run_identity,
             "random_state": get_random_state(),
             "means": {"totals": self.train_means.totals, "count": self.train_means.count},
             "epoch_metrics": self.epoch_metrics,

@@ -26,7 +26,7 @@ from matgl_ssl.targets import with_targets
 
 from .collapse import CollapseMonitor
 from .config import PretrainConfig
-from .data import checked_crystals, data_facts, describe, random_split, read_source
+from .data import checked_crystals, data_facts, describe, random_split, read_source, weights_facts
 from .loader import SeededLoader, ViewDataset
 from .module import TrainingModule, initialise
 from .options import with_options
@@ -155,7 +155,7 @@ def pretrain(
     module = PretrainingModule(
         encoder, mixture, optimizer=settings, total_steps=train.steps(settings.epochs), log_every=settings.log_every
     )
-    facts = data_facts(parts[0], parts[1], mixture.labels)
+    facts = data_facts(mixture.labels, train=parts[0], val=parts[1]) | weights_facts(model=base or settings.model)
     fit(module, train, val, config=settings, run=run, checkpoint=checkpoint, facts=facts, callbacks=[CollapseMonitor()])
     return _export(encoder, mixture, settings, run, len(parts[0]))
 

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import glob
 import json
-import platform
-from importlib.metadata import PackageNotFoundError, version
+import os
+from collections.abc import Container, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
-from matgl_ssl._backend import BACKEND
 from matgl_ssl._files import write_text
 from matgl_ssl.config import Config
-from matgl_ssl.errors import RunDirectoryError
+from matgl_ssl.encoders import ARCHITECTURES
+from matgl_ssl.errors import BackendError, RunDirectoryError
+from matgl_ssl.formats import Kind, header, upgrade
 
 from .config import RunConfig
+from .environment import changes, environment
 
-_FREE_ON_RESUME = {"num_workers", "checkpoint_minutes", "accelerator", "devices"}
+_FREE_ON_RESUME = {"num_workers", "checkpoint_minutes", "accelerator", "devices", "allow_changed_environment"}
 """Options that change how a run is computed, not what it computes."""
 
-_PACKAGES = [
-    "matgl_ssl",
-    "matgl",
-    "torch",
-    "lightning",
-    "torch-geometric",
-    "dgl",
-    "pymatgen",
-    "ase",
-    "datasets",
-    "numpy",
-]
+_KNOWN_BY_CONTENT = {
+    "data": "data",
+    "exclude_formulas_of": "data",
+    "teacher": "data",  # its labels are part of them
+    "val_data": "validation data",
+    "test_data": "test data",
+    "init_from": "init_from",
+    "model": "model",
+    "node_embedding_from": "frozen encoder",
+}
+"""Options that name something, and the fact (``facts.json``) that tells whether that is the same under any name."""
 
 
 class RunDirectory:
@@ -64,32 +68,31 @@ class RunDirectory:
         self.refuse_if_used()
         for folder in (self.path, self.checkpoint.parent, self.figures):
             folder.mkdir(parents=True, exist_ok=True)
-        self.write_text("config.yaml", config.to_yaml())
-        self.write_json("environment.json", environment())
+        self._write_config(config)
+        self._write_environment(environment())
 
     def resume(self, config: RunConfig) -> Path | None:
-        """Check that the run in the directory is this one.
+        """Check that the run in the directory is this one, and that it would be computed with the same packages.
 
         Returns:
             The checkpoint to go on from; None if the run was stopped before its first one.
 
         Raises:
-            RunDirectoryError: If there is no run, or an option differs.
+            RunDirectoryError: If there is no run, or an option or a package differs.
+            BackendError: If the run belongs to the other backend.
         """
-        stored = self.stored_config()
-        asked = yaml.safe_load(config.to_yaml())
-        differing = sorted(k for k in {*stored, *asked} - _FREE_ON_RESUME if stored.get(k) != asked.get(k))
-        if differing:
-            k = differing[0]
-            raise RunDirectoryError(
-                f"--resume goes on with the same run, but {', '.join(differing)} differ ({k}: {stored.get(k)!r} there, "
-                f"{asked.get(k)!r} here). Drop the option, or start another run with "
-                f"{config.weights_option} {self.path}."
-            )
-        return self.checkpoint if self.checkpoint.exists() else None
+        started = self.checkpoint.exists()
+        known = self._read_json("facts") if started else set(_KNOWN_BY_CONTENT.values())
+        self._refuse_others(self.stored_config(), config, known, "there", "here")
+        if not started:
+            self._write_config(config)
+            self._write_environment(environment())
+            return None
+        self._refuse_changed_environment(config)
+        return self.checkpoint
 
     def stored_config(self) -> dict[str, Any]:
-        """The configuration of the run in the directory.
+        """The configuration of the run in the directory; relative paths are from where the run was started.
 
         Raises:
             RunDirectoryError: If there is none.
@@ -97,7 +100,51 @@ class RunDirectory:
         path = self.path / "config.yaml"
         if not path.exists():
             raise RunDirectoryError(f"There is no run to resume in {self.path} (no config.yaml). Leave out --resume.")
-        return dict(yaml.safe_load(path.read_text()))
+        stored = upgrade("config", yaml.safe_load(path.read_text(encoding="utf-8")), path)
+        folders = self._read_json("environment").get("started_in", {})
+        roots = [Path(folders[k]) if k == "folder" else self.path / folders[k] for k in folders]
+        for name in _KNOWN_BY_CONTENT.keys() & stored.keys():
+            stored[name] = _found(stored[name], roots)
+        return stored
+
+    def identity(self, config: RunConfig, facts: Mapping[str, str]) -> dict[str, Any]:
+        """What a checkpoint says of the run that it belongs to."""
+        options = {k: v for k, v in config.model_dump(mode="json").items() if k not in _FREE_ON_RESUME}
+        return {"config": {**header("config"), **options}, "facts": dict(facts)}
+
+    def write_facts(self, facts: Mapping[str, str]) -> None:
+        """Write down what tells whether a resumed run sees the same data and starts from the same weights."""
+        self.write_json("facts.json", {**header("facts"), **facts})
+
+    def load_checkpoint(self, config: RunConfig, facts: Mapping[str, str]) -> dict[str, Any]:
+        """Read the checkpoint, and check that it, the data and the configuration belong together.
+
+        Args:
+            config: The run's configuration.
+            facts: What is to be trained on, and from which weights, now.
+
+        Raises:
+            RunDirectoryError: If they do not, or the checkpoint cannot be read.
+        """
+        self._refuse_other_facts(self._read_json("facts"), facts, config)
+        try:
+            checkpoint = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            own = upgrade("checkpoint", checkpoint["matgl_ssl"], self.checkpoint)
+        except RunDirectoryError:
+            raise
+        except Exception as err:  # torch raises whatever the damaged bytes make it
+            raise RunDirectoryError(f"{self.checkpoint} is damaged: {type(err).__name__}: {err}") from err
+        if run := own.get("run"):  # version 0.1 did not say
+            stored = upgrade("config", run["config"], self.checkpoint)
+            self._refuse_others(stored, config, run["facts"], "in its checkpoint", "in config.yaml")
+            self._refuse_other_facts(run["facts"], facts, config)
+        record = self._read_json("environment")
+        if record and any(
+            config.model_dump()[k] != v for k, v in self.stored_config().items() if k in _KNOWN_BY_CONTENT
+        ):
+            self._write_config(config)  # where things lie now, for the next time
+            self._write_environment(record)
+        return dict(checkpoint)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file in one move."""
@@ -107,18 +154,83 @@ class RunDirectory:
         """Write a JSON file in one move."""
         self.write_text(name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-
-def environment() -> dict[str, Any]:
-    """What the run was computed with."""
-    packages = {}
-    for name in _PACKAGES:
+    def _read_json(self, kind: Kind) -> dict[str, Any]:
+        path = self.path / f"{kind}.json"
         try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "backend": BACKEND,
-        "packages": packages,
-    }
+            return upgrade(kind, json.loads(path.read_text(encoding="utf-8")), path)
+        except FileNotFoundError:  # killed before it was written
+            return {}
+        except ValueError as err:
+            if isinstance(err, RunDirectoryError):
+                raise
+            raise RunDirectoryError(f"{path} is damaged: {err}") from err
+
+    def _refuse_others(
+        self, stored: dict[str, Any], config: RunConfig, facts: Container[str], there: str, here: str
+    ) -> None:
+        """Refuse another configuration; a field that the stored one lacks has its default."""
+        free = _FREE_ON_RESUME | {name for name, fact in _KNOWN_BY_CONTENT.items() if fact in facts}
+        before, now = (c.model_dump(mode="json") for c in (type(config).build(stored), config))
+        if ARCHITECTURES.keys() & {before["model"], now["model"]}:  # a new model is known by its name alone
+            free -= {"model"}
+        differing = sorted(k for k in now.keys() - free if before[k] != now[k])
+        if differing:
+            k = differing[0]
+            raise RunDirectoryError(
+                f"--resume goes on with the same run, but {', '.join(differing)} differ ({k}: {before[k]!r} {there}, "
+                f"{now[k]!r} {here}). Put it back, or start another run with {config.weights_option} {self.path}."
+            )
+
+    def _refuse_other_facts(self, stored: Mapping[str, str], facts: Mapping[str, str], config: RunConfig) -> None:
+        for name, now in facts.items():
+            if stored.get(name, now) != now:
+                raise RunDirectoryError(
+                    f"--resume: the {name} changed since the run in {self.path} was started. Put it back, or start "
+                    f"another run with {config.weights_option} {self.path}."
+                )
+
+    def _refuse_changed_environment(self, config: RunConfig) -> None:
+        record, now = self._read_json("environment"), environment()
+        if not record:
+            return
+        changed = changes([record, *record.get("resumed", [])][-1], now)
+        if "backend" in changed:
+            raise BackendError(
+                f"The run in {self.path} was computed on {record['backend'].upper()}, where its weights mean something "
+                f"else than on {now['backend'].upper()}. Resume it there."
+            )
+        if changed and not config.allow_changed_environment:
+            packages = " ".join(f"{name}=={then}" for name, (then, _) in changed.items() if name != "Python")
+            raise RunDirectoryError(
+                f"--resume goes on exactly, but {', '.join(f'{k} was {a} and is {b}' for k, (a, b) in changed.items())}"
+                f" since the run in {self.path} was stopped. Install what it was computed with (pip install "
+                f"{packages or 'under that Python'}), or go on in this environment with --allow-changed-environment."
+            )
+        if changed:
+            step = {"resumed_at": datetime.now(UTC).isoformat(timespec="seconds"), **now}
+            self.write_json(
+                "environment.json",
+                {**header("environment"), **record, "resumed": [*record.get("resumed", []), step]},
+            )
+
+    def _write_config(self, config: Config) -> None:
+        options = config.model_dump(mode="json", exclude={"allow_changed_environment"})  # that is said each time
+        text = yaml.safe_dump({**header("config"), **options}, sort_keys=False, allow_unicode=True)
+        self.write_text("config.yaml", text)
+
+    def _write_environment(self, now: dict[str, Any]) -> None:
+        here = Path.cwd()
+        started_in = {"folder": str(here), "from_run": os.path.relpath(here, self.path.resolve())}
+        self.write_json("environment.json", {**header("environment"), **now, "started_in": started_in})
+
+
+def _found(source: Any, roots: list[Path]) -> Any:
+    """A relative path where it leads to something from one of the folders; else the source as it is."""
+    if not isinstance(source, str) or not source or source in ARCHITECTURES or Path(source).is_absolute():
+        return source
+    for root in roots:
+        if root.resolve() == Path.cwd():
+            return source
+        if glob.glob(str(root / source)) or (root / source).exists():  # noqa: PTH207 - may be a pattern itself
+            return str(root / source)
+    return source

@@ -14,6 +14,7 @@ from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.errors import ConfigError, DataError
 
 from .config import FinetuneConfig
+from .data import random_split
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,10 @@ def split(crystals: CrystalDataset, config: FinetuneConfig, val: Any = None, tes
     else:
         rest, test = _held_out(crystals, config.test_fraction, config, "test")
     if config.n_train is not None and config.n_train < len(rest):
-        rest = rest.select(np.sort(hash_order(rest.ids, f"{config.seed} n_train")[: config.n_train]))
+        order = hash_order(rest.ids, f"{config.seed} n_train")
+        if config.split == "shuffle":
+            order = np.random.default_rng([config.seed, 1]).permutation(len(rest))
+        rest = rest.select(np.sort(order[: config.n_train]))
     if val is None:
         rest, val = _held_out(rest, config.val_fraction, config, "val")
     if not len(rest):
@@ -101,6 +105,9 @@ def _held_out(
     crystals: CrystalDataset, fraction: float, config: FinetuneConfig, part: str
 ) -> tuple[CrystalDataset, CrystalDataset]:
     """What stays, and a share that is held out: whole formulas that fit into it, or single crystals."""
+    if config.split == "shuffle":
+        kept, held_out = random_split(len(crystals), fraction, config.seed)
+        return crystals.select(kept), crystals.select(held_out)
     wanted = min(len(crystals) - 1, max(1, round(fraction * len(crystals)))) if fraction > 0 else 0
     groups = crystals.formulas() if config.split == "formula" else crystals.ids
     members: dict[str, list[int]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import warnings
@@ -16,7 +15,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from matgl_ssl.acceleration import accelerate
-from matgl_ssl.errors import ConfigError, RunDirectoryError
+from matgl_ssl.errors import ConfigError
 
 from .checkpointing import ResumableCheckpoint
 from .config import RunConfig
@@ -72,9 +71,9 @@ def fit(
     if checkpoint is not None:
         keep_steps = _restore_position(run, facts, train, config)
     else:
-        run.write_json("facts.json", facts)
+        run.write_facts(facts)
     interactive = sys.stderr.isatty()
-    module.resume_facts = facts
+    module.run_identity = run.identity(config, facts)
     trainer = L.Trainer(
         max_epochs=config.epochs,
         accelerator=config.accelerator,
@@ -133,15 +132,8 @@ def deterministic_on_cpu(on_cpu: bool) -> Iterator[None]:
 
 
 def _restore_position(run: RunDirectory, facts: dict[str, Any], train: SeededLoader, config: RunConfig) -> int:
-    """Check that the data are the run's, put the loader where it stood, and return the step."""
-    stored = json.loads((run.path / "facts.json").read_text())
-    for key, value in facts.items():
-        if stored.get(key) != value:
-            raise RunDirectoryError(
-                f"--resume: the {key} of the run in {run.path} is not that of this one. The data changed since; "
-                f"start another run with {config.weights_option} {run.path}."
-            )
-    checkpoint = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    """Put the loader where the run stood, and return the step."""
+    checkpoint = run.load_checkpoint(config, facts)
     train.load_state_dict(checkpoint["matgl_ssl"]["loader"])  # Lightning forgets it at an epoch's end
     return int(checkpoint["global_step"])
 
