@@ -29,7 +29,7 @@ def passes(case: str, n_atoms: int, n_crystals: int, accelerated: bool, times: i
     import torch
 
     from matgl_ssl import accelerate
-    from matgl_ssl.acceleration import native
+    from matgl_ssl.acceleration import compiler
     from matgl_ssl.backends import collate
     from matgl_ssl.crystals import Crystal
     from matgl_ssl.encoders import Encoder
@@ -37,7 +37,7 @@ def passes(case: str, n_atoms: int, n_crystals: int, accelerated: bool, times: i
 
     from .step import trained
 
-    native.library()  # asks the compiler for its version: a process that has our memory, too, while it starts
+    compiler.library()  # asks the compiler for its version: a process that has our memory, too, while it starts
     torch.manual_seed(0)
     name, arguments = CASES[case]
     model = new_model(name, arguments)

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from matgl_ssl import accelerate, decelerate
-from matgl_ssl.acceleration import native
+from matgl_ssl.acceleration import compiler, kernel
 from matgl_ssl.acceleration.row_network import (
     ACTIVATE,
     LINEAR,
@@ -160,7 +160,7 @@ def floor(plain: Encoder, fast: Encoder, batches: list[CrystalBatch], forces: bo
             trained(plain, batch, forces).backward()
     of_plain = counter.get_total_flops() / 2 / len(batches)
     passes: list[tuple[float, ...]] = []
-    compute = native.compute
+    compute = kernel.compute
 
     def timed_compute(network: RowNetwork, inputs: Sequence[Tensor], *rest: Any) -> tuple[Tensor, ...]:
         start = time.perf_counter()
@@ -168,7 +168,7 @@ def floor(plain: Encoder, fast: Encoder, batches: list[CrystalBatch], forces: bo
         passes.append((time.perf_counter() - start, *(len(inputs[0]) * n for n in work(network, inputs))))
         return found
 
-    with mock.patch.object(native, "compute", timed_compute):
+    with mock.patch.object(kernel, "compute", timed_compute):
         for batch in fresh(batches):
             trained(fast, batch, forces).backward()
     in_passes, products, activations, moved = (sum(column) / len(batches) for column in zip(*passes, strict=True))
@@ -242,7 +242,7 @@ def timed(case: str, threads: int, settings: Settings) -> dict[str, Any]:
             "accelerated": bare_stepper(fast, ours, forces, device),
         }
         found = in_turn(steppers, pairs=pairs)
-        floors = floor(plain, fast, ours, forces) if device == "cpu" and native.library() else {}
+        floors = floor(plain, fast, ours, forces) if device == "cpu" and compiler.library() else {}
     return {
         "batch": n,
         "atoms": int(np.mean([len(b.node_type) for b in ours])),

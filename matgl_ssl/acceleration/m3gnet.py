@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from .equivalence import AngularRefinement, Equivalence, equivalence
 from .fast_class import FastClass
-from .perceptrons import after, are_known, times
+from .perceptrons import PERCEPTRONS, after, are_known, times
 from .rows import Rows, Value
 from .three_body import Angles
 
@@ -29,9 +29,10 @@ class FastM3GNetGraphConv(FastClass, M3GNetGraphConv):
 
     @classmethod
     def fits(cls, module: Any) -> bool:
-        """Whether its activations are known."""
+        """Whether its layers are known."""
         updates = module.edge_update_func, module.node_update_func
-        return all(are_known((*update.layers, *update.gates)) for update in updates)
+        inner = (layer for update in updates for layer in (*update.layers, *update.gates))
+        return are_known((*inner, module.edge_weight_func, module.node_weight_func))
 
     def forward(
         self,
@@ -222,4 +223,4 @@ def _output(
     return atomic.sum().view(1) if batch is None else atomic.new_zeros(n_graphs).index_add(0, batch, atomic)
 
 
-M3GNET = (FastM3GNetGraphConv, FastM3GNetBlock, FastM3GNet)
+FASTER = (*PERCEPTRONS, FastM3GNetGraphConv, FastM3GNetBlock, FastM3GNet)

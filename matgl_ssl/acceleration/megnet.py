@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from matgl.graph._compute import compute_pair_vector_and_distance
-from matgl.layers import MLP
 from matgl.layers._basis import GaussianExpansion
 from matgl.layers._graph_convolution import MEGNetBlock
 from matgl.layers._readout import EdgeSet2Set, Set2SetReadOut
@@ -22,7 +21,7 @@ from torch.nn import functional
 
 from .equivalence import Classes, Equivalence, equivalence
 from .fast_class import FastClass
-from .perceptrons import after, are_known, times
+from .perceptrons import PERCEPTRONS, after, are_known, times
 from .rows import Rows
 
 
@@ -93,9 +92,9 @@ class FastMEGNetBlock(FastClass, MEGNetBlock):
 
     @classmethod
     def fits(cls, module: Any) -> bool:
-        """Whether its activations are known."""
+        """Whether its layers are known."""
         networks = module.edge_func, module.conv.edge_func, module.conv.node_func
-        return all(not isinstance(network, MLP) or are_known(network.layers) for network in networks)
+        return all(type(network) is nn.Identity or are_known(network.layers) for network in networks)
 
     def forward(
         self,
@@ -243,4 +242,4 @@ def _set2set(
     return q_star
 
 
-MEGNET = (FastMEGNet, FastMEGNetBlock, FastLSTM, FastSet2SetReadOut, FastEdgeSet2Set)
+FASTER = (*PERCEPTRONS, FastMEGNet, FastMEGNetBlock, FastLSTM, FastSet2SetReadOut, FastEdgeSet2Set)

@@ -45,7 +45,7 @@ class FastMLP(FastClass, MLP):
 
     @classmethod
     def fits(cls, module: Any) -> bool:
-        """Whether its activations are known."""
+        """Whether its layers are known."""
         return are_known(module.layers)
 
     def forward(self, inputs: Tensor | Callable[[Any], Tensor]) -> Tensor:
@@ -63,7 +63,7 @@ class FastGatedMLP(FastClass, GatedMLP):
 
     @classmethod
     def fits(cls, module: Any) -> bool:
-        """Whether its activations are known."""
+        """Whether its layers are known."""
         return are_known((*module.layers, *module.gates))
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -11,12 +11,12 @@ from functools import cache
 from typing import NamedTuple
 
 ROWS, TABLE, VECTOR, LINEAR = range(4)
-"""Operations, by the numbers of ``rows.cpp``. ``ADDED`` more: added to the value that is there already."""
+"""Operations, by the numbers of ``kernel.cpp``. ``ADDED`` more: added to the value that is there already."""
 ADDED = 4
 MULTIPLY, ADD, ACTIVATE, WRITE, SUM, OUTER, COLUMNS, ACTIVATE_PAIR = range(8, 16)
 
 ACTIVATIONS = {"softplus2": 0, "sigmoid": 1, "silu": 5, "gaussian": 9}
-"""By the numbers of ``rows.cpp``; the next numbers are the derivatives, up to the third."""
+"""By the numbers of ``kernel.cpp``; the next numbers are the derivatives, up to the third."""
 _HAS_NO_DERIVATIVE = (4, 8, 12)
 
 

@@ -1,6 +1,6 @@
 """Writing a network on rows down as it is computed, and computing it in one pass.
 
-Compiled (``native.py``) on a CPU with a C++ compiler, where a block of rows stays in the cache from the first layer to
+Compiled (``kernel.py``) on a CPU with a C++ compiler, where a block of rows stays in the cache from the first layer to
 the last, forwards and backwards; by torch's operations elsewhere.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import native
+from . import compiler, guard, kernel
 from .row_network import (
     ACTIVATE,
     ACTIVATIONS,
@@ -81,7 +81,8 @@ class Rows:
         )
         network = row_network(tuple(self.builder.numbers), listed, len(self.inputs))
         first = self.inputs[0]
-        if first.device.type == "cpu" and first.dtype in native.TYPES and native.library() is not None:
+        may_compile = guard.current_mode() != "torch" and first.device.type == "cpu" and first.dtype in kernel.TYPES
+        if may_compile and compiler.library() is not None:
             return _Compute.apply(network, self.edge_index, self.n_atoms, *self.inputs)
         return compute_by_operation(network, self.inputs, self.edge_index, self.n_atoms)
 
@@ -162,7 +163,7 @@ class _Compute(torch.autograd.Function):
         ctx.network, ctx.edge_index, ctx.n_atoms = network, edge_index, n_atoms
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs)
-        return native.compute(network, inputs, edge_index, n_atoms)
+        return kernel.compute(network, inputs, edge_index, n_atoms)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
@@ -173,7 +174,7 @@ class _Compute(torch.autograd.Function):
         if torch.is_grad_enabled():
             found = iter(_Compute.apply(network, ctx.edge_index, ctx.n_atoms, *inputs))
         else:
-            found = iter(native.compute(network, inputs, ctx.edge_index, ctx.n_atoms))
+            found = iter(kernel.compute(network, inputs, ctx.edge_index, ctx.n_atoms))
         return None, None, None, *(next(found) if has else None for has in there)
 
 

@@ -1,26 +1,17 @@
-"""Compiling ``rows.cpp`` with the machine's own C++ compiler, once, and calling it."""
+"""Planning the scratch memory of a network on rows, and calling the compiled kernel (``kernel.cpp``)."""
 
 from __future__ import annotations
 
-import ctypes
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from matgl_ssl._files import digest
-
+from .compiler import library
 from .row_network import (
     ACTIVATE,
     ACTIVATE_PAIR,
@@ -39,58 +30,14 @@ from .row_network import (
 )
 
 TYPES = (torch.float32, torch.float64)
-_SOURCE = Path(__file__).with_name("rows.cpp")
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fno-strict-aliasing")
 _PAD = 16
 """Numbers to which each value's row is rounded up in the scratch; no vector register is longer."""
 _BLOCK = 64
 """Rows at a time: three values of 64 numbers a row fill a first-level cache."""
 
-log = logging.getLogger(__name__)
-
-
-@cache
-def library() -> Any:
-    """The compiled library, or None where it cannot be made (no compiler, say), which is logged once."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
-    if compiler is None:
-        log.info("No C++ compiler (CXX, c++, g++, clang++): MatGL models run accelerated, but not compiled.")
-        return None
-    try:
-        path = _compiled(compiler)
-        found = ctypes.CDLL(str(path)).matgl_ssl_rows
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or error
-        log.warning("%s could not compile %s; MatGL models run uncompiled. It said: %s", compiler, _SOURCE.name, said)
-        return None
-    found.restype, found.argtypes = ctypes.c_int64, [ctypes.c_int64] * 12  # pointers are numbers here
-    return found
-
-
-def _compiled(compiler: str) -> Path:
-    """The library's file, made if this compiler has not made it for this processor yet."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")  # x86, ARM
-    facts = [_SOURCE.read_text(encoding="utf-8"), version, flags, platform.machine(), platform.processor(), *_FLAGS]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matgl_ssl"
-    path = folder / f"rows-{digest([chr(0).join(facts)], 16)}.so"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            made = Path(scratch) / path.name
-            command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(made)]
-            try:
-                subprocess.run([*command, "-fopenmp"], capture_output=True, text=True, check=True, timeout=600)
-            except subprocess.CalledProcessError:  # a compiler without OpenMP
-                subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
-            made.replace(path)
-    return path
-
 
 class Plan(NamedTuple):
-    """A network for inputs of given widths, as ``rows.cpp`` takes it."""
+    """A network for inputs of given widths, as ``kernel.cpp`` takes it."""
 
     records: array[int]
     """What ``operations`` points to."""
@@ -115,6 +62,7 @@ def compute(
     Raises:
         ValueError: Inputs whose shapes or precisions do not go together.
         IndexError: Edges between atoms that there are not.
+        MemoryError: The scratch memory cannot be had.
     """
     first = inputs[0]
     dtype, n_rows = first.dtype, first.shape[0]
@@ -146,7 +94,7 @@ def compute(
     ends = [0, 0] if edge_index is None else [end.data_ptr() for end in held[-1]]
     numbers = array("q", [*tensors, *described, *ends])
     at = numbers.buffer_info()[0]
-    is_in_range = library()(
+    code = library()(
         dtype == torch.float64,
         plan.operations,
         plan.n_operations,
@@ -160,7 +108,11 @@ def compute(
         plan.scratch_width,
         torch.get_num_threads(),
     )
-    if not is_in_range:
+    if code == -1:
+        raise MemoryError(f"There is not enough memory for {n_rows} edges of {n_atoms} atoms: use smaller batches.")
+    if code < 0:
+        raise RuntimeError("The compiled kernel failed. MATGL_SSL_ACCELERATION=torch runs without it.")
+    if code == 0:
         raise IndexError(f"Edges name atoms that are not among the {n_atoms} of the batch.")
     return tuple(outputs)
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
@@ -405,18 +406,20 @@ template <class T> void run(Run<T> network, int64_t scratch_width, int n_threads
   }
   network.matrices = packed.get();
 
+  // Whatever may throw is done before the threads begin: an exception must not leave a parallel region.
   std::unique_ptr<const T*[]> parts(new const T*[n_threads * network.n_outputs + 1]);
+  std::unique_ptr<T*[]> own_sums(new T*[n_threads * network.n_outputs + 1]);
 #pragma omp parallel for num_threads(n_threads) schedule(static, 1) if (n_threads > 1)
   for (int thread = 0; thread < n_threads; ++thread) {
     T* mine = memory + matrices + thread * own;
-    std::unique_ptr<T*[]> my_sums(new T*[network.n_outputs + 1]);
+    T** my_sums = own_sums.get() + thread * network.n_outputs;
     std::memset(mine, 0, sums * sizeof(T));
     for (int64_t i = 0; i < network.n_outputs; ++i) {
       parts[i * n_threads + thread] = my_sums[i] = mine;
       mine += Run<T>::size(network.outputs[i]);
     }
     network.rows(std::min(network.n_rows, n_blocks * thread / n_threads * network.block),
-                 std::min(network.n_rows, n_blocks * (thread + 1) / n_threads * network.block), mine, my_sums.get());
+                 std::min(network.n_rows, n_blocks * (thread + 1) / n_threads * network.block), mine, my_sums);
   }
   for (int64_t i = 0; i < network.n_outputs; ++i)
     if (network.outputs[i].summed) Run<T>::gather(network.outputs[i], parts.get() + i * n_threads, n_threads);
@@ -424,11 +427,12 @@ template <class T> void run(Run<T> network, int64_t scratch_width, int n_threads
 
 }  // namespace
 
-// Whether every edge names atoms that there are; nothing is computed otherwise. Pointers are passed as integers.
+// 1 when all is computed; 0 when an edge names an atom that there is not; -1 without memory; -2 for anything else. No
+// exception may reach the caller, which is not C++. Pointers are passed as integers.
 extern "C" int64_t matgl_ssl_rows(int64_t is_double, const Operation* operations, int64_t n_operations,
                                   const Tensor* tensors, const Output* outputs, int64_t n_outputs,
                                   const int64_t* const* atoms, int64_t n_rows, int64_t n_atoms, int64_t block,
-                                  int64_t scratch_width, int64_t n_threads) {
+                                  int64_t scratch_width, int64_t n_threads) try {
   for (int end = 0; end < 2 && atoms[0] != nullptr; ++end) {
     bool is_bad = false;  // without a way out, which would be a test for each edge
     for (int64_t i = 0; i < n_rows; ++i) is_bad |= static_cast<uint64_t>(atoms[end][i]) >= static_cast<uint64_t>(n_atoms);
@@ -440,4 +444,8 @@ extern "C" int64_t matgl_ssl_rows(int64_t is_double, const Operation* operations
   else
     run<float>({operations, tensors, outputs, atoms, n_operations, n_outputs, n_rows, block, nullptr}, scratch_width, threads);
   return 1;
+} catch (const std::bad_alloc&) {
+  return -1;
+} catch (...) {
+  return -2;
 }
