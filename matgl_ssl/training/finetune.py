@@ -34,6 +34,7 @@ from matgl_ssl.views import View
 
 from .config import FinetuneConfig
 from .data import checked_crystals, data_facts, describe, read_source, weights_facts
+from .exclusive import exclusive
 from .loader import GraphDataset, SeededLoader
 from .module import TrainingModule, initialise
 from .options import with_options
@@ -135,6 +136,7 @@ def summed_references(references: Tensor | None, batch: CrystalBatch) -> Tensor 
 
 
 @with_options(FinetuneConfig)
+@exclusive
 def finetune(
     *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
 ) -> FinetuneResult:

@@ -27,6 +27,7 @@ from matgl_ssl.targets import with_targets
 from .collapse import CollapseMonitor
 from .config import PretrainConfig
 from .data import checked_crystals, data_facts, describe, random_split, read_source, weights_facts
+from .exclusive import exclusive
 from .loader import SeededLoader, ViewDataset
 from .module import TrainingModule, initialise
 from .options import with_options
@@ -81,6 +82,7 @@ class PretrainResult:
 
 
 @with_options(PretrainConfig)
+@exclusive
 def pretrain(
     *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
 ) -> PretrainResult:

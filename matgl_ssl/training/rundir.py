@@ -21,6 +21,7 @@ from matgl_ssl.formats import Kind, header, upgrade
 
 from .config import RunConfig
 from .environment import changes, environment
+from .exclusive import LOCK
 
 _FREE_ON_RESUME = {"num_workers", "checkpoint_minutes", "accelerator", "devices", "allow_changed_environment"}
 """Options that change how a run is computed, not what it computes."""
@@ -56,12 +57,17 @@ class RunDirectory:
         """Never write over another run.
 
         Raises:
-            RunDirectoryError: If the directory holds anything.
+            RunDirectoryError: If the directory holds anything but what a run leaves that was killed before it began.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or any(map(self._is_used, self.path.iterdir()))):
             raise RunDirectoryError(
                 f"{self.path} is not empty. Give another --out, or --resume to go on with the run in it."
             )
+
+    def _is_used(self, file: Path) -> bool:
+        if file in (self.checkpoint.parent, self.figures) and file.is_dir():
+            return any(file.iterdir())
+        return file.name != LOCK and not (file.name.startswith(".config.yaml.") and file.suffix == ".tmp")
 
     def start(self, config: Config) -> None:
         """Make the directory of a new run."""

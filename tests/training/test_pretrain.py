@@ -306,7 +306,7 @@ def test_resuming_with_another_option_names_it(resumable):
 def test_resuming_on_other_data_is_refused(resumable):
     strained = CrystalDataset.from_crystals([dataclasses.replace(c, lattice=1.01 * c.lattice) for c in crystals()])
     for other in (dataset(8), strained):
-        with pytest.raises(RunDirectoryError, match="the data of the run"):
+        with pytest.raises(RunDirectoryError, match="the data changed"):
             run(resumable.parent, out=resumable, resume=True, seed=2, data=other)
 
 
