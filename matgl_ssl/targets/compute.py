@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 from datasets.table import InMemoryTable
 
-from matgl_ssl._files import digest
+from matgl_ssl._files import atomic_path, digest
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.arrow import is_list
 from matgl_ssl.crystals.storage import STRUCTURE_COLUMNS
+from matgl_ssl.work import parallel
 
 from .target import Target
 
 logger = logging.getLogger(__name__)
 
 _BATCH, _ROWS = 64, 4096
+_NUMBERS = pa.list_(pa.float64())
 _MADE_WITH = ("pymatgen", "spglib", "numpy")
 
 
-def with_targets(crystals: CrystalDataset, targets: Sequence[Target], *, num_workers: int = 0) -> CrystalDataset:
+def with_targets(
+    crystals: CrystalDataset, targets: Sequence[Target], *, num_workers: int = 0, cluster: str | None = None
+) -> CrystalDataset:
     """Add a column for each target that the table does not have yet.
 
     Computed columns are cached under Hugging Face ``datasets``' cache directory (``HF_DATASETS_CACHE``), in
@@ -36,6 +43,7 @@ def with_targets(crystals: CrystalDataset, targets: Sequence[Target], *, num_wor
         crystals: The crystals.
         targets: What to compute.
         num_workers: Processes that share the work.
+        cluster: Address of a Dask scheduler whose workers share it instead.
 
     Returns:
         The same crystals with the new columns.
@@ -46,9 +54,15 @@ def with_targets(crystals: CrystalDataset, targets: Sequence[Target], *, num_wor
     table = crystals.table
     if table._indices is not None:  # a selection's rows must lie in order to be joined with what is computed of them
         table = table.with_format("arrow").flatten_indices().with_format(None)
-    structures = table.select_columns(list(STRUCTURE_COLUMNS)).with_format("arrow")
     key = structures_key(crystals, *_versions())
-    columns = [_compute(structures, key, target, num_workers if target.parallel else 0) for target in missing]
+    files = {target: cache_directory() / f"targets-{digest([key, ' ', target.column], 24)}.arrow" for target in missing}
+    absent = [target for target in missing if not files[target].exists()]
+    structures = table.select_columns(list(STRUCTURE_COLUMNS)).with_format("arrow")
+    shared = {"n_jobs": min(num_workers, len(table) // _BATCH), "cluster": cluster}
+    for may_share in (True, False):
+        if of_kind := {target: files[target] for target in absent if target.parallel is may_share}:
+            _compute(structures, of_kind, **(shared if may_share else {}))
+    columns = [datasets.Dataset.from_file(str(files[target])) for target in missing]
     joined = datasets.concatenate_datasets([table, *columns], axis=1)
     return CrystalDataset(joined, source=crystals.source, rejected=crystals.rejected)
 
@@ -58,33 +72,40 @@ def cache_directory() -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "matgl_ssl"
 
 
-def _compute(structures: datasets.Dataset, key: str, target: Target, num_workers: int) -> datasets.Dataset:
-    """The table of one target's column, memory-mapped."""
-    name = digest([key, " ", target.column], 24)
-    file = cache_directory() / f"targets-{name}.arrow"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    logger.info("Target %s of %d crystals, kept in %s.", target.name, len(structures), file)
-    processes = min(num_workers, len(structures) // _BATCH)
-    computed = structures.map(
-        _column,
-        fn_kwargs={"target": target},
-        batched=True,
-        batch_size=_BATCH,
-        remove_columns=list(STRUCTURE_COLUMNS),
-        features=datasets.Features({target.column: datasets.Sequence(datasets.Value("float64"))}),
-        num_proc=processes if processes > 1 else None,
-        cache_file_name=str(file),
-        new_fingerprint=file.stem,
-        desc=target.name,
-    )
-    return computed.with_format(None)
+def _compute(structures: datasets.Dataset, files: dict[Target, Path], **shared: Any) -> None:
+    """Compute targets of a table, each into its file."""
+    names = ", ".join(target.name for target in files)
+    logger.info("Computing %s of %d crystals, kept in %s.", names, len(structures), cache_directory())
+    with ExitStack() as stack:
+        streams, schemas = [], []
+        for target, path in files.items():
+            schemas.append(pa.schema([(target.column, _NUMBERS)]))
+            file = stack.enter_context(atomic_path(path))
+            streams.append(stack.enter_context(pa.ipc.new_stream(file, schemas[-1])))
+        chunks, n = _chunks(structures), -(-len(structures) // _BATCH)
+        for arrays in parallel(partial(_values, targets=tuple(files)), chunks, total=n, what="targets", **shared):
+            for stream, schema, values in zip(streams, schemas, arrays, strict=True):
+                stream.write_batch(pa.record_batch([values], schema=schema))
 
 
-def _column(rows: pa.Table, *, target: Target) -> pa.Table:
-    """Compute a batch, Arrow in and Arrow out: nothing becomes a list of Python numbers on the way."""
+def _chunks(structures: datasets.Dataset) -> Iterator[bytes]:
+    """A table in pieces, each an Arrow stream: a pickled slice would carry the whole table's buffers."""
+    for start in range(0, len(structures), _BATCH):
+        rows: pa.Table = structures[start : start + _BATCH]
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_table(rows)
+        yield sink.getvalue().to_pybytes()
+
+
+def _values(chunk: bytes, *, targets: Sequence[Target]) -> list[pa.Array]:
+    """Targets of one chunk; from and to Arrow, so that nothing becomes a list of Python numbers on the way."""
+    rows = pa.ipc.open_stream(chunk).read_all()
     crystals = list(CrystalDataset(datasets.Dataset(InMemoryTable(rows)), source="targets"))
-    values = [np.asarray(value, dtype=np.float64).ravel() for value in target.of_many(crystals)]
-    return pa.table({target.column: pa.array(values, pa.list_(pa.float64()))})
+    return [
+        pa.array([np.asarray(value, dtype=np.float64).ravel() for value in target.of_many(crystals)], _NUMBERS)
+        for target in targets
+    ]
 
 
 def _versions() -> list[str]:

@@ -51,6 +51,9 @@ class RunConfig(OptimizerConfig):
     clip: float = Field(10.0, gt=0, description="largest gradient norm")
     seed: int = Field(0, ge=0, description="seed of weights, order, splits and views")
     num_workers: int = Field(0, ge=0, description="processes that build graphs ahead")
+    cluster: str | None = Field(
+        None, description="address of a Dask scheduler (tcp://host:8786) whose workers compute targets"
+    )
     accelerator: str = Field("auto", description="Lightning's accelerator (cpu, gpu, auto)")
     devices: int | str = Field(1, description="Lightning's devices: one, by number or name")
     log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")

@@ -135,7 +135,7 @@ def pretrain(
         run.start(settings)
     report.write(run.path / "skipped.json")
     if not settings.teacher:  # before the split, so that another seed finds them in the cache
-        crystals = with_targets(crystals, mixture.targets, num_workers=settings.num_workers)
+        crystals = with_targets(crystals, mixture.targets, num_workers=settings.num_workers, cluster=settings.cluster)
     split = random_split(len(crystals), settings.val_fraction, settings.seed)
     parts = [_taught(crystals.select(rows), mixture, settings) for rows in split]
     mixture.prepare(parts[0])
@@ -222,7 +222,7 @@ def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) 
     )  # fmt: skip
     if not len(crystals):
         raise DataError(f"{config.teacher} can label none of the crystals: see the warnings.")
-    return with_targets(crystals, mixture.targets, num_workers=config.num_workers)
+    return with_targets(crystals, mixture.targets, num_workers=config.num_workers, cluster=config.cluster)
 
 
 def _export(

@@ -23,7 +23,14 @@ from .config import RunConfig
 from .environment import changes, environment
 from .exclusive import LOCK
 
-_FREE_ON_RESUME = {"num_workers", "checkpoint_minutes", "accelerator", "devices", "allow_changed_environment"}
+_FREE_ON_RESUME = {
+    "num_workers",
+    "cluster",
+    "checkpoint_minutes",
+    "accelerator",
+    "devices",
+    "allow_changed_environment",
+}
 """Options that change how a run is computed, not what it computes."""
 
 _KNOWN_BY_CONTENT = {

@@ -1,0 +1,165 @@
+"""Work that is not training, shared by processes of this machine (joblib's loky) or of a Dask cluster."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
+from types import FrameType
+from typing import Any, TypeVar
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm import tqdm
+
+from matgl_ssl.errors import ConfigError, MatGLSSLError
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_CONNECT_SECONDS = 20
+_MAX_DEATHS = 3
+"""Of processes in a row, without a result between them."""
+
+
+def parallel(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    n_jobs: int = 1,
+    cluster: str | None = None,
+    in_order: bool = True,
+    what: str = "",
+    total: int | None = None,
+) -> Iterator[Result]:
+    """Apply a function to items, by one process or many.
+
+    A process that is killed takes nothing with it: what it was at is done again by another. Whatever ends the iteration
+    early, Ctrl-C and SIGTERM among it, ends this machine's processes, too.
+
+    Args:
+        function: A pure function; for several processes one that can be pickled.
+        items: What it is applied to; asked for as processes become free.
+        n_jobs: Processes on this machine, of one thread each; with one, this process does the work.
+        cluster: Address of a Dask scheduler (``tcp://host:8786``), whose workers do the work instead.
+        in_order: Whether results come in the order of the items, or as soon as they are there.
+        what: Name of the work in the progress bar; without it there is none.
+        total: Number of items, for the progress bar.
+
+    Yields:
+        The result of each item, once.
+
+    Raises:
+        ConfigError: If the cluster cannot be reached, or the extra ``[cluster]`` is not installed.
+        MatGLSSLError: If processes keep dying.
+    """
+    if cluster is None and n_jobs <= 1:
+        yield from _progress(map(function, items), what, total)
+        return
+    with _dask(cluster) if cluster else _loky(n_jobs), closing(_whatever_dies(function, items)) as results:
+        yield from _progress(_sorted(results) if in_order else (result for _, result in results), what, total)
+
+
+def _progress(results: Iterator[Result], what: str, total: int | None) -> Iterator[Result]:
+    """On a terminal a bar; in a log a line a minute."""
+    terminal = sys.stderr.isatty()
+    bar = tqdm(
+        results,
+        desc=what,
+        total=total,
+        disable=not (what and (terminal or logger.isEnabledFor(logging.INFO))),
+        mininterval=0.1 if terminal else 60,
+        leave=False,
+    )
+    with bar:
+        yield from bar
+
+
+def _whatever_dies(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[tuple[int, Result]]:
+    """Numbered results as they come. Loky gives up when a process dies; then what it was at is begun again."""
+    numbered, pending = enumerate(items), dict[int, Item]()
+    deaths = 0
+
+    def handed_out() -> Iterator[Any]:
+        for i, item in chain(list(pending.items()), numbered):
+            pending[i] = item
+            yield delayed(_numbered)(function, i, item)
+
+    while True:
+        try:
+            with closing(Parallel(return_as="generator_unordered", batch_size=1)(handed_out())) as results:
+                for i, result in results:
+                    del pending[i]
+                    deaths = 0
+                    yield i, result
+            return
+        except TerminatedWorkerError as err:
+            deaths += 1
+            if deaths == _MAX_DEATHS:
+                raise MatGLSSLError(
+                    "Worker processes keep being killed, most often because memory is short. Use fewer of them."
+                ) from err
+            logger.warning("A worker process was killed; what it was at is done again.")
+
+
+def _numbered(function: Callable[[Item], Result], i: int, item: Item) -> tuple[int, Result]:
+    return i, function(item)
+
+
+def _sorted(results: Iterator[tuple[int, Result]]) -> Iterator[Result]:
+    early: dict[int, Result] = {}
+    following = 0
+    for i, result in results:
+        early[i] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1
+
+
+@contextmanager
+def _loky(n_jobs: int) -> Iterator[None]:
+    """Processes of this machine, which are gone afterwards."""
+    with _terminable(), parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1):
+        try:
+            yield
+        finally:
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[None]:
+    """The workers of a cluster, which stay."""
+    try:
+        from distributed import Client
+    except ImportError as err:
+        raise ConfigError("A Dask cluster needs the extra [cluster]: pip install 'matgl_ssl[cluster]'.") from err
+    try:
+        client = Client(address, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"No Dask scheduler answers at {address}: {err}. Start one with `dask scheduler`.") from err
+    with client, _terminable(), parallel_config("dask", client=client, n_jobs=-1, wait_for_workers_timeout=60):
+        yield
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, as Ctrl-C does, where nobody else listens to it."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
