@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from matgl_ssl.crystals.elements import standardised_element_table
-from matgl_ssl.crystals.records import Crystal
 
 from .neighbours import cosine_cutoff, find_neighbours
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
 
 
 @dataclass(frozen=True)
-class AngularFingerprint(Target):
+class AngularFingerprint(CellTarget):
     """Element-property weighted angular symmetry functions, over pairs of neighbours of an atom.
 
     sum_{j<k} p(Z_j) p(Z_k) 2^(1-zeta) (1 ± cos theta_jik)^zeta exp(-eta (r_ij² + r_ik²)) fc(r_ij) fc(r_ik): Behler's
@@ -42,13 +42,13 @@ class AngularFingerprint(Target):
         """Properties times exponents times two signs."""
         return len(self.properties) * len(self.zetas) * 2
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, size)``; NaN in the columns of a property that a neighbour lacks."""
-        pairs = find_neighbours(crystal, self.cutoff)
+        pairs = find_neighbours(cell, self.cutoff)
         radial = np.exp(-self.eta * pairs.distance**2) * cosine_cutoff(pairs.distance, self.cutoff)
-        weight = standardised_element_table(self.properties)[crystal.numbers[pairs.other]] * radial[:, None]
+        weight = standardised_element_table(self.properties)[cell.numbers[pairs.other]] * radial[:, None]
         unit = pairs.vector / pairs.distance[:, None]
-        result = np.empty((len(crystal), self.size))
+        result = np.empty((len(cell), self.size))
         # Atoms with equally many neighbours at once, so that their pairs are dense arrays.
         counts = pairs.counts
         first = np.cumsum(counts) - counts

@@ -24,10 +24,12 @@ from matgl_ssl.crystals.elements import element_table
 from matgl_ssl.crystals.records import Crystal
 
 from .neighbours import Neighbours, cosine_cutoff, find_neighbours
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
 
 _SOFTNESS = 0.37  # Å
 _CUTOFF = 6.0  # Å
+_FURTHEST = 5.99  # Å: an atom whose nearest neighbour is further away has none
 
 
 @lru_cache(maxsize=1)
@@ -70,6 +72,7 @@ class Bonds:
         return 1 - np.exp(-(self.pull**2) / 4)
 
 
+@lru_cache(maxsize=2)
 def find_bonds(crystal: Crystal) -> Bonds | None:
     """A crystal's bonds; None where an atom has no neighbour, or an element is not known well enough."""
     pairs = find_neighbours(crystal, _CUTOFF)
@@ -78,7 +81,7 @@ def find_bonds(crystal: Crystal) -> Bonds | None:
     i, j, r = pairs.center, pairs.other, pairs.distance
     valence = np.exp((radius[i] + radius[j] - r) / _SOFTNESS) * cosine_cutoff(r, _CUTOFF)
     total = pairs.total(valence)
-    if np.isnan(radius + electronegativity + made).any() or not total.all():
+    if np.isnan(radius + electronegativity + made).any() or pairs.nearest().max() > _FURTHEST:
         return None
     return Bonds(pairs, valence * np.sqrt(made[i] * made[j] / (total[i] * total[j])), made, electronegativity)
 
@@ -91,7 +94,7 @@ def _per_atom(bonds: Bonds) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class AtomBonds(Target):
+class AtomBonds(CellTarget):
     """Each atom's bonds (see the module), in four numbers.
 
     Its charge, the ionic part of its bonds' electrons; half of what its bonds are stronger for being ionic, eV;
@@ -106,18 +109,18 @@ class AtomBonds(Target):
         """Four."""
         return 4
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 4)``; NaN where the crystal has an atom without neighbours, or an unknown element."""
-        bonds = find_bonds(crystal)
+        bonds = find_bonds(cell)
         if bonds is None:
-            return np.full((len(crystal), self.size), np.nan)
+            return np.full((len(cell), self.size), np.nan)
         charge, energy, orders = _per_atom(bonds)
         length = bonds.pairs.total(bonds.order * bonds.pairs.distance) / orders
         return np.stack([charge, energy, np.log(orders / bonds.made), length], axis=1)
 
 
 @dataclass(frozen=True)
-class CrystalBonds(Target):
+class CrystalBonds(CellTarget):
     """A crystal's bonds (see the module), in six numbers.
 
     Energy of formation per atom, eV, if being ionic were all that binds it; mean ionicity of its bonds, weighted by
@@ -133,9 +136,9 @@ class CrystalBonds(Target):
         """Six."""
         return 6
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(6,)``; NaN where an atom has no neighbour, or an element is not known well enough."""
-        bonds = find_bonds(crystal)
+        bonds = find_bonds(cell)
         if bonds is None:
             return np.full(self.size, np.nan)
         charge, energy, orders = _per_atom(bonds)

@@ -3,50 +3,100 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from .neighbours import Neighbours
+from .primitive import PrimitiveCell, shortest_basis
 
 LARGEST = 80
-"""Atoms of the largest cell whose matrices are worth diagonalising, which takes time with their cube."""
+"""Atoms of the largest primitive cell whose matrices are worth diagonalising, which takes time with their cube."""
 
-_SPAN = 12.0  # Å: as many k-points along an axis as it takes cells to be as long as that
+_SPAN = 12.03141592  # Å: as many k-points along an axis as it takes lattice planes to be as far apart; no round number
+_TIE = 1e-4  # relative
 
 
 def mesh(lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """k-points around the zone's centre, one of k and -k.
+    """k-points around the zone's centre, which belong to the lattice and not to the vectors that describe it.
+
+    The shortest reciprocal vectors say how many points an axis needs. Axes that need equally many are divided alike,
+    which no choice of vectors changes. Other axes are divided at right angles to those that need fewer; of equivalent
+    points the nearest to the centre is taken, and several that are equally near share its weight.
 
     Args:
         lattice: Lattice vectors in Å, one a row.
 
     Returns:
-        The points in units of the reciprocal cell, shape ``(K, 3)``, and their weights, ``(K,)``, whose sum is 1.
+        The points as phases of the lattice vectors in turns, shape ``(K, 3)``, and their weights, ``(K,)``, whose sum
+        is 1.
     """
-    counts = [max(1, round(_SPAN / length)) for length in np.linalg.norm(lattice, axis=1)]
-    steps = np.array(list(itertools.product(*map(range, counts))))
-    opposite = -steps % counts
-    first = [tuple(step) <= tuple(other) for step, other in zip(steps, opposite, strict=True)]
-    weights = np.where((steps == opposite).all(1), 1.0, 2.0)[first]
-    return steps[first] / counts, weights / weights.sum()
+    basis = shortest_basis(np.linalg.inv(lattice).T)
+    counts = np.maximum(1, np.rint(_SPAN * np.linalg.norm(basis, axis=1))).astype(int)
+    points, weights, before = np.zeros((1, 3)), np.ones(1), np.zeros((0, 3))
+    for count in sorted(set(counts.tolist())):
+        axes = basis[counts == count]
+        axes -= axes @ before.T @ before
+        steps = _grid(range(count), len(axes)) / count
+        own, shares = steps @ axes, np.full(len(steps), 1 / len(steps))
+        if len(before) and count > 1:
+            own = (steps[:, None] + _grid(range(-2, 2), len(axes))) @ axes
+            square = (own**2).sum(axis=2)
+            nearest = square <= (1 + _TIE) * square.min(axis=1, keepdims=True)
+            shares = np.repeat(shares / nearest.sum(axis=1), nearest.sum(axis=1))
+            own = own[nearest]
+        points = (points[:, None] + own).reshape(-1, 3)
+        weights = np.outer(weights, shares).ravel()
+        if count < counts[-1]:
+            before = np.vstack([before, np.linalg.qr(axes.T)[0].T])
+    return np.round(points @ lattice.T, 12), weights
 
 
-def bloch_sums(pairs: Neighbours, blocks: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Matrices between the cell's atoms at some k-points, from blocks between neighbours.
+@lru_cache(maxsize=64)
+def _grid(steps: Sequence[int], dimensions: int) -> np.ndarray:
+    return np.array(list(itertools.product(steps, repeat=dimensions)))
+
+
+@lru_cache(maxsize=2)
+def irreducible_mesh(cell: PrimitiveCell) -> tuple[np.ndarray, np.ndarray]:
+    """One k-point of each star of the mesh, k and -k being of one; first those with real matrices. See ``mesh``."""
+    points, weights = mesh(cell.lattice)
+    grid = 720720  # a multiple of all numbers up to 16
+    turned = np.rint(grid * (points @ cell.rotations.transpose(0, 2, 1))).astype(int)
+    both = np.stack([turned, -turned]) % grid @ (grid ** np.arange(3))
+    _, first, star = np.unique(both.min(axis=(0, 1)), return_index=True, return_inverse=True)
+    points, weights = points[first], np.bincount(star.ravel(), weights)
+    order = np.argsort(_complex(points), kind="stable")
+    return points[order], weights[order]
+
+
+def _complex(points: np.ndarray) -> np.ndarray:
+    """Whether k and -k are different points, ``(K,)``."""
+    return np.asarray((2 * points % 1).any(axis=1))
+
+
+def bloch_sums(pairs: Neighbours, blocks: np.ndarray, points: np.ndarray) -> Iterator[np.ndarray]:
+    """The lower triangles of matrices between the cell's atoms at some k-points, from blocks between neighbours.
 
     Args:
         pairs: All neighbours; what is summed lies between a centre and its neighbour.
         blocks: One of each pair, shape ``(P, b, b)``.
-        points: In units of the reciprocal cell, ``(K, 3)``.
+        points: In turns of the lattice vectors, ``(K, 3)``, first those with real matrices.
 
-    Returns:
-        Shape ``(K, N b, N b)``; real where all points are at the zone's centre or edge.
+    Yields:
+        The real matrices, and then the complex ones, shape ``(., N b, N b)``.
     """
     n, b = pairs.n_atoms, blocks.shape[-1]
-    phases = np.exp(2j * np.pi * points @ pairs.image.T)
-    if not (2 * points % 1).any():
-        phases = phases.real
-    sums = np.zeros((len(points), n, n, b, b), phases.dtype)
-    for matrix, phase in zip(sums, phases, strict=True):
-        np.add.at(matrix, (pairs.center, pairs.other), blocks * phase[:, None, None])
-    return sums.transpose(0, 1, 3, 2, 4).reshape(len(points), n * b, n * b)
+    place = n * pairs.center + pairs.other
+    order = np.argsort(place, kind="stable")
+    order = order[pairs.center[order] >= pairs.other[order]]
+    places, starts = np.unique(place[order], return_index=True)
+    for group in np.split(points, [int((~_complex(points)).sum())]):
+        turns = 2 * np.pi * (group @ pairs.image[order].T)
+        phases = np.exp(1j * turns) if _complex(group).any() else np.cos(turns)
+        sums = np.zeros((len(group), n, n, b, b), phases.dtype)
+        if len(places):
+            terms = phases[:, :, None, None] * blocks[order]
+            sums[:, places // n, places % n] = np.add.reduceat(terms, starts, axis=1)
+        yield sums.transpose(0, 1, 3, 2, 4).reshape(len(group), n * b, n * b)

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from matgl_ssl.crystals.elements import element_table
-from matgl_ssl.crystals.records import Crystal
 
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
 
 # Nothing measured on solids (densities, elastic constants): those are close kin of what a benchmark may ask for.
 FREE_ATOMS = (
@@ -20,7 +20,7 @@ FREE_ATOMS = (
 
 
 @dataclass(frozen=True)
-class CompositionStatistics(Target):
+class CompositionStatistics(CellTarget):
     """Mean, range and standard deviation of elemental properties over the atoms (in the spirit of Ward et al., 2016).
 
     Attributes:
@@ -37,7 +37,7 @@ class CompositionStatistics(Target):
         """Three a property."""
         return 3 * len(self.properties)
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(size,)``: all means, then all ranges, then all deviations; NaN where an element lacks one."""
-        values = element_table(self.properties)[crystal.numbers]
+        values = element_table(self.properties)[cell.numbers]
         return np.concatenate([values.mean(0), np.ptp(values, axis=0), values.std(0)])

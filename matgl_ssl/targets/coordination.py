@@ -7,14 +7,16 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from matgl_ssl.crystals.records import Crystal
-
 from .neighbours import find_neighbours
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
+
+_HAIR = 1e-6  # Å: no rounding moves an atom across a round number
+_REACH = 1.8  # in distances of the nearest neighbour; further ones weigh less than 1e-14
 
 
 @dataclass(frozen=True)
-class Coordination(Target):
+class Coordination(CellTarget):
     """Distance of the nearest neighbour in Å, and Hoppe's effective coordination number.
 
     ECoN = sum_j exp(1 - (r_ij / r)^6), where r is the mean distance under the same weights, iterated to
@@ -34,17 +36,25 @@ class Coordination(Target):
         """A distance and a number."""
         return 2
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 2)``."""
-        pairs = find_neighbours(crystal, 2 * self.reach)
+        pairs = find_neighbours(cell, max(self.reach, 6.0))
         nearest = pairs.nearest()
-        pairs = pairs.where(pairs.distance < 2 * nearest[pairs.center])  # further ones weigh less than 1e-8
-        alone = ~(nearest <= self.reach)
-        mean = np.where(alone, 1.0, nearest)
+        alone = ~(nearest <= self.reach + _HAIR)
+        far = _REACH * nearest
+        pairs = find_neighbours(cell, max(6.0, far[~alone].max(initial=0.0)))
+        orbit = cell.images.min(axis=0)  # one atom stands for all that symmetry makes equal
+        center = pairs.center
+        pairs = pairs.where((pairs.distance < far[center]) & (orbit == np.arange(len(cell)))[center] & ~alone[center])
+
+        def total(values: np.ndarray) -> np.ndarray:
+            return np.bincount(pairs.center, values, minlength=len(cell))
+
+        mean = nearest
         for _ in range(100):
             weight = np.exp(1 - (pairs.distance / mean[pairs.center]) ** 6)
-            number, length = pairs.total(np.stack([weight, weight * pairs.distance], axis=1)).T
-            before, mean = mean, np.where(alone, 1.0, length / np.where(alone, 1.0, number))
-            if np.abs(mean - before).max() < 1e-8:
+            number = total(weight)
+            before, mean = mean, total(weight * pairs.distance) / np.where(number > 0, number, 1.0)
+            if np.abs(mean - before)[number > 0].max(initial=0.0) < 1e-9:
                 break
-        return np.where(alone[:, None], np.nan, np.stack([nearest, number], axis=1))
+        return np.where(alone[:, None], np.nan, np.stack([nearest, number[orbit]], axis=1))

@@ -11,9 +11,8 @@ import numpy as np
 from pymatgen.analysis.ewald import EwaldSummation
 from pymatgen.core import Composition
 
-from matgl_ssl.crystals.records import Crystal
-
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
 
 
 @lru_cache(maxsize=100_000)
@@ -32,7 +31,7 @@ def oxidation_states(formula: str, max_atoms: int) -> Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
-class EwaldEnergy(Target):
+class EwaldEnergy(CellTarget):
     """Electrostatic energy in eV per atom of oxidation states on the sites, a uniform one for each element.
 
     Oxidation states are guessed once for each reduced formula (pymatgen, ICSD statistics). Metals, elements and
@@ -52,11 +51,11 @@ class EwaldEnergy(Target):
         """One number."""
         return 1
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(1,)``."""
-        charges = oxidation_states(crystal.formula, self.max_atoms)
+        charges = oxidation_states(cell.formula, self.max_atoms)
         if charges is None:
             return np.array([np.nan])
-        structure = crystal.to_structure()
+        structure = cell.to_structure()
         structure.add_oxidation_state_by_element(dict(charges))
-        return np.array([EwaldSummation(structure).total_energy / len(crystal)])
+        return np.array([EwaldSummation(structure).total_energy / len(cell)])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from matgl_ssl.crystals.records import Crystal
 
+_SHARED = 6.0  # Å: one list serves all targets that look no further
 _PBC = np.ones(3, dtype=np.int64)
 
 
@@ -32,7 +34,7 @@ class Neighbours:
     vector: np.ndarray
     image: np.ndarray
 
-    @property
+    @cached_property
     def counts(self) -> np.ndarray:
         """Neighbours of each atom, shape ``(N,)``."""
         return np.bincount(self.center, minlength=self.n_atoms)
@@ -52,14 +54,22 @@ class Neighbours:
 
     def _over_neighbours(self, ufunc: np.ufunc, values: np.ndarray, empty: float) -> np.ndarray:
         result = np.full((self.n_atoms, *values.shape[1:]), empty)
-        centers, starts = np.unique(self.center, return_index=True)
-        if len(centers):
-            result[centers] = ufunc.reduceat(values, starts, axis=0)
+        some = self.counts > 0
+        if some.any():
+            result[some] = ufunc.reduceat(values, (np.cumsum(self.counts) - self.counts)[some], axis=0)
         return result
 
 
 def find_neighbours(crystal: Crystal, cutoff: float) -> Neighbours:
     """Every pair of atoms closer than ``cutoff`` Å, an atom and its own images included."""
+    if cutoff > _SHARED:
+        return _find(crystal, cutoff)
+    pairs = _find(crystal, _SHARED)
+    return pairs if cutoff == _SHARED else pairs.where(pairs.distance < cutoff)
+
+
+@lru_cache(maxsize=2)
+def _find(crystal: Crystal, cutoff: float) -> Neighbours:
     coords, lattice = np.ascontiguousarray(crystal.cart_coords), np.ascontiguousarray(crystal.lattice)
     center, other, image, distance = find_points_in_spheres(
         coords, coords, r=float(cutoff), pbc=_PBC, lattice=lattice, tol=1e-8

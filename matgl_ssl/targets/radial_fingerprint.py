@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from matgl_ssl.crystals.elements import standardised_element_table
-from matgl_ssl.crystals.records import Crystal
 
 from .neighbours import cosine_cutoff, find_neighbours
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
 
 
 @dataclass(frozen=True)
-class RadialFingerprint(Target):
+class RadialFingerprint(CellTarget):
     """Element-property weighted radial symmetry functions: sum_j p(Z_j) exp(-eta (r_ij - R)²) fc(r_ij).
 
     Behler's G2 (J. Chem. Phys. 2011, 134, 074106) with the weights of Gastegger et al. (J. Chem. Phys. 2018, 148,
@@ -41,10 +41,10 @@ class RadialFingerprint(Target):
         """Properties times radii."""
         return len(self.properties) * len(self.radii)
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, size)``; NaN in the columns of a property that a neighbour lacks."""
-        pairs = find_neighbours(crystal, self.cutoff)
-        weight = standardised_element_table(self.properties)[crystal.numbers[pairs.other]]
+        pairs = find_neighbours(cell, self.cutoff)
+        weight = standardised_element_table(self.properties)[cell.numbers[pairs.other]]
         shell = np.exp(-self.eta * (pairs.distance[:, None] - np.array(self.radii)) ** 2)
         shell *= cosine_cutoff(pairs.distance, self.cutoff)[:, None]
         return pairs.total((weight[:, :, None] * shell[:, None, :]).reshape(-1, self.size))

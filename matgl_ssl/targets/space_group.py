@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import spglib
 
-from matgl_ssl.crystals.records import Crystal
-
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
 
 N_SPACE_GROUPS = 230
 CRYSTAL_SYSTEMS = {
@@ -21,7 +20,7 @@ CRYSTAL_SYSTEMS = {
 
 
 @dataclass(frozen=True)
-class SpaceGroup(Target):
+class SpaceGroup(CellTarget):
     """International number of the space group, 1 to 230, found by spglib; NaN where it finds none.
 
     Attributes:
@@ -40,11 +39,11 @@ class SpaceGroup(Target):
         """One number."""
         return 1
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(1,)``."""
-        cell: Any = (crystal.lattice, crystal.frac_coords, crystal.numbers)
+        arrays: Any = (cell.lattice, cell.frac_coords, cell.numbers)
         try:
-            found = spglib.get_symmetry_dataset(cell, symprec=self.symprec, angle_tolerance=self.angle_tolerance)
+            found = spglib.get_symmetry_dataset(arrays, symprec=self.symprec, angle_tolerance=self.angle_tolerance)
         except spglib.SpglibError:
             found = None
         return np.array([np.nan if found is None else float(found.number)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,6 +10,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from matgl_ssl.crystals.records import Crystal
+
+from .primitive import PrimitiveCell, primitive_cell
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,11 @@ class Target:
 
     @property
     def column(self) -> str:
-        """The column it is kept in, and the label it becomes: ``atom:...`` or ``crystal:...``."""
-        return f"{self.level}:{self.name}/v{self.version} {self!r}"
+        """The column it is kept in, and the label it becomes: level, name, version and a hash of its fields.
+
+        Its representation is kept in the cached file's metadata, and in what runs and encoders say of themselves.
+        """
+        return f"{self.level}:{self.name}/v{self.version}-{hashlib.sha256(repr(self).encode()).hexdigest()[:8]}"
 
     @property
     def size(self) -> int:
@@ -50,3 +56,22 @@ class Target:
     def of_many(self, crystals: Sequence[Crystal]) -> list[np.ndarray]:
         """Compute it for several crystals; override where a batch is cheaper than its crystals."""
         return [self(crystal) for crystal in crystals]
+
+
+class CellTarget(Target):
+    """A target computed in the primitive cell, so that it does not depend on the cell that a crystal is given in.
+
+    Subclasses implement ``of_cell``; targets that are asked for in turn share the cell and what is cached of it.
+    """
+
+    version: ClassVar[int] = 2
+
+    def __call__(self, crystal: Crystal) -> np.ndarray:
+        """Compute it, ``(N, k)`` or ``(k,)``; see ``of_cell``."""
+        cell, atoms = primitive_cell(crystal)
+        values = self.of_cell(cell)
+        return values[atoms] if self.level == "atom" else values
+
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
+        """Compute it for a reduced and symmetrised primitive cell, ``(N, k)`` or ``(k,)``."""
+        raise NotImplementedError

@@ -23,13 +23,15 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pymatgen.core import Element
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from matgl_ssl.crystals.elements import element_table
-from matgl_ssl.crystals.records import Crystal
 
-from .brillouin import LARGEST, bloch_sums, mesh
+from .brillouin import LARGEST, bloch_sums, irreducible_mesh
 from .neighbours import cosine_cutoff, find_neighbours
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
 
 _HARTREE = 27.211386  # eV
 _COUPLING = 7.62  # ħ²/m in eV Å²
@@ -132,7 +134,7 @@ class _Bands:
         occupation: Of each level, 0 to 1, ``(K, M)``.
         fermi: The chemical potential in eV.
         atoms: In the cell.
-        shares: Of each atom in each state, ``(K, N, M)``; None if not asked for.
+        states: Real and complex ones, ``(., M, M)``, of the k-points in turn.
     """
 
     levels: np.ndarray
@@ -140,61 +142,77 @@ class _Bands:
     occupation: np.ndarray
     fermi: float
     atoms: list[_Atom]
-    shares: np.ndarray | None
+    states: list[np.ndarray]
+
+    @property
+    def electrons(self) -> float:
+        """In the cell."""
+        return sum(atom.electrons for atom in self.atoms)
 
     def near_fermi(self, width: float) -> np.ndarray:
         """How near each level is, ``(K, M)``: a Gaussian in 1/eV."""
         return np.exp(-0.5 * ((self.levels - self.fermi) / width) ** 2) / (width * np.sqrt(2 * np.pi))
 
+    def of_atoms(self, values: np.ndarray) -> np.ndarray:
+        """Each atom's part in the sums of some values ``(K, M, v)`` over all states: ``(N, v)``."""
+        values, start, parts = values * self.weights[:, None, None], 0, 0.0
+        for states in self.states:
+            square = states.real**2 + states.imag**2 if np.iscomplexobj(states) else states**2
+            parts = parts + (square @ values[start : start + len(states)]).sum(axis=0)
+            start += len(states)
+        sizes = [atom.has.sum() for atom in self.atoms]
+        return np.add.reduceat(parts, np.cumsum([0, *sizes[:-1]]), axis=0)
 
-def _bands(crystal: Crystal, *, shares: bool) -> _Bands | None:
+
+@lru_cache(maxsize=2)
+def _bands(cell: PrimitiveCell) -> _Bands | None:
     """Diagonalise; None for a crystal that is too large, or has an element without data."""
-    atoms = [atom for number in crystal.numbers if (atom := _atom(int(number)))]
-    if len(crystal) > LARGEST or len(atoms) < len(crystal):
+    atoms = [atom for number in cell.numbers.tolist() if (atom := _atom(number))]
+    if len(cell) > LARGEST or len(atoms) < len(cell):
         return None
-    radius = element_table(("covalent-radius",))[crystal.numbers, 0]
-    pairs = find_neighbours(crystal, 2 * _GONE * radius.max())
+    radius = element_table(("covalent-radius",))[cell.numbers, 0]
+    pairs = find_neighbours(cell, 2 * _GONE * radius.max())
     reach = radius[pairs.center] + radius[pairs.other]
-    near = pairs.distance < _GONE * reach
+    near = (pairs.distance < _GONE * reach) & (pairs.center >= pairs.other)
     pairs, reach = pairs.where(near), reach[near]
     fading = np.clip((pairs.distance / reach - _FULL) / (_GONE - _FULL), 0, 1)
     hoppings = _hoppings(
         pairs.vector / pairs.distance[:, None], np.maximum(pairs.distance, _NEAREST * reach),
         (_D_RADIUS * radius[pairs.center], _D_RADIUS * radius[pairs.other]),
     ) * cosine_cutoff(fading, 1.0)[:, None, None]  # fmt: skip
-    has = np.concatenate([atom.has for atom in atoms])
-    onsite = np.concatenate([atom.levels for atom in atoms])[has]
-    points, weights = mesh(crystal.lattice)
-    matrices = bloch_sums(pairs, hoppings, points)[:, has][:, :, has] + np.diag(onsite)
-    portions = None
-    if shares:
-        levels, states = np.linalg.eigh(matrices)
-        owner = np.repeat(np.arange(len(atoms)), [atom.has.sum() for atom in atoms])
-        portions = np.add.reduceat(np.abs(states) ** 2, np.searchsorted(owner, np.arange(len(atoms))), axis=1)
-    else:
-        levels = np.linalg.eigvalsh(matrices)
-    fermi, occupation = _fill(levels, weights, sum(atom.electrons for atom in atoms))
-    return _Bands(levels, weights, occupation, fermi, atoms, portions)
+    has = np.array([atom.has for atom in atoms])
+    orbitals = 9 if has[:, 4:].any() else 4
+    has = has[:, :orbitals].ravel()
+    onsite = np.array([atom.levels[:orbitals] for atom in atoms]).ravel()[has]
+    points, weights = irreducible_mesh(cell)
+    levels: list[np.ndarray] = []
+    states: list[np.ndarray] = []
+    for sums in bloch_sums(pairs, hoppings[:, :orbitals, :orbitals], points):
+        matrices = sums[:, has][:, :, has]
+        matrices[:, np.arange(len(onsite)), np.arange(len(onsite))] += onsite
+        solved = np.linalg.eigh(matrices)
+        levels.append(solved.eigenvalues)
+        states.append(solved.eigenvectors)
+    energies = np.concatenate(levels)
+    fermi, occupation = _fill(energies, weights, sum(atom.electrons for atom in atoms))
+    return _Bands(energies, weights, occupation, fermi, atoms, states)
 
 
 def _fill(levels: np.ndarray, weights: np.ndarray, electrons: float) -> tuple[float, np.ndarray]:
-    """The chemical potential and what it occupies: in the middle of a wide gap, else by bisection."""
+    """The chemical potential and what it occupies: in the middle of a wide gap, else where the electrons fit."""
 
     def occupied(mu: float) -> np.ndarray:
-        return 1 / (1 + np.exp(np.clip((levels - mu) / _SMEARING, -60, 60)))
+        return np.asarray(expit((mu - levels) / _SMEARING))
+
+    def surplus(mu: float) -> float:
+        return float(2 * weights @ occupied(mu).sum(1) - electrons + 1e-9)  # full bands end somewhere
 
     edges = _edges(levels, electrons)
     if edges and edges[1] - edges[0] > 10 * _SMEARING:  # any value between would do
-        middle = sum(edges) / 2
-        return middle, occupied(middle)
-    low, high = levels.min() - 10, levels.max() + 10
-    for _ in range(60):
-        middle = (low + high) / 2
-        if 2 * weights @ occupied(middle).sum(1) < electrons:
-            low = middle
-        else:
-            high = middle
-    return float(middle), occupied(middle)
+        mu = sum(edges) / 2
+    else:
+        mu = brentq(surplus, levels.min() - 10, levels.max() + 10, xtol=1e-13)
+    return mu, occupied(mu)
 
 
 def _edges(levels: np.ndarray, electrons: float) -> tuple[float, float] | None:
@@ -206,7 +224,7 @@ def _edges(levels: np.ndarray, electrons: float) -> tuple[float, float] | None:
 
 
 @dataclass(frozen=True)
-class CrystalTightBinding(Target):
+class CrystalTightBinding(CellTarget):
     """A crystal's bands by universal tight binding (see the module), in six numbers.
 
     The gap in eV, 0 where an odd number of electrons leaves a band half full; energy gained per atom over free atoms,
@@ -222,24 +240,24 @@ class CrystalTightBinding(Target):
         """Six."""
         return 6
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(6,)``; NaN for more than 80 atoms, and for elements from neptunium on."""
-        bands = _bands(crystal, shares=False)
+        bands = _bands(cell)
         if bands is None:
             return np.full(self.size, np.nan)
-        n = len(crystal)
+        n = len(cell)
         share = bands.weights[:, None] * bands.occupation
         mean = (share * bands.levels).sum() / share.sum()
         spread = np.sqrt((share * (bands.levels - mean) ** 2).sum() / share.sum())
         gain = (2 * (share * bands.levels).sum() - sum(atom.energy for atom in bands.atoms)) / n
         densities = [2 * bands.weights @ bands.near_fermi(width).sum(1) / n for width in (0.3, 1.5)]
-        edges = _edges(bands.levels, sum(atom.electrons for atom in bands.atoms))
+        edges = _edges(bands.levels, bands.electrons)
         gap = max(0.0, edges[1] - edges[0]) if edges else 0.0
         return np.array([gap, gain, bands.fermi, *densities, spread])
 
 
 @dataclass(frozen=True)
-class AtomTightBinding(Target):
+class AtomTightBinding(CellTarget):
     """Each atom's part in a crystal's bands by universal tight binding (see the module), in four numbers.
 
     Electrons that it has fewer than a free atom (fewer on the more covalent partner than they are); the energy its
@@ -255,14 +273,13 @@ class AtomTightBinding(Target):
         """Four."""
         return 4
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 4)``; NaN for more than 80 atoms, and for elements from neptunium on."""
-        bands = _bands(crystal, shares=True)
-        if bands is None or bands.shares is None:
-            return np.full((len(crystal), self.size), np.nan)
-        share = 2 * bands.weights[:, None] * bands.occupation
-        population = np.einsum("kam,km->a", bands.shares, share)
-        energy = np.einsum("kam,km->a", bands.shares, share * bands.levels)
-        near = 2 * np.einsum("kam,km->a", bands.shares, bands.weights[:, None] * bands.near_fermi(1.5))
+        bands = _bands(cell)
+        if bands is None:
+            return np.full((len(cell), self.size), np.nan)
+        share = bands.occupation
+        parts = 2 * bands.of_atoms(np.stack([share, share * bands.levels, bands.near_fermi(1.5)], axis=2))
+        population, energy, near = parts[cell.images].mean(axis=0).T  # as all k-points of a star would have it
         electrons, free = np.array([(atom.electrons, atom.energy) for atom in bands.atoms]).T
         return np.stack([electrons - population, energy - free, near, energy / population], axis=1)

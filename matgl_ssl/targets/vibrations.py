@@ -14,6 +14,7 @@ springs alone leave many crystals floppy. Between two neighbours,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -22,9 +23,10 @@ from matgl_ssl.crystals.elements import element_table
 from matgl_ssl.crystals.records import Crystal
 
 from .bonds import find_bonds
-from .brillouin import LARGEST, bloch_sums, mesh
+from .brillouin import LARGEST, bloch_sums, irreducible_mesh
 from .neighbours import Neighbours
-from .target import Target
+from .primitive import PrimitiveCell
+from .target import CellTarget
 
 _GORDY = 167.0  # N/m
 _SIDEWAYS = 0.1
@@ -63,6 +65,7 @@ class _Springs:
         return ((self.own**2).sum((1, 2)) / self.mass**2 + self.pairs.total(between)) / 3
 
 
+@lru_cache(maxsize=2)
 def _springs(crystal: Crystal) -> _Springs | None:
     """Hang up the springs; None where an atom has no neighbour, or an element is not known well enough."""
     bonds = find_bonds(crystal)
@@ -79,16 +82,17 @@ def _springs(crystal: Crystal) -> _Springs | None:
     return _Springs(pairs, stiffness, blocks, pairs.total(blocks), mass)
 
 
-def _spectrum(crystal: Crystal, springs: _Springs) -> tuple[np.ndarray, np.ndarray]:
+def _spectrum(cell: PrimitiveCell, springs: _Springs) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies at k-points, ``(K, 3N)`` in 1/cm, and the points' weights."""
-    points, weights = mesh(crystal.lattice)
-    matrices = -bloch_sums(springs.pairs, springs.blocks, points)
-    for atom, block in enumerate(springs.own):
-        here = slice(3 * atom, 3 * atom + 3)
-        matrices[:, here, here] += block
-    root = np.repeat(np.sqrt(springs.mass), 3)
-    squared = np.linalg.eigvalsh(matrices / np.outer(root, root))
-    return _WAVENUMBER * np.sqrt(np.maximum(squared, 0)), weights
+    points, weights = irreducible_mesh(cell)
+    atoms, root = np.arange(len(cell)), np.sqrt(springs.mass)
+    blocks = springs.blocks / (root[springs.pairs.center] * root[springs.pairs.other])[:, None, None]
+    squared = []
+    for sums in bloch_sums(springs.pairs, -blocks, points):
+        by_atom = sums.reshape(len(sums), len(cell), 3, len(cell), 3)
+        by_atom[:, atoms, :, atoms] += (springs.own / springs.mass[:, None, None])[:, None]
+        squared.append(np.linalg.eigvalsh(sums))
+    return _WAVENUMBER * np.sqrt(np.maximum(np.concatenate(squared), 0)), weights
 
 
 def _heat_capacity(frequency: np.ndarray, temperature: float) -> np.ndarray:
@@ -98,7 +102,7 @@ def _heat_capacity(frequency: np.ndarray, temperature: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class AtomVibrations(Target):
+class AtomVibrations(CellTarget):
     """How each atom is held by its springs (see the module), in four numbers.
 
     Its Einstein frequency, the root of its mean stiffness ``tr K_ii / 3`` over its mass, 1/cm; the root of fourth over
@@ -114,11 +118,11 @@ class AtomVibrations(Target):
         """Four."""
         return 4
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 4)``; NaN where the crystal has an atom without neighbours, or an unknown element."""
-        springs = _springs(crystal)
+        springs = _springs(cell)
         if springs is None:
-            return np.full((len(crystal), self.size), np.nan)
+            return np.full((len(cell), self.size), np.nan)
         axes = np.linalg.eigvalsh(springs.own)
         frequencies = _WAVENUMBER * np.sqrt([springs.second, springs.fourth / springs.second])
         stiffness = np.trace(springs.own, axis1=1, axis2=2) / 3
@@ -126,7 +130,7 @@ class AtomVibrations(Target):
 
 
 @dataclass(frozen=True)
-class CrystalVibrations(Target):
+class CrystalVibrations(CellTarget):
     """How a crystal of springs (see the module) vibrates and yields, in eight numbers.
 
     The highest, the root mean square and the mean frequency on a mesh of the Brillouin zone, 1/cm; the smallest
@@ -143,20 +147,20 @@ class CrystalVibrations(Target):
         """Eight."""
         return 8
 
-    def __call__(self, crystal: Crystal) -> np.ndarray:
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(8,)``; NaN for more than 80 atoms, and where an atom has no neighbour or is unknown."""
-        springs = _springs(crystal) if len(crystal) <= LARGEST else None
+        springs = _springs(cell) if len(cell) <= LARGEST else None
         if springs is None:
             return np.full(self.size, np.nan)
-        spectrum, weights = _spectrum(crystal, springs)
+        spectrum, weights = _spectrum(cell, springs)
 
         def mean(values: np.ndarray) -> float:
             return float(weights @ values.mean(1))
 
         slowest = _WAVENUMBER * np.sqrt(springs.second.min())
         capacities = [3 * _GAS * mean(_heat_capacity(spectrum, temperature)) for temperature in (100.0, 300.0)]
-        modulus = 10 * (springs.stiffness * springs.pairs.distance**2).sum() / (18 * crystal.volume)
-        per_atom = springs.stiffness.sum() / len(crystal)
+        modulus = 10 * (springs.stiffness * springs.pairs.distance**2).sum() / (18 * cell.volume)
+        per_atom = springs.stiffness.sum() / len(cell)
         return np.array(
             [spectrum.max(), np.sqrt(mean(spectrum**2)), mean(spectrum), slowest, *capacities,
              np.log10(modulus), np.log(per_atom)]
