@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,34 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 file in one move."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Put a folder in the place of another, or where there is none, and remove the other.
+
+    Whoever reads meanwhile finds one of them, whole, even if this process is killed: at ``path``, or where the system
+    cannot exchange two folders in one move, for a moment at ``previous_folder(path)`` alone.
+    """
+    old = previous_folder(path)
+    if path.exists() and not _exchange(new, path):
+        shutil.rmtree(old, ignore_errors=True)
+        path.replace(old)
+    if not path.exists():
+        new.replace(path)
+    for folder in (new, old):  # after the exchange the old one is called new
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def previous_folder(path: Path) -> Path:
+    """Where a folder lies while ``replace_folder`` moves another into its place."""
+    return path.parent / f".{path.name}.old"
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two names change places in one move; whether the system can (Linux on most file systems)."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return renameat2 is not None and renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
 def digest(parts: Iterable[str | bytes | memoryview], length: int = 64) -> str:

@@ -10,6 +10,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from matgl.config import MATGL_CACHE
 
+from matgl_ssl._files import previous_folder
 from matgl_ssl.errors import ModelError, did_you_mean
 
 FILES = ("model.pt", "state.pt", "model.json")
@@ -42,12 +43,11 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
         ModelError: If there is no such model, with what was looked for and what is near.
     """
     path = Path(source)
+    for place in (path, *(path / name for name in prefer)):
+        for folder in (place, previous_folder(place)):
+            if is_model_directory(folder):
+                return folder
     if path.is_dir():
-        if is_model_directory(path):
-            return path
-        for name in prefer:
-            if is_model_directory(path / name):
-                return path / name
         others = [name for name in EXPORTS if is_model_directory(path / name)]
         if others:
             raise ModelError(

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import nn
 
+from matgl_ssl._files import previous_folder, replace_folder
+
 from .stamp import make_stamp
 
 
 def save_model(model: nn.Module, path: Path, **facts: Any) -> Path:
-    """Save a model as MatGL's triple, stamped, in one move: ``path`` is the old model or the new one, never half.
+    """Save a model as MatGL's triple, stamped: whoever loads ``path`` gets the old model or the new one, never half.
 
     Args:
         model: A bare MatGL model without dropout, or a ``Potential`` around one.
@@ -22,12 +24,10 @@ def save_model(model: nn.Module, path: Path, **facts: Any) -> Path:
     Returns:
         ``path``.
     """
-    partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    partial = path.with_name(f".{path.name}.partial")
+    if not path.exists() and previous_folder(path).exists():  # killed in the middle of replacing it
+        previous_folder(path).replace(path)
+    shutil.rmtree(partial, ignore_errors=True)
     model.save(partial, metadata=make_stamp(model, **facts))  # type: ignore[operator]
-    if path.exists():
-        path.replace(old)
-    partial.replace(path)
-    shutil.rmtree(old, ignore_errors=True)
+    replace_folder(partial, path)
     return path

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+from pathlib import Path
 
 import matgl
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 import torch
 from small_systems import ELEMENTS, make_batch, small_model, some_crystals
 
+from matgl_ssl import _files
 from matgl_ssl.acceleration import decelerate
 from matgl_ssl.backends import Potential
 from matgl_ssl.encoders import Encoder
@@ -130,3 +135,50 @@ def test_a_copy_shares_nothing_and_can_take_new_parts(name):
     with torch.no_grad():
         next(same.parameters()).add_(1.0)
     assert_same_weights(model, small_model(name))
+
+
+def in_a_fork_that_dies(work) -> bool:
+    """Do work in a process of its own; whether it was killed on the way."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch, can_exchange):
+    """Whatever was killed before: the next save does not delete the only copy before it has another."""
+    if not can_exchange:
+        monkeypatch.setattr(_files, "_exchange", lambda *_: False)
+    models = [small_model("MEGNet", seed=seed) for seed in range(2)]
+    path, steps = save_model(models[0], tmp_path / "model"), 0
+
+    def killed_at(step):
+        count = 0
+
+        def dying(function):
+            def call(*arguments, **options):
+                nonlocal count
+                if count == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                count += 1
+                return function(*arguments, **options)
+
+            return call
+
+        for owner, name in ((shutil, "rmtree"), (Path, "replace"), (_files, "_exchange"), (torch, "save")):
+            monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
+        save_model(models[1], path)
+
+    def weight(model):
+        return float(next(model.parameters()).sum())
+
+    while in_a_fork_that_dies(lambda: killed_at(steps)):  # noqa: B023 - forked at once
+        assert weight(load_model(path)) in [weight(model) for model in models]
+        steps += 1
+    assert steps > 5
+    assert weight(load_model(path)) == weight(models[1])
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
