@@ -79,7 +79,7 @@ def _compute(structures: datasets.Dataset, files: dict[Target, Path], **shared: 
     with ExitStack() as stack:
         streams, schemas = [], []
         for target, path in files.items():
-            schemas.append(pa.schema([(target.column, _NUMBERS)]))
+            schemas.append(pa.schema([pa.field(target.column, _NUMBERS, metadata={"target": repr(target)})]))
             file = stack.enter_context(atomic_path(path))
             streams.append(stack.enter_context(pa.ipc.new_stream(file, schemas[-1])))
         chunks, n = _chunks(structures), -(-len(structures) // _BATCH)
@@ -102,9 +102,12 @@ def _values(chunk: bytes, *, targets: Sequence[Target]) -> list[pa.Array]:
     """Targets of one chunk; from and to Arrow, so that nothing becomes a list of Python numbers on the way."""
     rows = pa.ipc.open_stream(chunk).read_all()
     crystals = list(CrystalDataset(datasets.Dataset(InMemoryTable(rows)), source="targets"))
+    # A model takes all crystals at once; other targets take a crystal in turns and share what they find out about it.
+    groups = [[crystal] for crystal in crystals] if targets[0].parallel else [crystals]
+    values = zip(*([target.of_many(group) for target in targets] for group in groups), strict=True)
     return [
-        pa.array([np.asarray(value, dtype=np.float64).ravel() for value in target.of_many(crystals)], _NUMBERS)
-        for target in targets
+        pa.array([np.asarray(value, dtype=np.float64).ravel() for value in chain(*of_groups)], _NUMBERS)
+        for of_groups in values
     ]
 
 

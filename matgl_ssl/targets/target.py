@@ -36,7 +36,7 @@ class Target:
     def column(self) -> str:
         """The column it is kept in, and the label it becomes: level, name, version and a hash of its fields.
 
-        Its representation is kept in the cached file's metadata, and in what runs and encoders say of themselves.
+        The fields themselves are in the metadata of the cached file's column and in encoders' stamps.
         """
         return f"{self.level}:{self.name}/v{self.version}-{hashlib.sha256(repr(self).encode()).hexdigest()[:8]}"
 

@@ -158,6 +158,8 @@ def pretrain(
         encoder, mixture, optimizer=settings, total_steps=train.steps(settings.epochs), log_every=settings.log_every
     )
     facts = data_facts(mixture.labels, train=parts[0], val=parts[1]) | weights_facts(model=base or settings.model)
+    if mixture.targets:
+        facts["formulas of the computed targets"] = ", ".join(target.column for target in mixture.targets)
     fit(module, train, val, config=settings, run=run, checkpoint=checkpoint, facts=facts, callbacks=[CollapseMonitor()])
     return _export(encoder, mixture, settings, run, len(parts[0]))
 
@@ -231,7 +233,11 @@ def _export(
     """Write plain MatGL models. A pretext may have trained M3GNet's sum over atoms: then it is a potential as well."""
     model = without_dropout(encoder.model.to("cpu"))
     output = mixture.trained_output if is_extensive(model) else None
-    facts = {"recipe": config.recipe, "pretexts": [p.name for p in config.pretexts], "n_crystals": n_crystals}
+    targets = {target.column: repr(target) for target in mixture.targets}
+    facts = {
+        "recipe": config.recipe, "pretexts": [p.name for p in config.pretexts], "n_crystals": n_crystals,
+        **({"targets": targets} if targets else {}),
+    }  # fmt: skip
     readout = VECTOR if mixture.trains_readout else "untrained"
     path = save_model(model, run.path / "encoder", kind="encoder", readout=readout, **facts)
     potential = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from two_processes import assert_two_processes_agree
 from matgl_ssl.backends import MASK, collate
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.errors import ConfigError
+from matgl_ssl.hub import read_stamp
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.atom_targets import AtomTargets
 from matgl_ssl.pretexts.crystal_targets import (
@@ -329,4 +331,6 @@ def test_recipe_runs_and_writes_each_heads_score(name, tmp_path):
     for target in crystal["arguments"]["targets"]:
         assert np.isfinite(float(last[f"val_crystal-targets/{target}_loss"]))
     assert "val_atom-targets/radial-fingerprint_explained" in last
-    assert (out / "encoder").is_dir()
+    stamped = read_stamp(out / "encoder")["targets"]
+    assert stamped[RadialFingerprint().column] == repr(RadialFingerprint())
+    assert ", ".join(stamped) == json.loads((out / "facts.json").read_text())["formulas of the computed targets"]

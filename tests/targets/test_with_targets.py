@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 from small_systems import cscl, iron, nacl, rattled, skewed
 
@@ -15,7 +16,16 @@ from matgl_ssl.backends import collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.readers import read_crystals
 from matgl_ssl.encoders import GraphBuilder
-from matgl_ssl.targets import EwaldEnergy, RadialFingerprint, Target, with_targets
+from matgl_ssl.targets import (
+    Coordination,
+    CrystalBonds,
+    Density,
+    EwaldEnergy,
+    RadialFingerprint,
+    Target,
+    primitive,
+    with_targets,
+)
 from matgl_ssl.targets.compute import cache_directory, structures_key
 
 
@@ -141,6 +151,31 @@ def test_a_table_on_disk_and_a_selection_of_it(targets, tmp_path, selected):
         check(table.select([2, 0]), [made[rows[2]], made[rows[0]]], *targets)
         assert calls(tmp_path / "atom") == len(rows)
     assert len(set(cache_directory().glob("*")) - before) == 2, "one file a target, and no copies"
+
+
+def test_columns_have_short_names_and_say_what_they_are(targets):
+    """Name, version and a hash of the fields; the fields are in the metadata of the column's file."""
+    for target in targets:
+        assert target.column.startswith(f"{target.level}:{target.name}/v1-")
+        assert len(target.column) < 60
+    before = set(cache_directory().glob("*.arrow"))
+    with_targets(CrystalDataset.from_crystals(crystals()), targets)
+    fields = [pa.ipc.open_stream(path).schema.field(0) for path in set(cache_directory().glob("*.arrow")) - before]
+    assert {field.name: field.metadata[b"target"].decode() for field in fields} == {t.column: repr(t) for t in targets}
+
+
+def test_another_version_is_computed_anew(targets, tmp_path, monkeypatch):
+    for version, n in ((1, 8), (2, 16), (1, 16)):
+        monkeypatch.setattr(FirstCoordinate, "version", version)
+        with_targets(CrystalDataset.from_crystals(crystals()), targets)
+        assert calls(tmp_path / "atom") == n
+
+
+def test_targets_of_a_crystal_are_computed_one_after_the_other(monkeypatch):
+    """So that they can share its primitive cell."""
+    primitive._primitive_cell.cache_clear()
+    with_targets(CrystalDataset.from_crystals(crystals()), [Density(), Coordination(), CrystalBonds()])
+    assert primitive._primitive_cell.cache_info().misses == 8
 
 
 def test_workers_compute_the_same_and_find_what_one_process_computed(targets, tmp_path):
