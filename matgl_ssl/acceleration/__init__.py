@@ -8,21 +8,23 @@ their names, not what is saved. PyG backend only: MatGL 2's convolutions call in
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
-from typing import Any, get_args
+from typing import Any, ParamSpec, TypeVar
 
 from matgl import models
 
 from matgl_ssl._backend import BACKEND, MATGL_VERSION
 from matgl_ssl.encoders.architectures import architecture_of, bare_model
-from matgl_ssl.errors import unknown
 
-from .guard import Guard, Mode, say_once
+from .guard import VARIABLE, Guard, Mode, asked, say_once
 
-__all__ = ["VARIABLE", "Mode", "accelerate", "decelerate"]
+__all__ = ["VARIABLE", "Mode", "accelerate", "decelerate", "use", "using"]
 
-VARIABLE = "MATGL_SSL_ACCELERATION"
-"""Environment variable that says how to accelerate where no argument does."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
 TESTED = ("4.1",)
 """Minor versions of MatGL that the tests run with (``constraints/pyg.txt``)."""
 
@@ -52,15 +54,13 @@ def accelerate(model: Any, mode: Mode | None = None) -> Any:
     Raises:
         ConfigError: If the mode is another word.
     """
-    asked: Any = mode or os.environ.get(VARIABLE) or None
-    if asked not in (None, *get_args(Mode)):
-        raise unknown("acceleration" if mode else f"value of {VARIABLE}:", asked, get_args(Mode))
+    wanted = asked(mode)
     bare = bare_model(model)
-    if asked == "off":
+    if wanted == "off":
         return decelerate(model)
     if BACKEND != "pyg" or not isinstance(bare, models.M3GNet | models.MEGNet):
         return model
-    if asked is None and not MATGL_VERSION.startswith(tuple(f"{minor}." for minor in TESTED)):
+    if wanted is None and not MATGL_VERSION.startswith(tuple(f"{minor}." for minor in TESTED)):
         say_once(
             f"Models run MatGL's own, slower code: matgl_ssl was tested with matgl {', '.join(TESTED)}, not with "
             f"{MATGL_VERSION}. {VARIABLE}=native runs faster code where it agrees with MatGL's."
@@ -77,7 +77,7 @@ def accelerate(model: Any, mode: Mode | None = None) -> Any:
         faster = fast.get(vars(type(module)).get("plain", type(module)))
         if faster is not None and faster.fits(module):
             module.__class__ = faster
-            module._guard = Guard(name, asked or "native")
+            module._guard = Guard(name, mode)
     return model
 
 
@@ -88,3 +88,34 @@ def decelerate(model: Any) -> Any:
             module.__class__ = type(module).plain
             vars(module).pop("_guard", None)
     return model
+
+
+def using(verb: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function that calls ``use``, whose effect then ends with the function."""
+
+    @wraps(verb)
+    def call(*args: P.args, **options: P.kwargs) -> T:
+        before = os.environ.get(VARIABLE)
+        try:
+            return verb(*args, **options)
+        finally:
+            os.environ.pop(VARIABLE, None)
+            if before is not None:
+                os.environ[VARIABLE] = before
+
+    return call
+
+
+def use(mode: Mode | None) -> None:
+    """Run all models in this mode, those excepted that were accelerated with another one as an argument.
+
+    Processes that are started from now on do the same.
+
+    Args:
+        mode: The mode; None changes nothing.
+
+    Raises:
+        ConfigError: If it is another word.
+    """
+    if asked(mode) and mode:
+        os.environ[VARIABLE] = mode

@@ -7,16 +7,19 @@ LoRA layers, parametrizations, mixed precision) would have no effect. So a modul
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
+
+from matgl_ssl.errors import unknown
 
 from . import compiler
 from .self_check import difference
@@ -27,7 +30,22 @@ Mode = Literal["off", "torch", "native"]
 _KNOWN_MODULES = ("torch.nn.modules.", "matgl.")
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
+VARIABLE = "MATGL_SSL_ACCELERATION"
+"""Environment variable that says how to accelerate where no argument does."""
+
 log = logging.getLogger(__name__)
+
+
+def asked(mode: Mode | None = None) -> Mode | None:
+    """The mode that an argument asks for, or else the environment; None where neither does.
+
+    Raises:
+        ConfigError: If it is another word.
+    """
+    word: Any = mode or os.environ.get(VARIABLE) or None
+    if word not in (None, *get_args(Mode)):
+        raise unknown("acceleration" if mode else f"value of {VARIABLE}:", word, get_args(Mode))
+    return word
 
 
 class _Pass(threading.local):
@@ -70,10 +88,10 @@ class Guard:
 
     Args:
         architecture: Name of the architecture that the module belongs to.
-        mode: The mode that was asked for.
+        mode: The mode that was asked for, by an argument.
     """
 
-    def __init__(self, architecture: str, mode: Mode) -> None:
+    def __init__(self, architecture: str, mode: Mode | None) -> None:
         self.architecture, self.mode = architecture, mode
         self._inner: list[nn.Module] | None = None
 
@@ -115,10 +133,13 @@ def _choose(module: Any) -> Mode:
     guard: Guard | None = vars(module).get("_guard")
     if guard is None or "plain" not in vars(type(module)):  # a subclass that torch's parametrizations made
         return "off"
+    wanted = asked(guard.mode)
+    if wanted == "off":
+        return "off"
     objection = guard.objection(module)
     if objection is None:
         device = next((p.device.type for p in module.parameters()), "cpu")
-        compiled = guard.mode == "native" and device == "cpu" and compiler.library() is not None
+        compiled = wanted != "torch" and device == "cpu" and compiler.library() is not None
         mode: Mode = "native" if compiled else "torch"
         objection = difference(guard.architecture, device, mode)
         if objection is None:
