@@ -29,11 +29,11 @@ from ase.optimize import BFGS
 from matgl.ext.ase import PESCalculator
 
 import matgl_ssl
+from matgl_ssl.backends import GPA
 from matgl_ssl.crystals import CrystalDataset, read_crystals
 from matgl_ssl.crystals.composition import compositions, element_references
 from matgl_ssl.crystals.demo import demo_task
 from matgl_ssl.hub import load_model
-from matgl_ssl.pretexts.energy_force_stress import GPA
 
 RESULTS = Path(__file__).parent / "results"
 MLEARN = {"Cu": "fcc", "Ge": "diamond", "Li": "bcc", "Mo": "bcc", "Ni": "fcc", "Si": "diamond"}

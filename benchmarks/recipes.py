@@ -71,7 +71,7 @@ def pretrained(recipe: str, runs: Path) -> tuple[Path, dict[str, object]]:
 def run(runs: Path) -> None:
     """Every recipe and seed that has no row yet."""
     import matgl_ssl
-    from matgl_ssl.recipes import list_recipes
+    from matgl_ssl import list_recipes
 
     task = Path(os.environ["MATGL_SSL_DATA"]) / "tasks" / "matbench_phonons.parquet"
     for recipe in ("scratch", *list_recipes()):

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from matgl_ssl import registry
 from matgl_ssl.crystals import read_crystals
-from matgl_ssl.pretexts.atom_targets import AtomTargets
-from matgl_ssl.pretexts.crystal_targets import CrystalTargets
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,7 +26,8 @@ def main() -> None:
     crystals = read_crystals(Path(os.environ["MATGL_SSL_DATA"]) / "mp37k" / "train.parquet", columns=[])
     rows = np.sort(np.random.default_rng(0).choice(len(crystals), 200, replace=False))
     sample = crystals.rows(rows)
-    targets = {target.name: target for target in (*AtomTargets.available.values(), *CrystalTargets.available.values())}
+    names = [name for name in registry.names("targets") if name not in ("crystal-system", "environment-stiffness")]
+    targets = {name: registry.build("targets", name) for name in names}
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / "targets.csv").open("w", newline="") as f:
         writer = csv.writer(f, lineterminator="\n")

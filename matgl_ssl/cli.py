@@ -214,15 +214,20 @@ def _benchmark(options: dict[str, Any]) -> None:
 
 
 def _list_options(parser: Parser) -> None:
-    parser.add_argument("what", choices=("pretexts", "recipes", "encoders"))
+    parser.add_argument("what", choices=("pretexts", "targets", "views", "recipes", "encoders", "teachers"))
 
 
 def _list(options: dict[str, Any]) -> None:
-    from matgl_ssl import listing
+    from matgl_ssl.listing import available
 
-    described: dict[str, str] = getattr(listing, f"list_{options['what']}")()
-    width = max(map(len, described), default=0)
-    print(*(f"{name:<{width}}  {text}" for name, text in described.items()), sep="\n")
+    what = options["what"]
+    listed = available("architectures" if what == "encoders" else what)
+    if not listed:
+        print(f"No installed package registers {what}.")
+    names = max(map(len, listed), default=0)
+    packages = max((len(each.package) for each in listed.values()), default=0)
+    for name, (summary, package) in listed.items():
+        print(f"{name:<{names}}  {package:<{packages}}  {summary}")
 
 
 def _doctor_options(parser: Parser) -> None:
@@ -260,7 +265,7 @@ VERBS = {
     "benchmark": Verb(
         "compare pretrained encoders with scratch, paired, on few labels", _benchmark_options, _benchmark
     ),
-    "list": Verb("list pretexts, recipes or encoders", _list_options, _list),
+    "list": Verb("list pretexts, targets, views, recipes, encoders or teachers", _list_options, _list),
     "doctor": Verb("say which crystals cannot be trained on, and why", _doctor_options, _doctor),
 }
 

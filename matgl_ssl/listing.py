@@ -1,32 +1,99 @@
-"""What there is to choose from: pretexts, recipes, encoders."""
+"""What there is to choose from, and which package it comes from."""
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from typing import Any, NamedTuple
+
 from torch import random
 
-from matgl_ssl.encoders import ARCHITECTURES, Encoder
+from matgl_ssl import registry
+from matgl_ssl.encoders import Architecture, Encoder
+from matgl_ssl.errors import ConfigError
 from matgl_ssl.hub import new_model
-from matgl_ssl.pretexts import registry
-from matgl_ssl.recipes import list_recipes
+from matgl_ssl.recipes import SUMMARY, read_recipe
 
-__all__ = ["list_encoders", "list_pretexts", "list_recipes"]
+
+class Listed(NamedTuple):
+    """One thing to choose.
+
+    Attributes:
+        summary: Its one-line description.
+        package: Name and version of the package that brings it.
+    """
+
+    summary: str
+    package: str
+
+
+def available(kind: str) -> dict[str, Listed]:
+    """Everything of a kind that is installed here.
+
+    What cannot be used is left out, with a warning that names its package.
+
+    Args:
+        kind: ``"pretexts"``, ``"targets"``, ``"views"``, ``"recipes"``, ``"architectures"`` or ``"teachers"``.
+    """
+    found = {}
+    for name in registry.names(kind):
+        try:
+            thing = read_recipe(name) if kind == "recipes" else registry.load(kind, name)
+        except ConfigError as err:
+            warnings.warn(str(err), stacklevel=2)
+        else:
+            found[name] = Listed(_summary(thing), registry.package_of(registry.find(kind, name)))
+    return found
 
 
 def list_pretexts() -> dict[str, str]:
     """Names and one-line descriptions of the pretexts of all installed packages."""
-    return {name: pretext.summary for name, pretext in registry.list_pretexts().items()}
+    return _summaries("pretexts")
+
+
+def list_targets() -> dict[str, str]:
+    """Names and one-line descriptions of the targets of all installed packages."""
+    return _summaries("targets")
+
+
+def list_views() -> dict[str, str]:
+    """Names and one-line descriptions of the views of all installed packages."""
+    return _summaries("views")
+
+
+def list_recipes() -> dict[str, str]:
+    """Names and one-line descriptions of the recipes of all installed packages."""
+    return _summaries("recipes")
 
 
 def list_encoders() -> dict[str, str]:
     """Names and one-line descriptions, with MatGL's defaults, of the architectures that can be pretrained."""
-    described = {}
-    for name, architecture in ARCHITECTURES.items():
-        with random.fork_rng(devices=[]):
-            encoder = Encoder(new_model(name))
-        output = "intensive or energy" if architecture.energy_arguments else "intensive"
-        n_weights = sum(p.numel() for p in encoder.model.parameters())
-        described[name] = (
-            f"cutoff {encoder.cutoff:g} Å, layers 0 to {encoder.n_layers}, {encoder.node_dim} numbers an atom, "
-            f"{n_weights / 1e3:.0f}k weights, {len(encoder.element_types)} elements, output {output}"
-        )
-    return described
+    return _summaries("architectures")
+
+
+def list_teachers() -> dict[str, str]:
+    """Names and one-line descriptions of the teachers that installed packages register; others can be named, too."""
+    return _summaries("teachers")
+
+
+def _summaries(kind: str) -> dict[str, str]:
+    return {name: listed.summary for name, listed in available(kind).items()}
+
+
+def _summary(thing: Any) -> str:
+    if isinstance(thing, dict):
+        return str(thing.get(SUMMARY, ""))
+    if isinstance(thing, Architecture):
+        return _described(thing.name)
+    return getattr(thing, "summary", "") or (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _described(name: str) -> str:
+    with random.fork_rng(devices=[]):
+        encoder = Encoder(new_model(name))
+    output = "intensive or energy" if encoder.architecture.energy_arguments else "intensive"
+    n_weights = sum(p.numel() for p in encoder.model.parameters())
+    return (
+        f"cutoff {encoder.cutoff:g} Å, layers 0 to {encoder.n_layers}, {encoder.node_dim} numbers an atom, "
+        f"{n_weights / 1e3:.0f}k weights, {len(encoder.element_types)} elements, output {output}"
+    )

@@ -83,7 +83,7 @@ def _fails(i):
 
 
 def test_an_error_comes_as_it_is():
-    with pytest.raises(ConfigError, match="number [01]"):
+    with pytest.raises(ConfigError, match=r"number [01]"):
         list(parallel(_fails, range(2), n_jobs=2))
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from matgl_ssl import accelerate
+from matgl_ssl import accelerate, list_recipes
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.demo import demo_task
 from matgl_ssl.encoders import Encoder, Features
-from matgl_ssl.recipes import list_recipes, load_recipe
+from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import with_targets
 from matgl_ssl.training.config import PretrainConfig
 from matgl_ssl.training.loader import ViewDataset, collate_views

@@ -15,7 +15,10 @@ from .keys import EDGE_VECTOR, HIDDEN, MASK, NOISE, NORMAL, REPRESENTATION
 backend = import_module(f".{BACKEND}", __name__)
 Potential = backend.Potential
 
+GPA = 160.21766208
+"""GPa in an eV/Å³, as MatGL has it."""
+
 __all__ = [
-    "EDGE_VECTOR", "HIDDEN", "MASK", "NOISE", "NORMAL", "REPRESENTATION",
+    "EDGE_VECTOR", "GPA", "HIDDEN", "MASK", "NOISE", "NORMAL", "REPRESENTATION",
     "CrystalBatch", "Graph", "Potential", "backend", "collate",
 ]  # fmt: skip

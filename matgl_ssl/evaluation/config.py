@@ -7,9 +7,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from matgl_ssl import registry
 from matgl_ssl.config import Config, read_yaml
 from matgl_ssl.errors import ConfigError, unknown
-from matgl_ssl.recipes import fine_tuning, list_recipes
+from matgl_ssl.recipes import fine_tuning
 from matgl_ssl.renamed import RECIPES
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
@@ -181,7 +182,7 @@ class BenchmarkConfig(Config):
         """
         known = {name: ArmConfig() for name in (SCRATCH, LONGER, *BASELINES)}
         known[SUPERVISED] = ArmConfig(supervised="formation_energy_per_atom")
-        known |= {name: ArmConfig(recipe=name) for name in list_recipes()}
+        known |= {name: ArmConfig(recipe=name) for name in registry.names("recipes")}
         known |= {old: known[new] for old, new in RECIPES.items()}
         for name, arm in self.arms.items():
             base = known.get(name, ArmConfig()).model_dump(exclude_unset=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .mixture import Mixture
-from .pretext import Pretext, PretextOutput, TrainedOutput
-from .registry import build_pretext, get_pretext, list_pretexts
+from .pretext import Pretext, PretextOutput, TrainedOutput, build_pretext
 
-__all__ = ["Mixture", "Pretext", "PretextOutput", "TrainedOutput", "build_pretext", "get_pretext", "list_pretexts"]
+__all__ = ["Mixture", "Pretext", "PretextOutput", "TrainedOutput", "build_pretext"]

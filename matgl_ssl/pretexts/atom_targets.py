@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
+from matgl_ssl import registry
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.renamed import LossName
-from matgl_ssl.targets import (
-    AngularFingerprint,
-    AtomBonds,
-    AtomTightBinding,
-    AtomVibrations,
-    Coordination,
-    RadialFingerprint,
-    Target,
-)
+from matgl_ssl.targets import Target
 
 from .structure_targets import StructureTargets, ViewName
 
-DEFAULT = ["radial-fingerprint", "coordination"]
+DEFAULT: list[registry.Spec] = ["radial-fingerprint", "coordination"]
 
 
 class AtomTargets(StructureTargets):
@@ -32,7 +24,8 @@ class AtomTargets(StructureTargets):
     under which angles; for architectures that see them (M3GNet). ``"coordination"``: distance of the nearest neighbour
     and effective coordination number. ``"atom-bonds"``: its charge and its bonds by Pauling's rules.
     ``"atom-vibrations"``: how stiffly it is held, by Gordy's rule.
-    ``"atom-tight-binding"``: its charge and its part in the bands.
+    ``"atom-tight-binding"``: its charge and its part in the bands. ``mgl-ssl list targets`` shows those of other
+    packages, too.
 
     What is asked: on a clean view, to compute a known function of the surroundings, which no single message of these
     encoders does, so that the vectors must come to hold them. A fingerprint sums over an atom's *neighbours*. Under the
@@ -45,31 +38,21 @@ class AtomTargets(StructureTargets):
         encoder: The encoder to be trained.
         targets: Which of these.
         view: ``"clean"``, ``"masked"`` (one encoding together with ``masked-atoms``) or ``"displaced"`` (the targets
-            are those of the crystal at rest).
+            are those of the crystal at rest), or a registered view.
         loss: ``"mae"``, ``"huber"`` or ``"mse"``, on standardised columns.
         fraction: Share of the atoms that the masked view hides.
         sigma: Standard deviation of the displaced view's noise in Å.
     """
 
     summary: ClassVar[str] = "predict each atom's radial and angular surroundings and coordination"
-    available: ClassVar[Mapping[str, Target]] = {
-        target.name: target
-        for target in (
-            RadialFingerprint(),
-            AngularFingerprint(),
-            Coordination(),
-            AtomBonds(),
-            AtomVibrations(),
-            AtomTightBinding(),
-        )
-    }
+    level = "atom"
 
     def __init__(
         self,
         encoder: Encoder,
         *,
-        targets: list[str] = DEFAULT,
-        view: ViewName = "masked",
+        targets: list[registry.Spec] = DEFAULT,
+        view: ViewName | registry.Spec = "masked",
         loss: LossName = "mae",
         fraction: float = 0.15,
         sigma: float = 0.1,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from matgl_ssl import registry
+from matgl_ssl.arguments import Positive
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import ConfigError
@@ -23,14 +24,18 @@ from matgl_ssl.views import (
     Resample,
     Supercell,
     View,
-    is_static,
 )
 
+from .heads import perceptron
 from .pretext import Pretext, PretextOutput
 
 VIEWS = ("first", "second")
 
 Loss = Literal["cosine", "barlow-twins", "simsiam", "nt-xent", "vicreg"]
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "cosine": cosine, "barlow-twins": barlow_twins, "nt-xent": nt_xent, "vicreg": vicreg
+}  # fmt: skip
 
 
 class Contrast(Pretext):
@@ -55,10 +60,14 @@ class Contrast(Pretext):
         supercell_atoms: Show random supercells of up to so many atoms; None shows the cell as it is.
         projector: Sizes of the projector's linear layers, softplus between them; none compares the vectors themselves.
         resample: Draw the views anew each ``"epoch"``, or ``"never"``: once before training, as DSSL.
+        views: Further views by name, with their arguments (``mgl-ssl list views``), applied after those above.
         off_diagonal: Barlow Twins' weight of the redundancy term.
         normalise_rows: Scale vectors to length one before Barlow Twins, as published for Crystal Twins.
         temperature: T of NT-Xent.
         denominator: NT-Xent's denominator: ``"all"``, or without the positive as published by Kong et al.
+        invariance: VICReg's weight of the difference of the views.
+        variance: VICReg's weight of deviations that fall short of one.
+        covariance: VICReg's weight of correlated dimensions.
     """
 
     summary: ClassVar[str] = "give two views of a crystal (perturbed, masked, thinned, grown) the same vector"
@@ -77,18 +86,16 @@ class Contrast(Pretext):
         supercell_atoms: int | None = None,
         projector: tuple[int, ...] = (64, 64, 64),
         resample: Resample = "epoch",
+        views: list[registry.Spec] = [],  # noqa: B006 - is only read
         off_diagonal: float = 0.0051,
         normalise_rows: bool = False,
-        temperature: float = 0.1,
+        temperature: Positive = 0.1,
         denominator: Literal["all", "negatives"] = "all",
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
     ) -> None:
         super().__init__(encoder)
-        if loss not in get_args(Loss):
-            raise ConfigError(f"loss must be one of {', '.join(get_args(Loss))}, not {loss!r}.")
-        if denominator not in ("all", "negatives"):
-            raise ConfigError(f"denominator must be 'all' or 'negatives', not {denominator!r}.")
-        if not temperature > 0:
-            raise ConfigError(f"temperature must be positive, not {temperature!r}.")
         steps: list[View] = []
         if supercell_atoms is not None:
             steps.append(Supercell(max_atoms=supercell_atoms))
@@ -100,16 +107,21 @@ class Contrast(Pretext):
             steps.append(DropEdges(fraction=drop_edges))
         if hide_edges:
             steps.append(HideEdges(fraction=hide_edges))
+        steps += [registry.build("views", spec) for spec in views]
         if not steps:
             raise ConfigError("Contrast needs two views that differ: set distance, mask_atoms, drop_edges, ... .")
-        static = is_static(resample)
+        static = resample == "never"
         self.views = {name: Compose(views=tuple(steps), draw=i, static=static) for i, name in enumerate(VIEWS)}
         sizes = (encoder.node_dim, *projector)
-        self.projector = perceptron(sizes)
-        self.predictor = perceptron((sizes[-1],) * 3) if loss == "simsiam" else None
+        self.projector = perceptron(*sizes)
+        self.predictor = perceptron(*(sizes[-1],) * 3) if loss == "simsiam" else None
         self.loss = loss
-        self.off_diagonal, self.normalise_rows = off_diagonal, normalise_rows
-        self.temperature, self.denominator = temperature, denominator
+        options: dict[str, dict[str, Any]] = {
+            "barlow-twins": {"off_diagonal": off_diagonal, "normalise_rows": normalise_rows},
+            "nt-xent": {"temperature": temperature, "denominator": denominator},
+            "vicreg": {"invariance": invariance, "variance": variance, "covariance": covariance},
+        }
+        self.options = options.get(loss, {})
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """The loss over the whole batch; ``similarity`` is the mean cosine of a crystal's two vectors."""
@@ -118,18 +130,6 @@ class Contrast(Pretext):
         return PretextOutput(self._compare(first, second), {"similarity": similarity})
 
     def _compare(self, first: Tensor, second: Tensor) -> Tensor:
-        if self.loss == "barlow-twins":
-            return barlow_twins(first, second, off_diagonal=self.off_diagonal, normalise_rows=self.normalise_rows)
-        if self.loss == "nt-xent":
-            return nt_xent(first, second, temperature=self.temperature, denominator=self.denominator)
         if self.predictor is not None:
             return simsiam(first, second, self.predictor(first), self.predictor(second))
-        return vicreg(first, second) if self.loss == "vicreg" else cosine(first, second)
-
-
-def perceptron(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with softplus between them; the identity for a single size."""
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [nn.Softplus(), nn.Linear(fan_in, fan_out)]
-    return nn.Sequential(*layers[1:])
+        return LOSSES[self.loss](first, second, **self.options)

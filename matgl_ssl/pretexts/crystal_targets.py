@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from matgl_ssl import registry
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
-from matgl_ssl.errors import ConfigError
 from matgl_ssl.renamed import LossName
-from matgl_ssl.targets import (
-    CRYSTAL_SYSTEMS,
-    N_SPACE_GROUPS,
-    CompositionStatistics,
-    CrystalBonds,
-    CrystalTightBinding,
-    CrystalVibrations,
-    Density,
-    EwaldEnergy,
-    PowderPattern,
-    SpaceGroup,
-    Target,
-)
+from matgl_ssl.targets import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, Target
 
 from .structure_targets import StructureTargets, ViewName
 from .target_heads import ClassHead, RegressionHead
 
-EVERY = ["density", "composition", "powder-pattern", "ewald-energy", "crystal-system", "space-group"]
+EVERY: list[registry.Spec] = [
+    "density",
+    "composition",
+    "powder-pattern",
+    "ewald-energy",
+    "crystal-system",
+    "space-group",
+]
 
 
 def space_group_class(number: Tensor) -> Tensor:
@@ -52,7 +46,8 @@ class CrystalTargets(StructureTargets):
     guessed oxidation states, where there are any. ``"crystal-bonds"``: ionicity, charges, lengths and energy of
     formation by Pauling's rules. ``"crystal-vibrations"``: frequencies, heat capacities, bulk modulus by Gordy's rule.
     ``"crystal-tight-binding"``: gap, binding energy, densities of states of universal tight binding.
-    ``"crystal-system"`` (7 classes) and ``"space-group"`` (230).
+    ``"crystal-system"`` (7 classes) and ``"space-group"`` (230). ``mgl-ssl list targets`` shows those of other
+    packages, too.
 
     The mean over atoms of their last vectors is there in every architecture, and all of it stays when fine-tuning
     starts a fresh readout. Of a readout that was trained to make a vector, fine-tuning keeps what makes it.
@@ -61,7 +56,8 @@ class CrystalTargets(StructureTargets):
         encoder: The encoder to be trained.
         targets: Which of these.
         view: ``"clean"``, ``"masked"`` (one encoding together with ``masked-atoms``: composition, density and charges
-            of hidden atoms must then be inferred) or ``"displaced"`` (symmetry and pattern of the crystal at rest).
+            of hidden atoms must then be inferred), ``"displaced"`` (symmetry and pattern of the crystal at rest), or
+            a registered view.
         loss: ``"mae"``, ``"huber"`` or ``"mse"``, on standardised columns.
         vector: ``"mean"`` over atoms, or the ``"readout"``'s (of intensive models).
         fraction: Share of the atoms that the masked view hides.
@@ -69,33 +65,19 @@ class CrystalTargets(StructureTargets):
     """
 
     summary: ClassVar[str] = "predict each crystal's density, composition, symmetry, powder pattern, Ewald energy"
-    available: ClassVar[Mapping[str, Target]] = {
-        target.name: target
-        for target in (
-            Density(),
-            CompositionStatistics(),
-            PowderPattern(),
-            EwaldEnergy(),
-            CrystalBonds(),
-            CrystalVibrations(),
-            CrystalTightBinding(),
-            SpaceGroup(),
-        )
-    } | {"crystal-system": SpaceGroup()}
+    level = "crystal"
 
     def __init__(
         self,
         encoder: Encoder,
         *,
-        targets: list[str] = EVERY,
-        view: ViewName = "masked",
+        targets: list[registry.Spec] = EVERY,
+        view: ViewName | registry.Spec = "masked",
         loss: LossName = "mae",
         vector: Literal["mean", "readout"] = "mean",
         fraction: float = 0.15,
         sigma: float = 0.1,
     ) -> None:
-        if vector not in ("mean", "readout"):
-            raise ConfigError(f"vector must be 'mean' or 'readout', not {vector!r}.")
         self.trains_readout = vector == "readout"
         dim = encoder.readout_dim if self.trains_readout else encoder.node_dim
         super().__init__(encoder, dim, targets=targets, view=view, loss=loss, fraction=fraction, sigma=sigma)

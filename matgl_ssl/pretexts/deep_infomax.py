@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from pymatgen.core import Element
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,7 +19,8 @@ from matgl_ssl.losses import gather, global_mean
 from matgl_ssl.losses.infomax import Scores, critic_accuracy, grouped_mean, jensen_shannon, released_kl
 from matgl_ssl.views import Compose, DisplaceAtoms, DrawNormal, PermuteNeighbours, ReplaceElements, StrainLattice
 
-from .environment_pairs import FAKES, Environments, Pairs, partners
+from .environment_pairs import Environments, Pairs, partners
+from .heads import normalised_perceptron, perceptron
 from .pretext import Pretext, PretextOutput
 
 LOCAL, GLOBAL, HIDDEN, CRITIC = 32, 64, 64, 128
@@ -31,6 +32,7 @@ SPECIES = (
 """What the critic is told of a neighbour's species: Site-Net's eight. What is not known is the mean."""
 
 Negative = Literal["roll", "species", "geometry", "permutation"]
+Negatives = Annotated[tuple[Negative, ...], Field(min_length=1)]
 Fake = Literal["species", "geometry", "permutation"]
 
 
@@ -78,17 +80,11 @@ class DeepInfoMax(Pretext):
         encoder: Encoder,
         *,
         training: Literal["greedy", "joint", "local"] = "greedy",
-        negatives: tuple[Negative, ...] = ("roll", "species", "geometry", "permutation"),
+        negatives: Negatives = ("roll", "species", "geometry", "permutation"),
         fakes: tuple[Fake, ...] = (),
         kl: float = 0.1,
     ) -> None:
         super().__init__(encoder)
-        if training not in ("greedy", "joint", "local"):
-            raise ConfigError(f"training must be greedy, joint or local, not {training!r}.")
-        if not negatives or set(negatives) - set(FAKES):
-            raise ConfigError(f"negatives must be one or more of {', '.join(FAKES)}, not {negatives!r}.")
-        if unknown := set(fakes) - {"species", "geometry", "permutation"}:
-            raise ConfigError(f"fakes must be among species, geometry, permutation; not {', '.join(sorted(unknown))}.")
         if training == "local" and fakes:
             raise ConfigError("fakes belong to the global part, which training: local leaves out.")
         views = {
@@ -130,8 +126,8 @@ class _Local(nn.Module):
         self.negatives = negatives
         self.mean = nn.Linear(encoder.node_dim, LOCAL)
         self.log_variance = nn.Linear(encoder.node_dim, LOCAL)
-        self.atom_critic = _network(LOCAL, HIDDEN, CRITIC)
-        self.pair_critic = _network(len(SPECIES) + 1, HIDDEN, CRITIC)
+        self.atom_critic = perceptron(LOCAL, HIDDEN, CRITIC, activation=nn.Mish)
+        self.pair_critic = perceptron(len(SPECIES) + 1, HIDDEN, CRITIC, activation=nn.Mish)
         numbers = [Element(symbol).Z for symbol in encoder.element_types]
         table = torch.from_numpy(standardised_element_table(SPECIES)[numbers]).nan_to_num(0.0).float()
         self.register_buffer("properties", table, persistent=False)
@@ -167,12 +163,12 @@ class _Global(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.before = _normalised(LOCAL, HIDDEN, CRITIC)
-        self.after = _normalised(CRITIC, GLOBAL)
+        self.before = normalised_perceptron(LOCAL, HIDDEN, CRITIC)
+        self.after = normalised_perceptron(CRITIC, GLOBAL)
         self.mean = nn.Linear(GLOBAL, GLOBAL)
         self.log_variance = nn.Linear(GLOBAL, GLOBAL)
-        self.crystal_critic = _network(GLOBAL, HIDDEN, CRITIC)
-        self.atom_critic = _network(LOCAL, HIDDEN, CRITIC)
+        self.crystal_critic = perceptron(GLOBAL, HIDDEN, CRITIC, activation=nn.Mish)
+        self.atom_critic = perceptron(LOCAL, HIDDEN, CRITIC, activation=nn.Mish)
 
     def forward(
         self, atoms: Tensor, fakes: Mapping[str, Tensor], crystals: CrystalBatch
@@ -203,16 +199,3 @@ def _has_several_elements(crystals: CrystalBatch) -> Tensor:
     first = crystals.node_type[crystals.n_atoms.cumsum(0) - crystals.n_atoms]
     differs = (crystals.node_type != first[crystals.batch]).long()
     return torch.zeros_like(first).index_add(0, crystals.batch, differs) > 0
-
-
-def _network(*sizes: int) -> nn.Sequential:
-    """Linear layers with mish between them."""
-    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Mish(), nn.Linear(a, b))]
-    return nn.Sequential(*layers[1:])
-
-
-def _normalised(*sizes: int) -> nn.Sequential:
-    """Linear layers, each followed by mish and layer normalisation."""
-    return nn.Sequential(
-        *(layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.Mish(), nn.LayerNorm(b)))
-    )

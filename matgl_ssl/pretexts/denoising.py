@@ -10,7 +10,6 @@ from torch import Tensor
 
 from matgl_ssl.backends import NOISE, CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
-from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import ELEMENTWISE, global_mean
 from matgl_ssl.renamed import LossName
 from matgl_ssl.views import DisplaceAtoms
@@ -48,13 +47,6 @@ class Denoising(Pretext):
         topology: Literal["rebuild", "clean"] = "rebuild",
     ) -> None:
         super().__init__(encoder)
-        for name, value, allowed in (
-            ("loss", loss, ELEMENTWISE),
-            ("sign", sign, ("restoring", "published")),
-            ("scale", scale, SCALES),
-        ):
-            if value not in allowed:
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
         self.views = {"displaced": DisplaceAtoms(sigma=sigma, topology=topology)}
         self.loss = ELEMENTWISE[loss]
         self.factor = (-1.0 if sign == "restoring" else 1.0) / sigma ** SCALES[scale]

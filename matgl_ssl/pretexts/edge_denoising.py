@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from matgl_ssl.backends import NOISE, CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
-from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import global_mean
 from matgl_ssl.views import DisplaceAtoms
 
@@ -50,12 +49,8 @@ class EdgeDenoising(Pretext):
         super().__init__(encoder)
         if target == "expansion":
             self.expansion: nn.Module = copy.deepcopy(encoder.model.bond_expansion).requires_grad_(False)
-        elif target == "distance":
-            self.expansion = nn.Unflatten(0, (-1, 1))
         else:
-            raise ConfigError(f"target must be 'expansion' or 'distance', not {target!r}.")
-        if predict not in ("change", "whole"):
-            raise ConfigError(f"predict must be 'change' or 'whole', not {predict!r}.")
+            self.expansion = nn.Unflatten(0, (-1, 1))
         self.views = {"displaced": DisplaceAtoms(sigma=sigma, topology="clean")}
         size = self.expansion(torch.ones(1, device=encoder.mask_token.device, dtype=encoder.dtype)).shape[1]
         width = encoder.edge_dim

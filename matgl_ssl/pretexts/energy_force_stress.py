@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.arguments import NotNegative
+from matgl_ssl.backends import GPA, CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import compositions, element_references
 from matgl_ssl.encoders import Encoder, Features, is_extensive
@@ -19,9 +20,6 @@ from matgl_ssl.renamed import LossName
 from matgl_ssl.views import View
 
 from .pretext import Pretext, PretextOutput, TrainedOutput
-
-GPA = 160.21766208
-"""GPa in an eV/Å³, as MatGL has it."""
 
 
 class EnergyForceStress(Pretext):
@@ -55,20 +53,17 @@ class EnergyForceStress(Pretext):
         self,
         encoder: Encoder,
         *,
-        energy_weight: float = 1.0,
-        force_weight: float = 1.0,
-        stress_weight: float = 0.1,
+        energy_weight: NotNegative = 1.0,
+        force_weight: NotNegative = 1.0,
+        stress_weight: NotNegative = 0.1,
         energy: Literal["per-atom", "total"] = "per-atom",
         element_references: bool = True,
         loss: LossName = "mae",
     ) -> None:
         super().__init__(encoder)
         self.weights = {"energy": energy_weight, "forces": force_weight, "stress": stress_weight}
-        if min(self.weights.values()) < 0 or max(self.weights.values()) == 0:
-            raise ConfigError("The weights of energy, forces and stress must not be negative, and not all zero.")
-        for name, value, allowed in (("energy", energy, ("per-atom", "total")), ("loss", loss, ELEMENTWISE)):
-            if value not in allowed:
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+        if not any(self.weights.values()):
+            raise ConfigError("The weights of energy, forces and stress must not all be zero.")
         self.labels = tuple(name for name, weight in self.weights.items() if weight)
         self.views = {"crystal": View()}
         if force_weight or stress_weight:

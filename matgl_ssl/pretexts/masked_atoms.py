@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from matgl_ssl.backends import MASK, CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
-from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import global_mean
 from matgl_ssl.views import Distances, Resample, masked
 
@@ -59,11 +58,9 @@ class MaskedAtoms(Pretext):
         if target == "element":
             classes = torch.arange(len(encoder.element_types))[:, None]
             sizes = {"element": len(encoder.element_types)}
-        elif target == "group-period":
+        else:
             classes = torch.tensor([group_and_period(symbol) for symbol in encoder.element_types])
             sizes = {"group": N_GROUPS, "period": N_PERIODS}
-        else:
-            raise ConfigError(f"target must be 'element' or 'group-period', not {target!r}.")
         self.views = {"masked": masked(fraction, distances=distances, resample=resample)}
         self.heads = nn.ModuleDict({name: nn.Linear(encoder.node_dim, size) for name, size in sizes.items()})
         self.register_buffer("classes", classes, persistent=False)
@@ -79,5 +76,5 @@ class MaskedAtoms(Pretext):
         for (name, head), target in zip(self.heads.items(), classes.unbind(1), strict=True):
             logits = head(vectors)
             loss = loss + global_mean(functional.cross_entropy(logits, target, reduction="none"))
-            metrics[f"{name}_accuracy"] = (logits.detach().argmax(1) == target).to(loss.dtype).mean()
+            metrics[f"{name}_accuracy"] = global_mean((logits.detach().argmax(1) == target).to(loss.dtype))
         return PretextOutput(loss, metrics)

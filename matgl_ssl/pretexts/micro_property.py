@@ -57,8 +57,6 @@ class MicroProperty(Pretext):
         resample: Resample = "epoch",
     ) -> None:
         super().__init__(encoder)
-        if missing not in ("ignore", "zero"):
-            raise ConfigError(f"missing must be 'ignore' or 'zero', not {missing!r}.")
         if (potential is None) == (table == "environment-stiffness"):
             raise ConfigError(
                 "table 'environment-stiffness' needs a potential (a saved MatGL Potential); no other does."
@@ -68,12 +66,8 @@ class MicroProperty(Pretext):
             values = [atomic_stiffness(s) for s in encoder.element_types]
         elif table == "valence-electrons":
             values = [valence_electrons(s) - 1 for s in encoder.element_types]
-        elif table == "environment-stiffness" and potential is not None:
+        elif potential is not None:
             self.targets = (EnvironmentStiffness(potential, trained_with),)
-        else:
-            raise ConfigError(
-                f"table must be 'atomic-stiffness', 'valence-electrons' or 'environment-stiffness', not {table!r}."
-            )
         self.views = {"masked": masked(fraction, distances=distances, resample=resample)}
         self.classify = table == "valence-electrons"
         self.head = nn.Linear(encoder.node_dim, N_VALENCE if self.classify else 1)

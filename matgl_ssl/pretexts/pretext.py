@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from matgl_ssl import registry
+from matgl_ssl.arguments import checked
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder, Features
@@ -50,7 +52,8 @@ class Pretext(nn.Module):
 
     A subclass sets ``views`` in its constructor, builds its heads from the encoder's sizes (and does not keep the
     encoder), and answers ``forward``. It knows tensors only: no graph library, no trainer. Register it under the
-    entry-point group ``matgl_ssl.pretexts``; the constructor's keyword arguments are what a recipe can set.
+    entry-point group ``matgl_ssl.pretexts``; the constructor's keyword arguments are what a recipe can set, and are
+    checked against their annotations.
 
     Attributes:
         summary: One line for ``mgl-ssl list pretexts``.
@@ -68,6 +71,11 @@ class Pretext(nn.Module):
     summary: ClassVar[str] = ""
     trains_output: ClassVar[bool] = False
     trains_readout: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -94,3 +102,13 @@ class Pretext(nn.Module):
             batch: The batches they were made from, under the same names.
         """
         raise NotImplementedError
+
+
+def build_pretext(name: str, encoder: Encoder, arguments: Mapping[str, Any]) -> Pretext:
+    """Build a pretext for an encoder.
+
+    Raises:
+        ConfigError: If the name or one of the arguments is unknown, or an argument does not fit its annotation.
+    """
+    pretext: Pretext = registry.build("pretexts", name, encoder, **arguments)
+    return pretext

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from matgl_ssl import registry
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder, Features
-from matgl_ssl.errors import ConfigError, DataError
+from matgl_ssl.errors import DataError
 from matgl_ssl.renamed import LossName
 from matgl_ssl.views import View
 
@@ -45,16 +47,13 @@ class PropertyLabels(Pretext):
         self,
         encoder: Encoder,
         *,
-        columns: dict[str, Kind],
-        view: ViewName = "clean",
+        columns: Annotated[dict[str, Kind], Field(min_length=1)],
+        view: ViewName | registry.Spec = "clean",
         loss: LossName = "mae",
         fraction: float = 0.15,
         sigma: float = 0.1,
     ) -> None:
         super().__init__(encoder)
-        kinds = ("value", "log10", "per-atom")
-        if not columns or not set(columns.values()) <= set(kinds):
-            raise ConfigError(f"columns must say of each label column what is learned of it: {', '.join(kinds)}.")
         self.columns = dict(columns)
         self.labels = tuple(columns)
         self.views: Mapping[str, View] = {"view": view_named(view, fraction=fraction, sigma=sigma)}

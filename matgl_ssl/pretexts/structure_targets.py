@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from matgl_ssl import registry
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder, Features
-from matgl_ssl.errors import ConfigError
+from matgl_ssl.errors import ConfigError, unknown
 from matgl_ssl.renamed import LossName
 from matgl_ssl.targets import Target
 from matgl_ssl.views import DisplaceAtoms, View, masked
@@ -26,60 +27,71 @@ _SAMPLE = 10_000
 """Crystals from which scales are taken, evenly spaced: their spread is then known to a per cent."""
 
 
-def view_named(name: ViewName, *, fraction: float, sigma: float) -> View:
+def view_named(name: ViewName | registry.Spec, *, fraction: float, sigma: float) -> View:
     """The view under which targets are asked for.
 
     Raises:
         ConfigError: If there is no such view.
     """
-    if name not in ("clean", "masked", "displaced"):
-        raise ConfigError(f"view must be 'clean', 'masked' or 'displaced', not {name!r}.")
+    if name == "clean":
+        return View()
     if name == "displaced":
         return DisplaceAtoms(sigma=sigma)
-    return masked(fraction, distances="visible", resample="epoch") if name == "masked" else View()
+    if name == "masked":
+        return masked(fraction, distances="visible", resample="epoch")
+    if isinstance(name, str) and name not in registry.names("views"):
+        raise unknown("view", name, [*get_args(ViewName), *registry.names("views")])
+    view: View = registry.build("views", name)
+    return view
 
 
 class StructureTargets(Pretext):
     """Predict computed targets; the sum of the heads' losses, each in units of what knowing nothing costs.
 
-    Subclasses name their targets in ``available``, build a head for each, and say what the heads see.
+    Subclasses say of which level their targets are, build a head for each, and say what the heads see.
 
     Args:
         encoder: The encoder to be trained.
         dim: Size of the vectors that the heads see.
-        targets: Names of the targets.
-        view: ``"clean"``; ``"masked"``, the view of ``masked-atoms``; or ``"displaced"``, that of the denoising
-            pretexts. Targets are always those of the crystal as it is.
+        targets: Registered targets by name, with their arguments if there are any.
+        view: ``"clean"``; ``"masked"``, the view of ``masked-atoms``; ``"displaced"``, that of the denoising pretexts;
+            or a registered view. Targets are always those of the crystal as it is.
         loss: Loss of the regression heads.
         fraction: Share of the atoms that the masked view hides.
         sigma: Standard deviation of the displaced view's noise in Å.
     """
 
-    available: ClassVar[Mapping[str, Target]]
+    level: ClassVar[Literal["atom", "crystal"]]
 
     def __init__(
         self,
         encoder: Encoder,
         dim: int,
         *,
-        targets: Sequence[str],
-        view: ViewName,
+        targets: Sequence[registry.Spec],
+        view: ViewName | registry.Spec,
         loss: LossName,
         fraction: float,
         sigma: float,
     ) -> None:
         super().__init__(encoder)
-        unknown = [name for name in targets if name not in self.available]
-        if unknown or not targets:
-            raise ConfigError(f"targets must be some of {', '.join(self.available)}, not {list(targets)}.")
+        if not targets:
+            raise ConfigError(f"Name at least one target: {', '.join(registry.names('targets'))}.")
         self.views = {"view": view_named(view, fraction=fraction, sigma=sigma)}
-        self.target_of = {name: self.available[name] for name in dict.fromkeys(targets)}
+        self.target_of: dict[str, Target] = {
+            spec if isinstance(spec, str) else next(iter(spec)): registry.build("targets", spec) for spec in targets
+        }
+        for name, target in self.target_of.items():
+            if target.level != self.level:
+                raise ConfigError(
+                    f"Target {name!r} has a row for each {target.level}: it belongs to {target.level}-targets."
+                )
         self.targets = tuple(dict.fromkeys(self.target_of.values()))
         self.heads = nn.ModuleDict({name: self.head(name, dim, loss) for name in self.target_of})
 
     def head(self, name: str, dim: int, loss: LossName) -> RegressionHead | ClassHead:
         """The head of a target."""
-        return RegressionHead(name, dim, self.available[name].size, loss)
+        return RegressionHead(name, dim, self.target_of[name].size, loss)
 
     def vectors(self, features: Features, batch: CrystalBatch) -> Tensor:
         """What the heads see, ``(n, d)``."""

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from matgl_ssl.errors import ConfigError
 from matgl_ssl.losses import ELEMENTWISE, global_mean
 from matgl_ssl.renamed import LossName
+
+from .heads import perceptron
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class TargetHead(nn.Module):
     def __init__(self, name: str, dim: int, n_outputs: int) -> None:
         super().__init__()
         self.name = name
-        self.predict = nn.Sequential(nn.Linear(dim, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, n_outputs))
+        self.predict = perceptron(dim, _HIDDEN, n_outputs, activation=nn.SiLU)
         self.register_buffer("baseline", torch.ones(()))
         self.register_buffer("learnable", torch.ones(()))
         self.baseline: Tensor
@@ -69,8 +70,6 @@ class RegressionHead(TargetHead):
     """
 
     def __init__(self, name: str, dim: int, size: int, loss: LossName) -> None:
-        if loss not in ELEMENTWISE:
-            raise ConfigError(f"loss must be one of {', '.join(ELEMENTWISE)}, not {loss!r}.")
         super().__init__(name, dim, size)
         self.loss = partial(ELEMENTWISE[loss], reduction="none")
         self.register_buffer("mean", torch.zeros(size))

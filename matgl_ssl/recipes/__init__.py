@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
+from importlib import import_module, resources
 from typing import Any
 
+from matgl_ssl import registry
 from matgl_ssl.config import read_yaml
-from matgl_ssl.errors import unknown
+from matgl_ssl.errors import ConfigError
 from matgl_ssl.renamed import RECIPES, current
 
 SUMMARY = "summary"
 """Key of a recipe's one-line description."""
 FINETUNE = "finetune"
 """Key of the options of ``finetune`` that suit its encoders; all others are options of ``pretrain``."""
-
-
-def _files() -> dict[str, Path]:
-    folder = Path(str(resources.files(__name__)))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)}
-
-
-def list_recipes() -> dict[str, str]:
-    """Names and one-line descriptions of the recipes that come with the package."""
-    return {name: str(read_yaml(path)[SUMMARY]) for name, path in _files().items()}
 
 
 def load_recipe(name: str) -> dict[str, Any]:
@@ -35,7 +25,7 @@ def load_recipe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: If there is no such recipe.
     """
-    return {k: v for k, v in _read(name).items() if k not in (SUMMARY, FINETUNE)}
+    return {k: v for k, v in read_recipe(name).items() if k not in (SUMMARY, FINETUNE)}
 
 
 def fine_tuning(name: str) -> dict[str, Any]:
@@ -44,13 +34,27 @@ def fine_tuning(name: str) -> dict[str, Any]:
     Args:
         name: As for ``load_recipe``, which tells of what is raised.
     """
-    return dict(_read(name).get(FINETUNE, {}))
+    return dict(read_recipe(name).get(FINETUNE, {}))
 
 
-def _read(name: str) -> dict[str, Any]:
-    files, name = _files(), current(name, RECIPES)
-    if name in files:
-        return read_yaml(files[name])
+def read_recipe(name: str) -> dict[str, Any]:
+    """A whole recipe: its summary, and all the options that it sets.
+
+    An entry point ``name = "package"`` is the file ``name.yaml`` in the package; ``name = "module:function"`` is what
+    the function returns.
+
+    Args:
+        name: As for ``load_recipe``, which tells of what is raised.
+    """
+    name = current(name, RECIPES)
     if name.endswith((".yaml", ".yml")):
         return read_yaml(name)
-    raise unknown("recipe", name, files)
+    point = registry.find("recipes", name)
+    if point.attr:
+        return dict(registry.load("recipes", name)())
+    try:
+        package = import_module(point.module)
+    except ImportError as err:
+        raise ConfigError(f"Recipe {name!r} of {registry.package_of(point)} cannot be imported: {err}") from err
+    with resources.as_file(resources.files(package) / f"{name}.yaml") as path:
+        return read_yaml(path)

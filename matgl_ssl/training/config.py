@@ -81,8 +81,11 @@ class PretrainConfig(RunConfig):
         None, description="leave out every reduced formula that occurs in these crystals (the downstream task)"
     )
     teacher: str | None = Field(
-        None, description="MatGL potential (directory or hub name) that labels the crystals for energy-force-stress"
+        None,
+        description="labels the crystals for energy-force-stress: MatGL potential (directory or hub name), registered "
+        "teacher, or ASE calculator (module:class, which is imported)",
     )
+    teacher_args: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of an ASE calculator")
     teacher_trained_with: Literal["pyg", "dgl"] | None = Field(
         None, description="graph library that a teacher without a matgl_ssl stamp was trained with"
     )

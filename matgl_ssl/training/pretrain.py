@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from matgl_ssl import registry
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CrystalDataset
@@ -18,11 +19,11 @@ from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.hub import copy_model, load_model, new_model, refuse_other_arguments, save_model, without_dropout
 from matgl_ssl.hub.stamp import VECTOR
-from matgl_ssl.inference.teacher import teacher_labels
 from matgl_ssl.pretexts import Mixture, build_pretext
-from matgl_ssl.pretexts.registry import get_pretext
 from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import with_targets
+from matgl_ssl.targets.calculators import is_calculator
+from matgl_ssl.targets.teacher import teacher_labels
 
 from .collapse import CollapseMonitor
 from .config import PretrainConfig
@@ -117,6 +118,8 @@ def pretrain(
     settings = PretrainConfig.build(stored or _recipe(given), given, {"data": describe(data)})
     if not settings.pretexts:
         raise DataError(f"Recipe {settings.recipe!r} names no pretexts.")
+    if resume and settings.teacher and is_calculator(settings.teacher) and "teacher" not in given:
+        raise ConfigError(f"The run's teacher is code, which only you may name: add --teacher {settings.teacher}.")
     if resume:
         checkpoint = run.resume(settings)
     else:
@@ -175,7 +178,7 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
 
 def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
     """The encoder and its pretexts, in that order of random numbers."""
-    trains_output = any(get_pretext(p.name).trains_output for p in config.pretexts)
+    trains_output = any(registry.load("pretexts", p.name).trains_output for p in config.pretexts)
     if model is None and config.model in ARCHITECTURES:
         model = new_model(config.model, config.model_args)
     elif model is None and config.model.startswith("in memory"):
@@ -219,8 +222,9 @@ def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) 
     if not config.teacher:
         return crystals
     crystals = teacher_labels(
-        crystals, config.teacher, trained_with=config.teacher_trained_with, copies=config.teacher_copies,
-        sigma=config.teacher_sigma, strain=config.teacher_strain, seed=config.seed,
+        crystals, config.teacher, arguments=config.teacher_args, trained_with=config.teacher_trained_with,
+        copies=config.teacher_copies, sigma=config.teacher_sigma, strain=config.teacher_strain, seed=config.seed,
+        num_workers=config.num_workers,
     )  # fmt: skip
     if not len(crystals):
         raise DataError(f"{config.teacher} can label none of the crystals: see the warnings.")

@@ -9,7 +9,7 @@ from .drop_edges import DropEdges
 from .edge_pairs import edge_pairs, one_direction
 from .hide_edges import HideEdges
 from .mask_atoms import MaskAtoms, MaskCount
-from .masked import Distances, Resample, is_static, masked
+from .masked import Distances, Resample, masked
 from .permute_neighbours import PermuteNeighbours
 from .perturb import Perturb
 from .replace_elements import ReplaceElements
@@ -34,7 +34,6 @@ __all__ = [
     "Supercell",
     "View",
     "edge_pairs",
-    "is_static",
     "masked",
     "one_direction",
     "sample_generator",

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from matgl_ssl.arguments import Positive
 from matgl_ssl.backends import NOISE, Graph
 from matgl_ssl.crystals.records import Crystal
-from matgl_ssl.errors import ConfigError
 
 from .view import View
 
@@ -26,14 +26,8 @@ class DisplaceAtoms(View):
             ``pretraining_with_forces``); ``"clean"`` keeps the edges of the crystal at rest, which is cheaper to reuse.
     """
 
-    sigma: float = 0.1
+    sigma: Positive = 0.1
     topology: Literal["rebuild", "clean"] = "rebuild"
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.sigma, int | float) and self.sigma > 0):
-            raise ConfigError(f"sigma must be positive (Å), not {self.sigma!r}.")
-        if self.topology not in ("rebuild", "clean"):
-            raise ConfigError(f"topology must be 'rebuild' or 'clean', not {self.topology!r}.")
 
     def _noise(self, n: int, rng: np.random.Generator) -> np.ndarray:
         return rng.normal(0.0, self.sigma, (n, 3))

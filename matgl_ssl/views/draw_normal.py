@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt
 
 from matgl_ssl.backends import NORMAL, Graph
-from matgl_ssl.errors import ConfigError
 
 from .view import View
 
@@ -23,12 +23,8 @@ class DrawNormal(View):
         per_crystal: Numbers for the crystal.
     """
 
-    per_atom: int = 0
-    per_crystal: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.per_atom, self.per_crystal) < 0:
-            raise ConfigError("The counts of numbers to draw for each atom and crystal must not be negative.")
+    per_atom: NonNegativeInt = 0
+    per_crystal: NonNegativeInt = 0
 
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """Write the numbers into ``graph.atom`` and ``graph.labels``."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from matgl_ssl.arguments import Share
 from matgl_ssl.backends import Graph
-from matgl_ssl.errors import ConfigError
 
 from .edge_pairs import edge_pairs, nearest_edges, random_share
 from .view import View
@@ -24,11 +24,7 @@ class DropEdges(View):
         fraction: Share of the undirected edges to remove, in (0, 1).
     """
 
-    fraction: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fraction < 1:
-            raise ConfigError(f"The fraction of dropped edges must lie between 0 and 1, not {self.fraction!r}.")
+    fraction: Share = 0.1
 
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """Remove edges, and what views wrote down about them; the order of the others stays."""

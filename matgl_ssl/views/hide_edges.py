@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from matgl_ssl.arguments import Share
 from matgl_ssl.backends import HIDDEN, MASK, Graph
-from matgl_ssl.errors import ConfigError
 
 from .edge_pairs import edge_pairs, random_share
 from .view import View
@@ -23,11 +23,7 @@ class HideEdges(View):
             that touch a masked atom (put ``MaskAtoms`` before this view in a ``Compose``).
     """
 
-    fraction: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.fraction is not None and not 0 < self.fraction < 1:
-            raise ConfigError(f"The fraction of hidden edges must lie between 0 and 1, not {self.fraction!r}.")
+    fraction: Share | None = None
 
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """Write the mark into ``graph.edge["hidden"]``, ``(E,)`` bool."""

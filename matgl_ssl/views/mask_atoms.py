@@ -9,15 +9,15 @@ from typing import Literal
 import numpy as np
 import torch
 
+from matgl_ssl.arguments import Share
 from matgl_ssl.backends import MASK, Graph
-from matgl_ssl.errors import ConfigError
 
 from .edge_pairs import random_share
 from .view import View
 
 MaskCount = Literal["dssl", "crystal-twins", "unbiased"]
 
-COUNTS: dict[str, Callable[[float, int, np.random.Generator], int]] = {
+COUNTS: dict[MaskCount, Callable[[float, int, np.random.Generator], int]] = {
     "dssl": lambda fraction, n, rng: min(n, int(fraction * n + 1)),
     "crystal-twins": lambda fraction, n, rng: max(1, int(fraction * n)),
     "unbiased": lambda fraction, n, rng: min(n - 1, random_share(n, fraction, rng)),
@@ -36,14 +36,8 @@ class MaskAtoms(View):
             ``"unbiased"``: ``floor(fraction * N + U(0, 1))``, right on average and never more than N - 1.
     """
 
-    fraction: float = 0.15
+    fraction: Share = 0.15
     count: MaskCount = "dssl"
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.fraction, int | float) and 0 < self.fraction < 1):
-            raise ConfigError(f"The fraction of masked atoms must lie between 0 and 1, not {self.fraction!r}.")
-        if self.count not in COUNTS:
-            raise ConfigError(f"The count of masked atoms must be one of {', '.join(COUNTS)}, not {self.count!r}.")
 
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """Write the mask into ``graph.atom["mask"]``, ``(N,)`` bool."""

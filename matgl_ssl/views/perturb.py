@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matgl_ssl.arguments import NotNegative, Positive
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.errors import ConfigError
 
@@ -25,14 +26,14 @@ class Perturb(View):
         min_distance: Shortest displacement in Å.
     """
 
-    distance: float = 0.5
-    min_distance: float = 0.1
+    distance: Positive = 0.5
+    min_distance: NotNegative = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_distance <= self.distance or not 0 < self.distance < np.inf:
+        super().__post_init__()
+        if self.min_distance > self.distance:
             raise ConfigError(
-                f"Atoms move between min_distance and distance (Å), 0 <= min_distance <= distance and 0 < distance: "
-                f"not {self.min_distance!r} and {self.distance!r}."
+                f"Atoms move by min_distance to distance, which cannot be {self.min_distance!r} to {self.distance!r} Å."
             )
 
     def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:

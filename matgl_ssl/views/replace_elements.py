@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from matgl_ssl.backends import Graph
-from matgl_ssl.errors import ConfigError
 
 from .view import View
 
@@ -24,11 +25,7 @@ class ReplaceElements(View):
         n_elements: Length of the model's element list.
     """
 
-    n_elements: int = 2
-
-    def __post_init__(self) -> None:
-        if self.n_elements < 2:
-            raise ConfigError(f"Elements can be replaced only where the model knows two, not {self.n_elements}.")
+    n_elements: Annotated[int, Field(ge=2)] = 2
 
     def on_graph(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """Replace the elements."""

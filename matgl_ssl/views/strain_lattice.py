@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matgl_ssl.arguments import Positive
 from matgl_ssl.crystals.records import Crystal
-from matgl_ssl.errors import ConfigError
 
 from .view import View
 
@@ -24,11 +24,7 @@ class StrainLattice(View):
         sigma: Standard deviation of the strain's components.
     """
 
-    sigma: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.sigma, int | float) and self.sigma > 0):
-            raise ConfigError(f"The strain's sigma must be positive, not {self.sigma!r}.")
+    sigma: Positive = 0.05
 
     def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
         """Strain before the graph is built."""

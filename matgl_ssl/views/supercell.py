@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import PositiveInt
 
 from matgl_ssl.backends.batch import is_atom_label
 from matgl_ssl.crystals.records import Crystal
-from matgl_ssl.errors import ConfigError
 
 from .view import View
 
@@ -28,11 +28,7 @@ class Supercell(View):
         max_atoms: Atoms that growing must not exceed; a larger crystal stays as it is.
     """
 
-    max_atoms: int = 100
-
-    def __post_init__(self) -> None:
-        if self.max_atoms < 1:
-            raise ConfigError(f"max_atoms of a supercell must be at least 1, not {self.max_atoms!r}.")
+    max_atoms: PositiveInt = 100
 
     def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
         """Grow the cell before the graph is built."""

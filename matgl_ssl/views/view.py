@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matgl_ssl.arguments import check_fields
 from matgl_ssl.backends import Graph
 from matgl_ssl.crystals.records import Crystal
 
@@ -15,7 +16,8 @@ from matgl_ssl.crystals.records import Crystal
 class View:
     """What a pretext shows the encoder of a crystal. This one shows it as it is.
 
-    Views are frozen dataclasses: two equal views are the same view, and a mixture of pretexts encodes it once.
+    Views are frozen dataclasses: two equal views are the same view, and a mixture of pretexts encodes it once. Fields
+    are checked against their annotations.
     Give ``draw`` different values to draw twice from the same distribution.
 
     Attributes:
@@ -25,6 +27,9 @@ class View:
 
     draw: int = 0
     static: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
         """Return the crystal to build the graph of: the one given, never changed, or another."""

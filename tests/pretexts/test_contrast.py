@@ -14,7 +14,7 @@ from matgl_ssl.crystals import Crystal
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.contrast import Contrast
-from matgl_ssl.views import Compose, DropEdges, HideEdges, MaskAtoms, Perturb, Supercell
+from matgl_ssl.views import Compose, DropEdges, HideEdges, MaskAtoms, Perturb, StrainLattice, Supercell
 
 NAMES = ("M3GNet", "MEGNet")
 LOSSES = ("cosine", "barlow-twins", "simsiam", "nt-xent", "vicreg")
@@ -22,6 +22,7 @@ CRYSTALS = [nacl(), cscl(), skewed(), rattled(skewed(), 0.1, seed=4), rattled(na
 TWINS = {
     "distance": 0.05, "min_distance": 0.0, "mask_atoms": 0.1, "drop_edges": 0.1, "projector": [6, 6, 6],
 }  # fmt: skip
+WEIGHTS = {"invariance": 25.0, "variance": 25.0, "covariance": 1.0}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -145,21 +146,26 @@ def test_two_processes(model, arguments, tmp_path):
     assert_two_processes_agree(model, {"contrast": arguments}, CRYSTALS, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"loss": "triplet"}, "cosine, barlow-twins"),
-        ({"distance": 0}, "two views that differ"),
-        ({"resample": "daily"}, "'epoch' or 'never'"),
-        ({"temperature": 0.0}, "temperature must be positive"),
-        ({"denominator": "positives"}, "'all' or 'negatives'"),
-        ({"mask_atoms": 1.5}, "between 0 and 1"),
-        ({"drop_edges": -0.1}, "between 0 and 1"),
-    ],
-)
-def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        Contrast(small_encoder("MEGNet"), **arguments)
+def test_views_must_differ():
+    with pytest.raises(ConfigError, match="two views that differ"):
+        Contrast(small_encoder("MEGNet"), distance=0)
+
+
+def test_further_views_by_name_and_the_weights_of_vicreg():
+    encoder = small_encoder("MEGNet")
+    options = {"distance": 0, "views": [{"strain-lattice": {"sigma": 0.03}}, "perturb"], "loss": "vicreg"}
+    pretext = build_pretext("contrast", encoder, options)
+    assert pretext.views["first"].views == (StrainLattice(sigma=0.03), Perturb())
+    batch = view_batches(pretext, encoder, CRYSTALS)
+    torch.manual_seed(0)
+    parts = [
+        Contrast(encoder, loss="vicreg", **{**dict.fromkeys(WEIGHTS, 0.0), name: weight})
+        for name, weight in WEIGHTS.items()
+    ]
+    for part in parts:
+        part.projector = pretext.projector
+    whole = answer(pretext, encoder, batch).loss.item()
+    assert sum(answer(part, encoder, batch).loss.item() for part in parts) == pytest.approx(whole)
 
 
 def test_a_recipe_can_set_its_arguments():

@@ -10,7 +10,6 @@ import torch
 from small_systems import cscl, iron, nacl, skewed, small_encoder
 
 from matgl_ssl.backends import collate
-from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts.edge_denoising import EdgeDenoising
 from matgl_ssl.views import DisplaceAtoms, sample_generator
 
@@ -139,7 +138,3 @@ def test_it_can_be_learned(name, options):
 def test_options():
     encoder = small_encoder("MEGNet")
     assert dict(EdgeDenoising(encoder, sigma=0.2).views) == {"displaced": DisplaceAtoms(sigma=0.2, topology="clean")}
-    with pytest.raises(ConfigError, match="'expansion' or 'distance', not 'length'"):
-        EdgeDenoising(encoder, target="length")
-    with pytest.raises(ConfigError, match="'change' or 'whole', not 'residual'"):
-        EdgeDenoising(encoder, predict="residual")

@@ -12,12 +12,12 @@ from matgl.ext.ase import PESCalculator
 from small_systems import cscl, make_batch, nacl, rattled, skewed, small_encoder
 from two_processes import assert_two_processes_agree
 
-from matgl_ssl.backends import CrystalBatch, Potential
+from matgl_ssl.backends import GPA, CrystalBatch, Potential
 from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.pretexts import Mixture, build_pretext
-from matgl_ssl.pretexts.energy_force_stress import GPA, EnergyForceStress
+from matgl_ssl.pretexts.energy_force_stress import EnergyForceStress
 
 MODELS = {"M3GNet": {"is_intensive": False}, "MEGNet": {}}
 
@@ -122,7 +122,7 @@ def test_what_has_no_weight_is_not_asked_for():
     assert (forces.labels, forces.forces, forces.stresses) == (("forces",), {"crystal"}, frozenset())
     energies = build_pretext("energy-force-stress", encoder, {"force_weight": 0, "stress_weight": 0})
     assert (energies.labels, energies.forces) == (("energy",), frozenset())
-    with pytest.raises(ConfigError, match="not all zero"):
+    with pytest.raises(ConfigError, match="not all be zero"):
         EnergyForceStress(encoder, energy_weight=0, force_weight=0, stress_weight=0)
 
 

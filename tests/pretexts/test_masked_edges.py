@@ -12,7 +12,6 @@ from small_systems import cscl, iron, nacl, rattled, skewed, small_encoder, supe
 from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import HIDDEN, MASK, collate
-from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts import Mixture
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
 from matgl_ssl.pretexts.masked_edges import MaskedEdges
@@ -144,8 +143,3 @@ def test_it_can_be_learned(name):
 )
 def test_two_processes(model, pretexts, tmp_path):
     assert_two_processes_agree(model, pretexts, CRYSTALS, tmp_path)
-
-
-def test_an_unknown_choice_is_refused():
-    with pytest.raises(ConfigError, match="'visible' or 'hidden', not 'seen'"):
-        MaskedEdges(small_encoder("MEGNet"), distances="seen")

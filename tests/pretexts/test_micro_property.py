@@ -201,9 +201,6 @@ def test_a_rank_without_anything_to_tell_counts_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"table": "colour"}, "must be 'atomic-stiffness'"),
-        ({"table": "colour", "potential": "x"}, "needs a potential"),
-        ({"missing": "mean"}, "'ignore' or 'zero'"),
         ({"table": "environment-stiffness"}, "needs a potential"),
         ({"potential": "somewhere"}, "no other does"),
     ],

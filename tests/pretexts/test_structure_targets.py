@@ -276,11 +276,11 @@ def test_each_target_is_computed_once_and_only_if_asked_for():
 @pytest.mark.parametrize(
     ("pretext", "arguments", "message"),
     [
-        ("atom-targets", {"targets": ["colour"]}, "radial-fingerprint.*not.*colour"),
-        ("atom-targets", {"targets": []}, "targets must be some of"),
-        ("crystal-targets", {"view": "upside-down"}, "view"),
-        ("crystal-targets", {"loss": "l7"}, "loss"),
-        ("crystal-targets", {"vector": "last"}, "vector"),
+        ("atom-targets", {"targets": ["radial-fingerprin"]}, "target.*Did you mean 'radial-fingerprint'"),
+        ("atom-targets", {"targets": []}, "at least one target: angular-fingerprint"),
+        ("atom-targets", {"targets": ["density"]}, "belongs to crystal-targets"),
+        ("atom-targets", {"targets": [{"coordination": {"cut": 3.0}}]}, "argument of target 'coordination'.*'cut'"),
+        ("crystal-targets", {"view": "cleen"}, "view 'cleen'. Did you mean 'clean'"),
     ],
 )
 def test_what_does_not_exist_is_refused(pretext, arguments, message):

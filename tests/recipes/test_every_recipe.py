@@ -11,10 +11,10 @@ import pytest
 import yaml
 from small_systems import SMALL, cscl, iron, nacl, rattled, skewed
 
-from matgl_ssl import cli
+from matgl_ssl import cli, list_recipes
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.hub.stamp import VECTOR
-from matgl_ssl.recipes import list_recipes, load_recipe
+from matgl_ssl.recipes import load_recipe
 
 
 @pytest.fixture(scope="module")

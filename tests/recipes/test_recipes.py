@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from matgl_ssl import list_recipes
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.recipes import fine_tuning, list_recipes, load_recipe
+from matgl_ssl.recipes import fine_tuning, load_recipe
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
 

@@ -13,8 +13,7 @@ import torch
 
 from matgl_ssl import embed, finetune, predict, pretrain, read_crystals, read_stamp
 from matgl_ssl.errors import MatGLSSLError, RunDirectoryError
-from matgl_ssl.inference import teacher
-from matgl_ssl.targets import compute, with_targets
+from matgl_ssl.targets import compute, teacher, with_targets
 from matgl_ssl.targets.density import Density
 
 OLD = Path(__file__).parents[1] / "fixtures" / "0.1.0"

@@ -12,7 +12,6 @@ from small_systems import ELEMENTS, cscl, iron, nacl, skewed, supercell
 from matgl_ssl.backends import MASK, NOISE, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.encoders import GraphBuilder
-from matgl_ssl.errors import ConfigError
 from matgl_ssl.training.loader import SeededLoader, ViewDataset
 from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View, sample_generator
 
@@ -163,27 +162,3 @@ def test_the_crystal_given_is_not_changed_and_its_labels_stay(topology):
 def test_a_one_atom_crystal_can_be_masked_and_moved():
     assert apply(MaskAtoms(), iron()).atom[MASK].tolist() == [True]
     assert apply(DisplaceAtoms(), iron()).atom[NOISE].shape == (1, 3)
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
-def test_a_fraction_outside_of_zero_and_one_is_refused(fraction):
-    with pytest.raises(ConfigError, match="between 0 and 1"):
-        MaskAtoms(fraction=fraction)
-
-
-@pytest.mark.parametrize("sigma", [0.0, -0.1, float("nan")])
-def test_a_sigma_that_is_not_positive_is_refused(sigma):
-    with pytest.raises(ConfigError, match="sigma must be positive"):
-        DisplaceAtoms(sigma=sigma)
-
-
-def test_an_unknown_topology_is_refused():
-    with pytest.raises(ConfigError, match="'rebuild' or 'clean', not 'same'"):
-        DisplaceAtoms(topology="same")
-
-
-def test_settings_that_are_no_numbers_are_refused():
-    with pytest.raises(ConfigError):
-        MaskAtoms(fraction="0.15")
-    with pytest.raises(ConfigError):
-        DisplaceAtoms(sigma="0.1")

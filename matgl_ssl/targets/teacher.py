@@ -1,76 +1,110 @@
-"""Label crystals with the energies, forces and stresses of a potential, so that others can learn from it."""
+"""Label crystals with the energies, forces and stresses of a teacher, so that others can learn from it."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from matgl_ssl._backend import BACKEND, MATGL_VERSION
 from matgl_ssl._files import atomic_path
-from matgl_ssl.backends import Potential, backend, collate
+from matgl_ssl.backends import GPA, Potential, backend, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.encoders import GraphBuilder, bare_model
-from matgl_ssl.errors import ModelError
+from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model
 from matgl_ssl.hub.fingerprint import fingerprint
-from matgl_ssl.pretexts.energy_force_stress import GPA
-from matgl_ssl.targets.compute import cache_directory, structures_key
+
+from .calculators import calculated, identity, is_calculator
+from .compute import cache_directory, structures_key
 
 logger = logging.getLogger(__name__)
 
 PREFER = ("potential", "model")
+LABELS = ("energy", "forces", "stress")
 
 
 def teacher_labels(
     crystals: CrystalDataset,
     teacher: str | Path,
     *,
+    arguments: Mapping[str, Any] | None = None,
     trained_with: str | None = None,
     copies: int = 0,
     sigma: float = 0.1,
     strain: float = 0.02,
     seed: int = 0,
     batch_size: int = 32,
+    num_workers: int = 0,
 ) -> CrystalDataset:
-    """Give crystals, and perturbed copies of them, the labels of a MatGL potential.
+    """Give crystals, and perturbed copies of them, the labels of a MatGL potential or an ASE calculator.
 
     The table is cached beside the computed targets (``HF_DATASETS_CACHE``/matgl_ssl): the same crystals, teacher and
-    options are labelled once.
+    options are labelled once. Another version of MatGL, or of the calculator's package, labels anew.
 
     Args:
-        crystals: The crystals; their own labels are left behind. Those with elements the teacher does not know are
-            left out.
-        teacher: A saved ``Potential``: directory, run directory or hub name.
+        crystals: The crystals; their own labels are left behind. Those that the teacher cannot label are left out.
+        teacher: A saved ``Potential`` (directory, run directory or hub name), a registered teacher, or the path of an
+            ASE calculator (``module:class``), which is imported.
+        arguments: Keyword arguments of the calculator.
         trained_with: ``"pyg"`` or ``"dgl"``, for a teacher without a matgl_ssl stamp.
         copies: Perturbed copies of each crystal: every atom displaced, the cell strained.
         sigma: Standard deviation of each coordinate's displacement in Å.
         strain: Standard deviation of the components of the copies' symmetric strain.
         seed: Seed of the perturbations.
-        batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
+        batch_size: Crystals in a potential's batch at most; uncommonly large ones come in smaller batches.
+        num_workers: Processes that share a calculator's work; each makes the calculator for itself.
 
     Returns:
         Crystals with ``energy`` (eV), ``forces`` ``(N, 3)`` (eV/Å) and ``stress`` ``(3, 3)`` (eV/Å³, positive under
-        tension). A copy's id ends in ``#1``, ``#2``, ...
+        tension); what a calculator does not offer is missing. A copy's id ends in ``#1``, ``#2``, ...
 
     Raises:
-        ModelError: If the teacher is no potential, or cannot be loaded.
+        ConfigError: If a potential is given arguments.
+        DataError: If a calculator fails on every crystal.
+        ModelError: If the teacher gives no energies, or cannot be loaded or made.
         BackendError: If it belongs to the other graph library.
     """
-    options = f"{fingerprint(teacher, prefer=PREFER)} {copies} {sigma} {strain} {seed}"
-    file = cache_directory() / f"teacher-{structures_key(crystals, 'teacher', options)}.parquet"
+    code = is_calculator(teacher)
+    if arguments and not code:
+        raise ConfigError(f"The teacher {teacher} is a saved potential; teacher_args are those of an ASE calculator.")
+    weights = identity(str(teacher), arguments or {}) if code else fingerprint(teacher, prefer=PREFER)
+    options = f"{weights} {copies} {sigma} {strain} {seed}"
+    file = _cached(crystals, options)
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[]):  # a cached table must not change what the run draws later
-            labelled = list(_labelled(crystals, teacher, trained_with, copies, (sigma, strain), seed, batch_size))
+            if code:
+                logger.info("%s labels %d crystals, each %d times.", teacher, len(crystals), copies + 1)
+                todo = [
+                    _perturbed(crystal, copy, (sigma, strain), np.random.default_rng([seed, row, copy]))
+                    for row, crystal in enumerate(crystals)
+                    for copy in range(copies + 1)
+                ]
+                labelled = list(calculated(todo, str(teacher), arguments or {}, num_workers))
+            else:
+                labelled = list(_labelled(crystals, teacher, trained_with, copies, (sigma, strain), seed, batch_size))
         with atomic_path(file) as partial:
             CrystalDataset.from_crystals(labelled).table.to_parquet(str(partial))
-    return CrystalDataset(read_crystals(file).table, source=f"{crystals.source}, labelled by {teacher}")
+    found = CrystalDataset(read_crystals(file).table, source=f"{crystals.source}, labelled by {teacher}")
+    if missing := [name for name in LABELS if name not in found.label_names]:
+        logger.warning("The teacher %s has no %s: these labels are missing.", teacher, " and no ".join(missing))
+    return found
+
+
+def _cached(crystals: CrystalDataset, options: str) -> Path:
+    """The file of a table of labels; one of version 0.1, whose name had no ids in it, if its ids are these."""
+    facts = (options, BACKEND, MATGL_VERSION, *crystals.ids)
+    file = cache_directory() / f"teacher-{structures_key(crystals, 'teacher', *facts)}.parquet"
+    old = cache_directory() / f"teacher-{structures_key(crystals, 'teacher', options)}.parquet"
+    if not file.exists() and old.exists() and {i.partition("#")[0] for i in read_crystals(old).ids} <= {*crystals.ids}:
+        return old
+    return file
 
 
 def _labelled(

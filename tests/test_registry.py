@@ -1,0 +1,216 @@
+"""What is chosen by name: ours, unknown ones, and those of other installed packages."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from small_systems import SMALL, cscl, iron, nacl, skewed, small_encoder
+
+import matgl_ssl
+from matgl_ssl import registry
+from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.errors import ConfigError
+from matgl_ssl.listing import available
+from matgl_ssl.pretexts import build_pretext
+from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
+from matgl_ssl.recipes import load_recipe
+from matgl_ssl.targets import Target
+from matgl_ssl.views import View
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Adds entry points of other packages, for one test."""
+
+    def add(kind: str, **values: str) -> None:
+        points = list(importlib.metadata.entry_points(group=f"matgl_ssl.{kind}"))
+        for name, value in values.items():
+            point = importlib.metadata.EntryPoint(name, value, f"matgl_ssl.{kind}")
+            vars(point)["dist"] = SimpleNamespace(name="toys", version="1.2")
+            points.append(point)
+        monkeypatch.setattr(registry, "entry_points", lambda group: points if group == f"matgl_ssl.{kind}" else [])
+        registry._points.cache_clear()
+
+    yield add
+    registry._points.cache_clear()
+
+
+def test_ours_are_registered_by_entry_points_like_anybodys():
+    assert registry.load("pretexts", "masked-atoms") is MaskedAtoms
+    assert registry.load("architectures", "MEGNet").cls.__name__ == "MEGNet"
+    for kind in registry.KINDS:
+        listed = available(kind)
+        assert bool(listed) == (kind != "teachers")
+        assert all(each.summary and each.package == f"matgl_ssl {matgl_ssl.__version__}" for each in listed.values())
+    folder = Path(matgl_ssl.__file__).parent / "recipes"
+    assert registry.names("recipes") == sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("kind", ["targets", "views"])
+def test_every_class_of_ours_is_registered(kind):
+    base = {"targets": Target, "views": View}[kind]
+    known = {registry.load(kind, name) for name in registry.names(kind)}
+    # What some have in common; composed of others; drawn for one pretext; made of a loaded encoder.
+    assert {c.__name__ for c in subclasses(base) - known} <= {"CellTarget", "Compose", "DrawNormal", "Representation"}
+
+
+def subclasses(cls: type) -> set[type]:
+    return {c for sub in cls.__subclasses__() for c in (sub, *subclasses(sub)) if c.__module__.startswith("matgl_ssl.")}
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_all_names():
+    with pytest.raises(ConfigError) as error:
+        build_pretext("masked-atom", small_encoder("MEGNet"), {})
+    assert "Unknown pretext 'masked-atom'. Did you mean 'masked-atoms'?" in str(error.value)
+    assert "derivative-denoising" in str(error.value)
+
+
+def test_an_unknown_argument_is_answered_with_the_nearest_and_all_arguments():
+    with pytest.raises(ConfigError) as error:
+        build_pretext("derivative-denoising", small_encoder("MEGNet"), {"sigm": 0.1})
+    assert "sigm" in str(error.value)
+    assert "Did you mean 'sigma'?" in str(error.value)
+    for argument in ("loss", "remove_com", "scale", "sign", "topology"):
+        assert argument in str(error.value)
+
+
+def test_an_argument_that_is_missing_is_named():
+    with pytest.raises(ConfigError, match=r"Pretext 'property-labels': .*'columns'"):
+        build_pretext("property-labels", small_encoder("MEGNet"), {})
+
+
+def test_the_encoder_is_not_an_argument_of_a_recipe():
+    with pytest.raises(ConfigError, match="encoder"):
+        build_pretext("masked-atoms", small_encoder("MEGNet"), {"encoder": None})
+
+
+def test_what_cannot_be_used_is_left_out_with_a_warning_that_names_its_package(register):
+    register("pretexts", broken="no_such_module_anywhere:Pretext", stranger="collections:OrderedDict")
+    with pytest.warns(UserWarning, match="toys") as warned:
+        listed = available("pretexts")
+    assert "masked-atoms" in listed
+    assert not {"broken", "stranger"} & set(listed)
+    assert [str(w.message) for w in warned] == [
+        "Pretext 'broken' of toys 1.2 cannot be imported: No module named 'no_such_module_anywhere'",
+        "Pretext 'stranger' of toys 1.2 is not a Pretext (collections:OrderedDict).",
+    ]
+
+
+def test_a_name_that_two_packages_register_is_nobodys(register):
+    register("views", perturb="matgl_ssl.views:Supercell")
+    message = f"matgl_ssl {matgl_ssl.__version__} and toys 1.2 both register a view 'perturb': uninstall one of them."
+    with pytest.raises(ConfigError, match=message):
+        registry.load("views", "perturb")
+    with pytest.warns(UserWarning, match=message):
+        assert "perturb" not in available("views")
+
+
+def test_a_recipe_may_be_what_a_function_returns(register):
+    register("recipes", mine="test_registry:recipe", lost="no_such_module_anywhere", file="json")
+    sys.modules["test_registry"] = SimpleNamespace(recipe=lambda: {"summary": "mine", "lr": 0.5})
+    try:
+        assert load_recipe("mine") == {"lr": 0.5}
+    finally:
+        del sys.modules["test_registry"]
+    with pytest.raises(ConfigError, match=r"Recipe 'lost' of toys 1\.2 cannot be imported"):
+        load_recipe("lost")
+    with pytest.raises(ConfigError, match=r"No configuration file .*file\.yaml"):
+        load_recipe("file")
+
+
+def test_nothing_is_imported_before_it_is_asked_for():
+    script = (
+        "import sys; from matgl_ssl import registry; assert registry.find('pretexts', 'contrast');"
+        "assert not {'torch', 'matgl', 'pymatgen', 'matgl_ssl.pretexts'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+TOY = {
+    "pyproject.toml": """\
+        [build-system]
+        requires = ["setuptools"]
+        build-backend = "setuptools.build_meta"
+        [project]
+        name = "toy-pretexts"
+        version = "1.0"
+        [project.entry-points."matgl_ssl.pretexts"]
+        count-neighbours = "toy_pretexts:CountNeighbours"
+        [tool.setuptools]
+        py-modules = ["toy_pretexts"]
+        """,
+    "toy_pretexts.py": """\
+        import torch
+        from torch import nn
+        from matgl_ssl.pretexts import Pretext, PretextOutput
+        from matgl_ssl.views import View
+
+
+        class CountNeighbours(Pretext):
+            summary = "how many neighbours an atom has within the cutoff"
+
+            def __init__(self, encoder, *, scale: float = 10.0):
+                super().__init__(encoder)
+                self.views = {"plain": View()}
+                self.head = nn.Linear(encoder.node_dim, 1)
+                self.scale = scale
+
+            def forward(self, features, batch):
+                n = torch.bincount(batch["plain"].edge_index[0], minlength=len(batch["plain"].batch))
+                loss = (self.head(features["plain"].node[-1])[:, 0] - n / self.scale).pow(2).mean()
+                return PretextOutput(loss)
+        """,
+}
+RECIPE = """\
+pretexts:
+  - {name: count-neighbours, weight: 2.0, arguments: {scale: 20.0}}
+  - {name: masked-atoms}
+epochs: 1
+batch_size: 4
+"""
+
+
+def test_a_pretext_of_another_installed_package_works_by_its_entry_point(tmp_path):
+    assert sum(len(textwrap.dedent(text).splitlines()) for text in TOY.values()) <= 40
+    package, site = tmp_path / "toy", tmp_path / "site"
+    package.mkdir()
+    for name, text in TOY.items():
+        (package / name).write_text(textwrap.dedent(text))
+    subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation",
+            "--disable-pip-version-check", "--root-user-action", "ignore", "--target", str(site), str(package),
+        ],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    recipe, data, out = tmp_path / "recipe.yaml", tmp_path / "data.parquet", tmp_path / "run"
+    recipe.write_text(RECIPE)
+    CrystalDataset.from_crystals([nacl(), cscl(), iron(), skewed()] * 3).write_parquet(data)
+    arguments = {k: v for k, v in SMALL["MEGNet"].items() if k != "element_types"}
+    script = f"""
+import csv
+from matgl_ssl import list_pretexts, pretrain
+assert "count-neighbours" in str(list_pretexts())
+pretrain(data={str(data)!r}, out={str(out)!r}, recipe={str(recipe)!r}, model="MEGNet", model_args={arguments!r},
+         log_every=1, accelerator="cpu", val_fraction=0.2)
+row = list(csv.DictReader(open({str(out / "metrics.csv")!r})))[0]
+toy, ours, both = (float(row[k]) for k in ("count-neighbours/loss", "masked-atoms/loss", "loss"))
+assert abs(2 * toy + ours - both) < 1e-5 * both, row
+print("trained")
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300, check=False,
+        cwd=Path(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "trained"
+    assert (out / "encoder" / "model.json").exists()
+    assert "count-neighbours" not in available("pretexts")
