@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import datasets
-import pyarrow.parquet as pq
 from pymatgen.core import Structure
 
 from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
@@ -18,6 +17,7 @@ from matgl_ssl.crystals.files import PARSERS, Entry, atoms_labels, file_kind, ro
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
+from matgl_ssl.crystals.tables import read_tables, table_columns
 from matgl_ssl.errors import BadStructureError, DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -136,22 +136,17 @@ def _from_files(
 def _from_tables(
     files: list[Path], builder: str, source: str, columns: Sequence[str] | None, policy: Policy
 ) -> CrystalDataset:
-    options = {}
     try:
-        if builder == "parquet":
-            available = pq.read_schema(files[0]).names
-            structure = [name for name in (ID_COLUMN, *STRUCTURE_COLUMNS, "structure") if name in available]
-            if "structure" not in structure:
-                check_layout(available, source)
-            if columns is not None:
-                options["columns"] = [*structure, *known_columns(columns, available, source)]
-        table = datasets.load_dataset(
-            builder, data_files=[glob.escape(str(file.resolve())) for file in files], split="train", **options
-        )
+        available = table_columns(files[0])
+        structure = [name for name in (ID_COLUMN, *STRUCTURE_COLUMNS, "structure") if name in available]
+        if "structure" not in structure:
+            check_layout(available, source)
+        wanted = None if columns is None else [*structure, *known_columns(columns, available, source)]
+        table = read_tables(files, wanted)
     except DataError:
         raise
-    except Exception as err:  # datasets wraps what pyarrow raises in errors of its own
-        raise DataError(f"{source}: cannot be read as {builder}: {err.__cause__ or err}") from err
+    except Exception as err:  # pyarrow raises errors of several kinds
+        raise DataError(f"{source}: cannot be read as {builder}: {err}") from err
     return _from_table(table, source, policy)
 
 

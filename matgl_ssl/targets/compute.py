@@ -20,6 +20,7 @@ from matgl_ssl._files import atomic_path, digest
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.arrow import is_list
 from matgl_ssl.crystals.storage import STRUCTURE_COLUMNS
+from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.work import parallel
 
 from .target import Target
@@ -65,11 +66,6 @@ def with_targets(
     columns = [datasets.Dataset.from_file(str(files[target])) for target in missing]
     joined = datasets.concatenate_datasets([table, *columns], axis=1)
     return CrystalDataset(joined, source=crystals.source, rejected=crystals.rejected)
-
-
-def cache_directory() -> Path:
-    """Where computed targets lie."""
-    return Path(datasets.config.HF_DATASETS_CACHE) / "matgl_ssl"
 
 
 def _compute(structures: datasets.Dataset, files: dict[Target, Path], **shared: Any) -> None:

@@ -16,13 +16,14 @@ from matgl_ssl._files import atomic_path
 from matgl_ssl.backends import GPA, Potential, backend, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
+from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.encoders import GraphBuilder, bare_model
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model
 from matgl_ssl.hub.fingerprint import fingerprint
 
 from .calculators import calculated, identity, is_calculator
-from .compute import cache_directory, structures_key
+from .compute import structures_key
 
 logger = logging.getLogger(__name__)
 

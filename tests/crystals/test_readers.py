@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io import read, write
+from pyarrow import feather
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
 
 from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
+from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.errors import BadStructureError, DataError
 
 
@@ -352,3 +357,36 @@ def test_what_no_file_of_a_glob_and_no_split_of_a_folder_is(tmp_path, crystals):
     datasets.DatasetDict(valid=table).save_to_disk(tmp_path / "splits")
     with pytest.raises(DataError, match=r"no split 'train' among \['valid'\]"):
         read_crystals(tmp_path / "splits")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "feather"])
+def test_a_table_is_known_by_its_content_not_by_its_path_and_time(tmp_path, crystals, kind):
+    """Tools that copy trees keep times: Hugging Face's cache took the new file of that name and time for the old."""
+    path, read = tmp_path / f"t.{kind}", []
+    for n in (1, 2):
+        table = CrystalDataset.from_crystals(crystals[:n]).table.with_format("arrow")[:]
+        if kind == "parquet":
+            pq.write_table(table, path)
+        elif kind == "feather":
+            feather.write_feather(table, path)
+        else:
+            with pa.ipc.new_stream(str(path), table.schema) as sink:
+                sink.write_table(table)
+        os.utime(path, (0, 1_700_000_000))
+        read.append(read_crystals(path).ids)
+    assert read == [[c.id for c in crystals[:n]] for n in (1, 2)]
+    os.utime(path, (1, 1))
+    before = set(cache_directory().rglob("*.arrow"))
+    read_crystals(path.rename(tmp_path / f"other.{kind}"))
+    assert set(cache_directory().rglob("*.arrow")) == before, "converted once, whatever it is called"
+
+
+def test_files_of_one_table_are_brought_to_the_columns_of_the_first(tmp_path, crystals):
+    for i, (dtype, order) in enumerate([(pa.float64(), 1), (pa.float32(), -1)]):
+        table = CrystalDataset.from_crystals([crystals[i]]).table.with_format("arrow")[:]
+        table = table.append_column("gap", pa.array([i + 0.5], dtype))
+        pq.write_table(table.select(table.column_names[::order]), tmp_path / f"{i}.parquet")
+    assert read_crystals(tmp_path, columns=["gap"]).column("gap").tolist() == [0.5, 1.5]
+    pq.write_table(pa.table({"numbers": [[1]]}), tmp_path / "2.parquet")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        read_crystals(tmp_path)

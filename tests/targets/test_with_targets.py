@@ -15,6 +15,7 @@ from small_systems import cscl, iron, nacl, rattled, skewed
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.readers import read_crystals
+from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.targets import (
     Coordination,
@@ -26,7 +27,7 @@ from matgl_ssl.targets import (
     primitive,
     with_targets,
 )
-from matgl_ssl.targets.compute import cache_directory, structures_key
+from matgl_ssl.targets.compute import structures_key
 
 
 @dataclass(frozen=True)

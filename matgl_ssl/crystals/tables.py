@@ -1,0 +1,86 @@
+"""Tables on disk as memory-mapped Arrow: converted once, and known by what is in them, not by name and time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets.table import MemoryMappedTable
+
+from matgl_ssl._files import atomic_path, digest
+from matgl_ssl.errors import DataError
+
+_ROWS = 4096
+
+
+def cache_directory() -> Path:
+    """Where tables that were converted or computed lie: ``matgl_ssl/`` in Hugging Face ``datasets``' cache."""
+    return Path(datasets.config.HF_DATASETS_CACHE) / "matgl_ssl"
+
+
+def table_columns(file: Path) -> list[str]:
+    """The columns of a Parquet or Arrow file."""
+    with _opened(file) as (schema, _):
+        return list(schema.names)
+
+
+def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> datasets.Dataset:
+    """Parquet or Arrow files, one after the other, as one table that stays on disk.
+
+    The files' metadata is left behind: Hugging Face's libraries would look there for what to decode, or to fetch.
+
+    Args:
+        files: The files. The columns of the first, and their types, are those of all.
+        columns: What to read; all by default.
+
+    Raises:
+        DataError: If the cache cannot be written.
+    """
+    key = digest([*map(_content, files), repr(columns)], 24)
+    cached = cache_directory() / "tables" / f"{key}.arrow"
+    if not cached.exists():
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise DataError(f"No table can be kept in {cached.parent}: {err}. Set HF_DATASETS_CACHE.") from err
+        with atomic_path(cached) as partial, _opened(files[0], columns) as (schema, _):
+            schema = schema.remove_metadata()
+            with pa.ipc.new_stream(str(partial), schema) as sink:
+                for file in files:
+                    with _opened(file, columns) as (_, batches):
+                        for batch in batches:
+                            sink.write_table(pa.Table.from_batches([batch]).select(schema.names).cast(schema))
+    return datasets.Dataset(MemoryMappedTable.from_file(str(cached)), fingerprint=key[:16])
+
+
+def _content(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+@contextmanager
+def _opened(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """The schema and the rows of a file, in batches."""
+    with pa.memory_map(str(file)) as source:
+        if file.suffix.lower() == ".parquet":
+            table = pq.ParquetFile(source)
+            schema, batches = table.schema_arrow, table.iter_batches(_ROWS, columns=columns)
+        else:
+            schema, batches = _arrow(source)
+        yield schema if columns is None else pa.schema([schema.field(name) for name in columns]), batches
+
+
+def _arrow(source: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Of a stream, or of a file (Feather), which can be read from its end."""
+    try:
+        stream = pa.ipc.open_stream(source)
+        return stream.schema, iter(stream)
+    except pa.ArrowInvalid:
+        source.seek(0)
+        file = pa.ipc.open_file(source)
+        return file.schema, map(file.get_batch, range(file.num_record_batches))
