@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import random
 
 from matgl_ssl import registry
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.encoders import Architecture, Encoder
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.hub import new_model
@@ -84,14 +85,16 @@ def _summary(thing: Any) -> str:
     if isinstance(thing, dict):
         return str(thing.get(SUMMARY, ""))
     if isinstance(thing, Architecture):
-        return _described(thing.name)
+        return _described(thing)
     return getattr(thing, "summary", "") or (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
-def _described(name: str) -> str:
+def _described(architecture: Architecture) -> str:
+    if BACKEND not in architecture.backends:
+        return f"not with MatGL on {BACKEND.upper()}"
     with random.fork_rng(devices=[]):
-        encoder = Encoder(new_model(name))
-    output = "intensive or energy" if encoder.architecture.energy_arguments else "intensive"
+        encoder = Encoder(new_model(architecture.name))
+    output = "intensive or energy" if architecture.extensive else "intensive"
     n_weights = sum(p.numel() for p in encoder.model.parameters())
     return (
         f"cutoff {encoder.cutoff:g} Å, layers 0 to {encoder.n_layers}, {encoder.node_dim} numbers an atom, "

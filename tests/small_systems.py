@@ -12,9 +12,10 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 from torch import nn
 
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.backends import CrystalBatch, collate
 from matgl_ssl.crystals import Crystal
-from matgl_ssl.encoders import Encoder
+from matgl_ssl.encoders import ARCHITECTURES, Encoder
 from matgl_ssl.hub import new_model
 
 ELEMENTS = ("H", "C", "O", "Na", "Mg", "Si", "Cl", "Fe", "Cs", "La", "U")
@@ -27,10 +28,17 @@ SMALL = {
         "hidden_layer_sizes_conv": (16, 16, 8), "hidden_layer_sizes_output": (8, 4), "nlayers_set2set": 1,
         "niters_set2set": 2, "element_types": ELEMENTS,
     },
+    "TensorNet": {"nblocks": 2, "units": 8, "num_rbf": 16, "element_types": ELEMENTS},
 }  # fmt: skip
 
 
-GAIN = {"M3GNet": 2.0, "MEGNet": 3.0}
+GAIN = {"M3GNet": 2.0, "MEGNet": 3.0, "TensorNet": 2.0}
+
+
+NAMES = tuple(name for name, architecture in ARCHITECTURES.items() if BACKEND in architecture.backends)
+"""The architectures that the installed MatGL has."""
+EXTENSIVE = tuple(name for name in NAMES if ARCHITECTURES[name].extensive)
+"""Those of them whose output can be a sum over atoms."""
 
 
 def small_model(name: str, *, seed: int = 0, **changes: Any) -> nn.Module:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import matgl_ssl
+from matgl_ssl.encoders import ARCHITECTURES
 
 FILES = sorted(Path(matgl_ssl.__file__).parent.rglob("*.py"))
 
@@ -24,6 +25,21 @@ def test_one_concept_a_file(path):
     assert ast.get_docstring(tree), "no module docstring"
     long = [f"{f.name}: {f.end_lineno - f.lineno}" for f in functions(tree) if f.end_lineno - f.lineno > 80]
     assert not long, f"functions over 80 lines: {long}"
+
+
+def test_what_differs_between_architectures_is_an_architectures():
+    """No other file compares with a model's name, or names MatGL's class, but for code written for one of them."""
+    own = (
+        "encoders/architectures.py", "backends/dgl_three_body.py", "acceleration/m3gnet.py", "acceleration/megnet.py",
+    )  # fmt: skip
+    for path in FILES:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        compared = [c for node in nodes if isinstance(node, ast.Compare) for c in (node.left, *node.comparators)]
+        named = {c.value for c in compared if isinstance(c, ast.Constant)}
+        named |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        named |= {a.name for node in nodes if isinstance(node, ast.ImportFrom) for a in node.names}
+        if not path.as_posix().endswith(own):
+            assert not named & ARCHITECTURES.keys(), path
 
 
 def test_only_backends_know_the_graph_libraries():

@@ -17,7 +17,7 @@ def test_encoders_show_their_defaults_and_draw_no_random_numbers():
     state = torch.random.get_rng_state()
     listed = list_encoders()
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert list(listed) == ["M3GNet", "MEGNet"]
+    assert list(listed) == ["M3GNet", "MEGNet", "TensorNet"]
     assert listed["M3GNet"].startswith("cutoff 5 Å, layers 0 to 3, 64 numbers an atom")
     assert listed["MEGNet"].startswith("cutoff 4 Å, layers 0 to 3, 32 numbers an atom")
     assert "89 elements" in listed["MEGNet"]

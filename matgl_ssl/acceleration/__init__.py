@@ -13,10 +13,8 @@ from functools import wraps
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
-from matgl import models
-
 from matgl_ssl._backend import BACKEND, MATGL_VERSION
-from matgl_ssl.encoders.architectures import architecture_of, bare_model
+from matgl_ssl.encoders.architectures import bare_model, recognise
 
 from .guard import VARIABLE, Guard, Mode, asked, say_once
 
@@ -30,7 +28,7 @@ TESTED = ("4.1",)
 
 
 def accelerate(model: Any, mode: Mode | None = None) -> Any:
-    """Make an M3GNet or MEGNet of the PyG backend faster, in place; other models are returned as they are.
+    """Make a model of the PyG backend faster, in place, if there is faster code for its architecture.
 
     Parameters, ``state_dict`` and what is saved stay what they were; outputs and gradients differ by rounding alone.
     Rounding of positions is part of that: where no forces are asked for, what symmetry makes equal is computed once,
@@ -58,7 +56,8 @@ def accelerate(model: Any, mode: Mode | None = None) -> Any:
     bare = bare_model(model)
     if wanted == "off":
         return decelerate(model)
-    if BACKEND != "pyg" or not isinstance(bare, models.M3GNet | models.MEGNet):
+    architecture = recognise(bare)
+    if BACKEND != "pyg" or architecture is None or architecture.acceleration is None:
         return model
     if wanted is None and not MATGL_VERSION.startswith(tuple(f"{minor}." for minor in TESTED)):
         say_once(
@@ -66,9 +65,9 @@ def accelerate(model: Any, mode: Mode | None = None) -> Any:
             f"{MATGL_VERSION}. {VARIABLE}=native runs faster code where it agrees with MatGL's."
         )
         return decelerate(model)
-    name = architecture_of(bare).name
+    name = architecture.name
     try:
-        room = import_module(f".{name.lower()}", __name__)
+        room = import_module(architecture.acceleration)
     except (ImportError, AttributeError) as error:  # MatGL's private modules
         say_once(f"{name} runs MatGL's own, slower code: matgl {MATGL_VERSION} was changed ({error}).")
         return model

@@ -224,3 +224,13 @@ def _output(
 
 
 FASTER = (*PERCEPTRONS, FastM3GNetGraphConv, FastM3GNetBlock, FastM3GNet)
+VARIANTS = tuple(
+    {
+        "units": 8, "dim_node_embedding": 8, "dim_edge_embedding": 8, "cutoff": 4.0, "threebody_cutoff": 3.5,
+        "max_n": 2, **own,
+    } for own in (
+        {"nblocks": 2, "is_intensive": False},
+        {"nblocks": 1, "include_state": True, "dim_state_embedding": 2, "ntypes_state": 2},
+    )
+)  # fmt: skip
+"""Small models that ``self_check.py`` compares with MatGL's."""

@@ -243,3 +243,10 @@ def _set2set(
 
 
 FASTER = (*PERCEPTRONS, FastMEGNet, FastMEGNetBlock, FastLSTM, FastSet2SetReadOut, FastEdgeSet2Set)
+VARIANTS = (
+    {
+        "nblocks": 2, "dim_node_embedding": 8, "hidden_layer_sizes_input": (16, 8),
+        "hidden_layer_sizes_conv": (16, 16, 8), "hidden_layer_sizes_output": (8, 4), "ntypes_state": 2,
+    },
+)  # fmt: skip
+"""Small models that ``self_check.py`` compares with MatGL's."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,6 @@ from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.encoders import ARCHITECTURES, Encoder
 
 _ELEMENTS = ("Mg", "O")
-_VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "M3GNet": tuple(
-        {
-            "units": 8, "dim_node_embedding": 8, "dim_edge_embedding": 8, "cutoff": 4.0, "threebody_cutoff": 3.5,
-            "max_n": 2, **own,
-        } for own in (
-            {"nblocks": 2, "is_intensive": False},
-            {"nblocks": 1, "include_state": True, "dim_state_embedding": 2, "ntypes_state": 2},
-        )
-    ),
-    "MEGNet": (
-        {
-            "nblocks": 2, "dim_node_embedding": 8, "hidden_layer_sizes_input": (16, 8),
-            "hidden_layer_sizes_conv": (16, 16, 8), "hidden_layer_sizes_output": (8, 4), "ntypes_state": 2,
-        },
-    ),
-}  # fmt: skip
 _GAIN = 2.0
 """Factor on linear layers' weights. With fresh ones, what an atom hears from its neighbours drowns in the rounding."""
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
@@ -62,7 +46,7 @@ def _difference(architecture: str, device: str, mode: str) -> str | None:
     try:
         with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
             torch.manual_seed(0)
-            for variant in _VARIANTS[architecture]:
+            for variant in import_module(str(ARCHITECTURES[architecture].acceleration)).VARIANTS:
                 encoder, batch = _reference(architecture, variant)
                 finest = torch.float64 if device in ("cpu", "cuda") else torch.float32
                 for dtype, derived in (torch.float32, False), (finest, True):

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from matgl_ssl.backends import EDGE_VECTOR, HIDDEN, MASK, REPRESENTATION, CrystalBatch, Graph, Potential, backend
+from matgl_ssl.backends import EDGE_VECTOR, HIDDEN, MASK, CrystalBatch, Graph, Potential, backend
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.errors import ModelError
 
 from .architectures import Architecture, architecture_of, bare_model, is_extensive
+from .state import no_state
 from .taps import tapped
 
 
@@ -25,7 +26,7 @@ class Features:
 
     Attributes:
         node: Atom vectors at each layer, each ``(N, d)``.
-        edge: Edge vectors at each layer, each ``(E, d)``.
+        edge: Edge vectors at each layer, each ``(E, d)``, or None where the architecture has none.
         state: Crystal state vectors at each layer, each ``(B, d)``, or None where the model has no state.
         readout: The crystal vector that the model's readout makes, ``(B, d)``; None if it sums over atoms.
         output: The model's own output, ``(B,)``.
@@ -34,7 +35,7 @@ class Features:
     """
 
     node: list[Tensor]
-    edge: list[Tensor]
+    edge: list[Tensor | None]
     state: list[Tensor | None]
     readout: Tensor | None
     output: Tensor
@@ -74,11 +75,27 @@ class TimesNumberOfAtoms(nn.Module):
         return output * counts.to(output)
 
 
+class BatchReader:
+    """A model that takes more from a batch than its graph. The encoder calls ``reading`` around each pass."""
+
+    def reading(self, batch: CrystalBatch, *, differentiated: bool) -> AbstractContextManager[None]:
+        """Take it, for one pass.
+
+        Args:
+            batch: The batch, on the model's device.
+            differentiated: Whether the output is to be differentiated by positions.
+
+        Raises:
+            ModelError: If the batch asks for what the model cannot do.
+        """
+        raise NotImplementedError
+
+
 class Encoder(nn.Module):
     """Gives node, edge and crystal features of a MatGL model at every layer; the model itself stays as it is.
 
     Args:
-        model: An M3GNet or MEGNet (a NEGNN too), bare or inside a ``Potential`` or ``TransformedTargetModel``.
+        model: A model of one of ``ARCHITECTURES``, bare or inside a ``Potential`` or ``TransformedTargetModel``.
         state: State label of all crystals, ``(1,)``, for models that take one, where none are given with a batch.
 
     Raises:
@@ -90,11 +107,14 @@ class Encoder(nn.Module):
         self.state = state
         self.model: Any = bare_model(model)
         self.architecture: Architecture = architecture_of(self.model)
-        embedding = self.model.embedding.layer_node_embedding
-        self.mask_token = nn.Parameter(embedding.weight.detach().mean(0).clone())
+        self.mask_token = nn.Parameter(self._element_embedding.weight.detach().mean(0).clone())
         self.element_types: tuple[str, ...] = tuple(self.model.element_types)
         self.cutoff = float(self.model.cutoff)
         self.n_layers = self.architecture.n_layers(self.model)
+
+    @property
+    def _element_embedding(self) -> Any:
+        return self.model.get_submodule(self.architecture.element_embedding)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -125,8 +145,17 @@ class Encoder(nn.Module):
 
     @property
     def edge_dim(self) -> int:
-        """Size of the edge vectors at the last layer."""
-        return self._dims()[1]
+        """Size of the edge vectors at the last layer.
+
+        Raises:
+            ModelError: If the architecture has none there.
+        """
+        if (dim := self._dims()[1]) is None:
+            raise ModelError(
+                f"{self.architecture.name} has no edge vectors at its last layer: recipes and pretexts that learn from "
+                "them need a --model that has (M3GNet or MEGNet, for example)."
+            )
+        return dim
 
     def graph_builder(self) -> GraphBuilder:
         """The graph builder that fits this model's elements and cutoff."""
@@ -147,12 +176,12 @@ class Encoder(nn.Module):
         Returns:
             Features at layers 0 to ``n_layers``.
         """
-        batch = self._hidden(batch.to(self.mask_token.device, self.dtype))
-        if EDGE_VECTOR in batch.edge and (forces or stresses):
+        batch, differentiated = self._hidden(batch.to(self.mask_token.device, self.dtype)), forces or stresses
+        if EDGE_VECTOR in batch.edge and differentiated:
             raise ModelError("Forces need the crystal's own edges: a view that hides or replaces some has none.")
         state = self._default_state(len(batch)) if state is None else state.to(self.mask_token.device)
-        with self._masked(batch), self._given(batch, forces or stresses), tapped(self.model) as taken:
-            if forces or stresses:
+        with self._reading(batch, differentiated), self._noted(batch), tapped(self.model) as taken:
+            if differentiated:
                 with torch.enable_grad(), _double_backward_safe(self.mask_token.device):
                     output, force, stress, *_ = backend.run_potential(self._potential(stresses), batch, state)
                 if not is_extensive(self.model):
@@ -177,48 +206,46 @@ class Encoder(nn.Module):
     def _default_state(self, n: int) -> Tensor | None:
         if self.state is not None:
             return self.state.to(self.mask_token.device).expand(n)
-        if getattr(self.model.embedding, "ntypes_state", None):
+        if self.architecture.state_labels(self.model):
             raise ModelError(
                 "This model was trained with a state label for each crystal (a fidelity, for example); "
                 "say which with --state-attr (state_attr=)."
             )
-        return self.mask_token.new_zeros(n, 2)
+        return no_state(self.model, n)
 
     def _hidden(self, batch: CrystalBatch) -> CrystalBatch:
         if HIDDEN not in batch.edge:
             return batch
-        # Longer than M3GNet's three-body terms reach, so that no angle with a hidden edge is formed.
-        reach = min(getattr(self.model, "threebody_cutoff", 0.0), 0.9 * self.cutoff)
+        # Beyond the many-body terms, so that no angle with a hidden edge is formed.
+        reach = min(self.architecture.many_body_cutoff(self.model), 0.9 * self.cutoff)
         vector = torch.tensor([(reach + self.cutoff) / 2, 0.0, 0.0], device=batch.lattice.device, dtype=self.dtype)
         vectors = torch.where(batch.edge[HIDDEN][:, None], vector, batch.edge_vectors())
         return dataclasses.replace(batch, edge={**batch.edge, EDGE_VECTOR: vectors})
 
+    def _reading(self, batch: CrystalBatch, differentiated: bool) -> AbstractContextManager[None]:
+        if isinstance(self.model, BatchReader):
+            return self.model.reading(batch, differentiated=differentiated)
+        return nullcontext()
+
     @contextmanager
-    def _masked(self, batch: CrystalBatch) -> Iterator[None]:
-        mask = batch.atom.get(MASK)
-        if mask is None:
-            yield
-            return
-        if hasattr(self.model, "frozen"):
-            raise ModelError(
-                "A NEGNN's frozen encoder sees atoms that should be hidden: pretrain that encoder instead."
-            )
+    def _noted(self, batch: CrystalBatch) -> Iterator[None]:
+        """Hide what views marked: the elements of atoms, and the directions of edges."""
 
         def replace(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-            return torch.where(mask[:, None], self.mask_token.to(output.dtype), output)
+            return torch.where(batch.atom[MASK][:, None], self.mask_token.to(output.dtype), output)
 
-        handle = self.model.embedding.layer_node_embedding.register_forward_hook(replace)
+        handles = []
+        if MASK in batch.atom:
+            handles.append(self._element_embedding.register_forward_hook(replace))
+        if HIDDEN in batch.edge and (hide := self.architecture.hide_directions):
+            handles.append(hide(self.model, batch.edge[HIDDEN]))
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
-    def _given(self, batch: CrystalBatch, differentiated: bool) -> AbstractContextManager[None]:
-        """Hand a NEGNN its frozen vectors, unless they are to be differentiated, too."""
-        given = batch.atom.get(REPRESENTATION)
-        return nullcontext() if given is None or differentiated else self.model.given(given)
-
-    def _dims(self) -> tuple[tuple[int, ...], int]:
+    def _dims(self) -> tuple[tuple[int, ...], int | None]:
         """Sizes of node and edge vectors, from a pass over a minimal crystal rather than from guessed attributes."""
         if not hasattr(self, "_cached_dims"):
             side = 0.6 * self.cutoff
@@ -228,12 +255,14 @@ class Encoder(nn.Module):
                 numbers, torch.zeros(1, 3), side * torch.eye(3)[None], torch.zeros(2, 6, dtype=torch.long), offsets,
                 numbers, torch.ones(1, dtype=torch.long), torch.full((1,), 6), {}, {}, {}, [""],
             )  # fmt: skip
-            state = None
-            if n_states := getattr(self.model.embedding, "ntypes_state", None):
-                state = torch.zeros(1, dtype=torch.long).clamp(max=n_states - 1)
+            state = torch.zeros(1, dtype=torch.long) if self.architecture.state_labels(self.model) else None
             with torch.no_grad():
                 features = self(batch, state=state)
-            self._cached_dims = (tuple(node.shape[-1] for node in features.node), features.edge[-1].shape[-1])
+            edge = features.edge[-1]
+            self._cached_dims = (
+                tuple(node.shape[-1] for node in features.node),
+                None if edge is None else edge.shape[-1],
+            )
         return self._cached_dims
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from matgl_ssl.errors import ConfigError, ModelError
 
+from .architectures import architecture_of
+
 
 def check_batch_size(batch_size: int) -> None:
     """Refuse batches of nothing.
@@ -28,7 +30,7 @@ def state_labels(model: Any, state_attr: int | Sequence[int] | None, n: int) -> 
     Raises:
         ModelError: If they are missing, not wanted, out of range, or not one for all or one each.
     """
-    n_states = getattr(model.embedding, "ntypes_state", None)
+    n_states = architecture_of(model).state_labels(model)
     if not n_states:
         if state_attr is not None:
             raise ModelError("This model takes no state label: leave out --state-attr (state_attr=).")
@@ -44,3 +46,8 @@ def state_labels(model: Any, state_attr: int | Sequence[int] | None, n: int) -> 
     if len(labels) not in (1, n):
         raise ModelError(f"{len(labels)} state labels for {n} crystals: {valid}.")
     return torch.tensor(labels * n if len(labels) == 1 else labels)
+
+
+def no_state(model: Any, n: int) -> Tensor:
+    """What MatGL takes as the state of ``n`` crystals that have none: zeros, ``(n, d)``."""
+    return next(model.parameters()).new_zeros(n, architecture_of(model).state_dim(model))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from .architectures import architecture_of
+from .architectures import Tap, architecture_of, release
 
 
 @contextmanager
@@ -27,14 +27,13 @@ def tapped(model: Any) -> Iterator[dict[str, list[Any]]]:
     taken: dict[str, list[Any]] = {kind: [None] * (n_layers + 1) for kind in ("node", "edge", "state")}
     taken["readout"] = []
     handles = []
-    for module, layer, kinds in architecture.taps(model):
+    for tap in architecture.taps(model):
 
-        def take(_: nn.Module, __: Any, output: Any, layer: int = layer, kinds: tuple[str, ...] = kinds) -> None:
-            outputs = output if isinstance(output, tuple) else (output,)
-            for kind, value in zip(kinds, outputs, strict=True):
-                taken[kind][layer] = value
+        def take(_: nn.Module, __: Any, output: Any, tap: Tap = tap) -> None:
+            for kind, value in zip(tap.kinds, tap.read(output), strict=True):
+                taken[kind][tap.layer] = value
 
-        handles.append(module.register_forward_hook(take))
+        handles.append(tap.module.register_forward_hook(take))
     head = architecture.readout_head(model)
     if head is not None:
         handles.append(head.register_forward_pre_hook(lambda _, args: taken["readout"].append(args[0])))
@@ -43,6 +42,4 @@ def tapped(model: Any) -> Iterator[dict[str, list[Any]]]:
     finally:
         for handle in handles:
             handle.remove()
-        # MatGL >= 4 keeps every feature, and with it the autograd graph, on the model: a leak, and no deepcopy.
-        if hasattr(model, "feature_dict"):
-            model.feature_dict = {}
+        release(model)

@@ -18,9 +18,8 @@ from matgl.data import transformer
 from numpy._core.multiarray import _reconstruct
 from torch import nn
 
-from matgl_ssl._backend import BACKEND
 from matgl_ssl.acceleration import accelerate
-from matgl_ssl.encoders import ARCHITECTURES
+from matgl_ssl.encoders import ARCHITECTURES, find_architecture
 from matgl_ssl.errors import ConfigError, ModelError, unknown
 
 from .resolve import EXPORTS, resolve
@@ -29,8 +28,7 @@ from .stamp import check_backend, check_references, stamp_of
 _TRUSTED_MODULE = re.compile(r"matgl\.(models|apps)(\.\w+)?")
 _TRUSTED_CLASSES = {"Potential", *(name for name, cls in vars(models).items() if isinstance(cls, type))}
 """MatGL builds whatever class a file names, with the arguments the file names: only its own models are let through."""
-_OUR_CLASSES = {("matgl_ssl.models.negnn", name) for name in ("M3GNetNEGNN", "MEGNetNEGNN")}
-"""And ours, whose constructors build none but MatGL's M3GNet and MEGNet."""
+_NEGNN_MODULE = "matgl_ssl.models.negnn"
 
 
 def load_model(
@@ -103,9 +101,8 @@ def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modul
     Raises:
         ConfigError: If the architecture or an argument is unknown, or has a value MatGL does not take.
     """
-    if name not in ARCHITECTURES:
-        raise unknown("architecture", name, ARCHITECTURES)
-    cls = ARCHITECTURES[name].cls
+    architecture = find_architecture(name)
+    cls = architecture.cls
     valid = [p for p in inspect.signature(cls).parameters if p != "kwargs"]
     for argument in arguments or {}:
         if argument not in valid:  # MatGL's **kwargs would swallow it
@@ -114,11 +111,7 @@ def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modul
         model: Any = cls(**(arguments or {}))
     except Exception as err:  # MatGL checks its arguments nowhere in particular
         raise ConfigError(f"{name} cannot be built with {dict(arguments or {})}: {type(err).__name__}: {err}") from err
-    if BACKEND == "dgl" and name == "M3GNet":
-        # MatGL 2.2 builds the blocks from a set, in the order of their addresses: draw their weights again, in order.
-        for module in (*model.three_body_interactions.modules(), *model.graph_layers.modules()):
-            if isinstance(module, nn.Linear):
-                module.reset_parameters()
+    architecture.finish(model)
     return model
 
 
@@ -159,10 +152,17 @@ def _load_checked(name: str, path: Path) -> nn.Module:
     return model
 
 
+def _is_trusted(module: str, cls: str) -> bool:
+    """Whether it is a class of MatGL's, of an installed architecture, or a NEGNN, which builds none but these."""
+    if module == _NEGNN_MODULE:
+        return cls in {f"{name}NEGNN" for name in ARCHITECTURES}
+    own = {(a.cls.__module__, a.cls.__name__) for a in ARCHITECTURES.values()}
+    return (module, cls) in own or (bool(_TRUSTED_MODULE.fullmatch(module)) and cls in _TRUSTED_CLASSES)
+
+
 def _check_class(name: str, node: Mapping[str, Any]) -> None:
     module, cls = str(node.get("@module")), str(node.get("@class"))
-    of_matgl = _TRUSTED_MODULE.fullmatch(module) and cls in _TRUSTED_CLASSES
-    if not of_matgl and (module, cls) not in _OUR_CLASSES:
+    if not _is_trusted(module, cls):
         raise ModelError(
             f"{name} asks for the class {module}.{cls}, which is not a model of MatGL's. It was not loaded: "
             "a model file can name any class of any installed package and have it built. If you trust it, build the "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from matgl_ssl.backends import CrystalBatch, Potential, backend
-from matgl_ssl.encoders import Encoder, bare_model
+from matgl_ssl.encoders import Encoder, bare_model, no_state, release
 
 _DERIVATIVES = ("calc_forces", "calc_stresses", "calc_hessian", "debug_mode")
 
@@ -53,9 +53,8 @@ def _energy(potential: Any, batch: CrystalBatch, state: Tensor | None) -> Tensor
     for name in _DERIVATIVES:
         setattr(energy_only, name, False)
     parameter = next(potential.parameters())
-    state = parameter.new_zeros(len(batch), 2) if state is None else state.to(parameter.device)
-    energies = backend.run_potential(energy_only, batch.to(parameter.device, parameter.dtype), state)[0]
     bare = bare_model(potential)
-    if hasattr(bare, "feature_dict"):  # MatGL >= 4 keeps the features of the last batch alive there
-        bare.feature_dict = {}
+    state = no_state(bare, len(batch)) if state is None else state.to(parameter.device)
+    energies = backend.run_potential(energy_only, batch.to(parameter.device, parameter.dtype), state)[0]
+    release(bare)
     return energies.reshape(-1)

@@ -17,7 +17,7 @@ from matgl_ssl import __version__
 from matgl_ssl._backend import BACKEND, MATGL_VERSION, Backend
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals.records import Crystal
-from matgl_ssl.encoders import GraphBuilder, bare_model
+from matgl_ssl.encoders import GraphBuilder, architecture_of, bare_model
 from matgl_ssl.errors import BackendError, ModelError
 from matgl_ssl.formats import header, upgrade
 
@@ -52,7 +52,8 @@ def predict_references(model: nn.Module, crystals: list[Crystal]) -> list[float]
     """What a model says of crystals, in eval mode and without leaving a trace."""
     bare = bare_model(model)
     build = GraphBuilder(tuple(bare.element_types), bare.cutoff)
-    state = torch.zeros(len(crystals), dtype=torch.long) if getattr(bare.embedding, "ntypes_state", None) else None
+    labelled = architecture_of(bare).state_labels(bare)
+    state = torch.zeros(len(crystals), dtype=torch.long) if labelled else None
     with evaluating(model):
         return model_output(model, collate([build(c) for c in crystals]), state).tolist()
 

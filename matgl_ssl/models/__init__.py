@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from .negnn import NEGNN, M3GNetNEGNN, MEGNetNEGNN, build_negnn
+from typing import Any
 
-__all__ = ["NEGNN", "M3GNetNEGNN", "MEGNetNEGNN", "build_negnn"]
+from . import negnn
+from .negnn import NEGNN, build_negnn
+
+__all__ = ["NEGNN", "build_negnn"]
+
+
+def __getattr__(name: str) -> Any:
+    """``M3GNetNEGNN`` and the like, one for each architecture."""
+    return getattr(negnn, name)

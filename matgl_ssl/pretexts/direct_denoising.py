@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,7 +46,7 @@ class DirectDenoising(Denoising):
         width = nodes.shape[1]
         by_source, by_destination, by_edge = first.weight.split([width, width, first.in_features - 2 * width], dim=1)
         # The first layer's parts for atoms act on atoms, of which there are fewer than edges.
-        scalars = functional.linear(features.edge[-1], by_edge, first.bias)
+        scalars = functional.linear(cast("Tensor", features.edge[-1]), by_edge, first.bias)
         for weight, atom in ((by_source, source), (by_destination, destination)):
             scalars = scalars + functional.linear(nodes, weight).index_select(0, atom)
         for layer in rest:

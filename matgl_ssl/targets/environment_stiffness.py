@@ -68,7 +68,7 @@ def stiffnesses(potential: Any, crystals: Sequence[Crystal]) -> list[np.ndarray]
     Crystals of a batch do not interact, so one pass differentiates an atom of each.
     """
     from matgl_ssl.backends import backend, collate
-    from matgl_ssl.encoders import GraphBuilder, bare_model
+    from matgl_ssl.encoders import GraphBuilder, bare_model, no_state, release
     from matgl_ssl.hub import evaluating
 
     model, parameter = bare_model(potential), next(potential.parameters())
@@ -77,7 +77,7 @@ def stiffnesses(potential: Any, crystals: Sequence[Crystal]) -> list[np.ndarray]
     batch.frac_coords.requires_grad_(True)
     with evaluating(potential), torch.enable_grad():
         potential.training = True  # MatGL keeps the graph of the forces in training only
-        forces = backend.run_potential(potential, batch, parameter.new_zeros(len(batch), 2))[1]
+        forces = backend.run_potential(potential, batch, no_state(model, len(batch)))[1]
     first = batch.n_atoms.cumsum(0) - batch.n_atoms
     inverse = torch.linalg.inv(batch.lattice)[batch.batch]
     trace = torch.zeros(len(batch.node_type), dtype=parameter.dtype, device=parameter.device)
@@ -87,8 +87,7 @@ def stiffnesses(potential: Any, crystals: Sequence[Crystal]) -> list[np.ndarray]
             (gradient,) = torch.autograd.grad(forces[atoms, axis].sum(), batch.frac_coords, retain_graph=True)
             # x = f L: d/dx_a = sum_b (L^-1)_ab d/df_b
             trace[atoms] -= (inverse[atoms, axis] * gradient[atoms]).sum(1)
-    if hasattr(model, "feature_dict"):
-        model.feature_dict = {}
+    release(model)
     return [t.cpu().double().numpy() for t in torch.split(trace.detach() / 3, batch.n_atoms.tolist())]
 
 

@@ -17,7 +17,7 @@ from matgl_ssl.backends import GPA, Potential, backend, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.crystals.tables import cache_directory
-from matgl_ssl.encoders import GraphBuilder, bare_model
+from matgl_ssl.encoders import GraphBuilder, bare_model, no_state, release
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model
 from matgl_ssl.hub.fingerprint import fingerprint
@@ -141,8 +141,7 @@ def _labelled(
                     for row, crystal in zip(rows, crystals.rows(rows), strict=True)
                 ]
                 yield from _with_labels(potential, batch, build)
-    if hasattr(model, "feature_dict"):
-        model.feature_dict = {}
+    release(model)
 
 
 def _perturbed(crystal: Crystal, copy: int, spread: tuple[float, float], rng: np.random.Generator) -> Crystal:
@@ -158,7 +157,7 @@ def _perturbed(crystal: Crystal, copy: int, spread: tuple[float, float], rng: np
 def _with_labels(potential: Any, crystals: list[Crystal], build: GraphBuilder) -> Iterator[Crystal]:
     parameter = next(potential.parameters())
     batch = collate([build(crystal) for crystal in crystals]).to(parameter.device, parameter.dtype)
-    state = parameter.new_zeros(len(batch), 2)
+    state = no_state(bare_model(potential), len(batch))
     energies, forces, stresses, *_ = backend.run_potential(potential, batch, state)
     energies = energies.detach().double().cpu().numpy().reshape(-1)
     each = np.split(forces.detach().double().cpu().numpy(), np.cumsum(batch.n_atoms.tolist())[:-1])

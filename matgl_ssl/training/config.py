@@ -97,7 +97,7 @@ class PretrainConfig(RunConfig):
 class FinetuneConfig(RunConfig):
     """Options of ``finetune``."""
 
-    model: str = Field("M3GNet", description="architecture of a new model: M3GNet or MEGNet")
+    model: str = Field("M3GNet", description="architecture of a new model (mgl-ssl list encoders)")
     init_from: str | None = Field(None, description="weights to start from: a run directory, saved model or hub name")
     node_embedding_from: str | None = Field(
         None, description="encoder whose frozen representation the node embedding takes in (a NEGNN)"
@@ -109,7 +109,7 @@ class FinetuneConfig(RunConfig):
     target: str = Field(description="label column to predict")
     unit: str | None = Field(None, description="unit of the target, for reports")
     transform: Literal["log10"] | None = Field(None, description="train on the logarithm of the target")
-    extensive: bool = Field(False, description="the target is a sum over atoms (M3GNet only), e.g. a total energy")
+    extensive: bool = Field(False, description="the target is a sum over atoms (not for MEGNet), e.g. a total energy")
     readout: Literal["auto", "fresh", "carry", "keep"] = Field(
         "auto",
         description="keep the loaded readout, carry over what makes its crystal vector, or start a fresh one; "

@@ -240,7 +240,7 @@ def _begin(config: FinetuneConfig, sources: dict[str, Any], asked: str | None) -
 
 def representation_of(model: Any) -> list[Representation]:
     """A NEGNN's frozen vectors, to be computed once; nothing for other models."""
-    return [Representation.of(accelerate(model.frozen), model.layers)] if isinstance(model, NEGNN) else []
+    return [Representation.of(accelerate(model.frozen), model.represented)] if isinstance(model, NEGNN) else []
 
 
 def _labelled(crystals: CrystalDataset, config: FinetuneConfig) -> CrystalDataset:

@@ -74,7 +74,7 @@ class PretrainResult:
     Attributes:
         out: The run directory.
         encoder: Directory of the exported encoder, a plain MatGL model whose readout is untrained.
-        potential: Directory of the exported ``Potential``, when an M3GNet's energy was trained.
+        potential: Directory of the exported ``Potential``, when an energy that is a sum over atoms was trained.
     """
 
     out: Path
@@ -191,7 +191,7 @@ def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
     else:
         model = copy_model(bare_model(model))
     refuse_other_arguments(model, config.model_args)
-    if trains_output and (energy := architecture_of(model).energy_arguments) and not is_extensive(model):
+    if trains_output and (energy := architecture_of(model).extensive) and not is_extensive(model):
         # The readout is for intensive targets: the encoder gets a fresh one that sums over atoms.
         model = copy_model(model, fresh=architecture_of(model).readout_modules, **energy)
     encoder = Encoder(model, state_labels(model, config.state_attr, 1))
@@ -234,7 +234,7 @@ def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) 
 def _export(
     encoder: Encoder, mixture: Mixture, config: PretrainConfig, run: RunDirectory, n_crystals: int
 ) -> PretrainResult:
-    """Write plain MatGL models. A pretext may have trained M3GNet's sum over atoms: then it is a potential as well."""
+    """Write plain MatGL models. A pretext may have trained a sum over atoms: then it is a potential as well."""
     model = without_dropout(encoder.model.to("cpu"))
     output = mixture.trained_output if is_extensive(model) else None
     targets = {target.column: repr(target) for target in mixture.targets}

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from matgl_ssl.encoders import architecture_of, bare_model, is_extensive
+from matgl_ssl.encoders import (
+    ARCHITECTURES,
+    Architecture,
+    architecture_of,
+    bare_model,
+    find_architecture,
+    is_classifier,
+    is_extensive,
+)
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import copy_model, load_model, load_with_stamp, new_model
 from matgl_ssl.hub.stamp import VECTOR
@@ -68,14 +77,14 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
     if config.readout == "keep" or (config.readout == "auto" and not obstacle):
         return _kept(loaded)
     architecture = architecture_of(model)
-    arguments = _readout_arguments(architecture.name, config)
+    arguments = _readout_arguments(architecture, config)
     fresh = architecture.head_modules if _carries(model, stamp, config) else architecture.readout_modules
     return Start(copy_model(model, fresh=fresh, **arguments))
 
 
 def _new(config: FinetuneConfig, node_embedding_from: Any) -> nn.Module:
     """A model with random weights; a NEGNN if there is an encoder for its node embedding."""
-    arguments = _readout_arguments(config.model, config)
+    arguments = _readout_arguments(find_architecture(config.model), config)
     for name in arguments.keys() & config.model_args.keys():
         if config.model_args[name] != arguments[name]:
             raise ConfigError(
@@ -113,17 +122,13 @@ def _obstacle(model: nn.Module, stamp: dict[str, Any], config: FinetuneConfig) -
         kinds = ("intensive", "a sum over atoms")
         output, wanted = kinds[is_extensive(model)], kinds[config.extensive]
         return f"the output of {config.init_from} is {output}, and the target is {wanted}"
-    if _classifies(model) or architecture_of(model).last_linear(model).out_features != 1:
+    if is_classifier(model) or architecture_of(model).last_linear(model).out_features != 1:
         return f"the readout of {config.init_from} does not put out one number"
     target = stamp.get("target")
     if target and (target["name"], target["transform"]) != (config.target, config.transform):
         trained = f"{target['transform']} of {target['name']}" if target["transform"] else target["name"]
         return f"the readout of {config.init_from} was trained on {trained}"
     return None
-
-
-def _classifies(model: Any) -> bool:
-    return getattr(model, "task_type", "") == "classification" or getattr(model, "is_classification", False)
 
 
 def _kept(loaded: Any) -> Start:
@@ -144,13 +149,14 @@ def _kept(loaded: Any) -> Start:
     return Start(model, True, None if references is None else references.property_offset.detach().double())
 
 
-def _readout_arguments(architecture: str, config: FinetuneConfig) -> dict[str, Any]:
+def _readout_arguments(architecture: Architecture, config: FinetuneConfig) -> Mapping[str, Any]:
     """Constructor arguments that make a readout of the target's kind."""
-    if architecture == "M3GNet":
-        return {"is_intensive": not config.extensive, "task_type": "regression", "ntargets": 1}
-    if config.extensive:
+    if not config.extensive:
+        return architecture.intensive
+    if architecture.extensive is None:
+        others = " or ".join(a.name for a in ARCHITECTURES.values() if a.extensive)
         raise ModelError(
-            f"{architecture}'s output is intensive and cannot be a sum over atoms: use --model M3GNet for an extensive "
-            f"{config.target}, or train on {config.target} per atom."
+            f"{architecture.name}'s output is intensive and cannot be a sum over atoms: use --model {others} for an "
+            f"extensive {config.target}, or train on {config.target} per atom."
         )
-    return {"is_classification": False}
+    return architecture.extensive

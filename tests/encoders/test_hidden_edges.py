@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
-from small_systems import make_batch, rattled, skewed, small_encoder
+from small_systems import NAMES, make_batch, rattled, skewed, small_encoder
 
 from matgl_ssl.backends import HIDDEN
 from matgl_ssl.errors import ModelError
@@ -18,7 +19,7 @@ def hidden(encoder, crystal, atom):
     return batch
 
 
-@pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_of_a_hidden_edge_shows(name):
     encoder = small_encoder(name)
     batch = hidden(encoder, skewed(), atom=0)
@@ -31,7 +32,7 @@ def test_nothing_of_a_hidden_edge_shows(name):
     assert (encoder(batch).node[-1] - encoder(moved).node[-1]).detach().abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_hidden_edges_still_carry_messages(name):
     encoder = small_encoder(name)
     crystal = skewed()
@@ -39,6 +40,17 @@ def test_hidden_edges_still_carry_messages(name):
     other.numbers[1] = 26
     vectors = [encoder(hidden(encoder, c, atom=0)).node[1][0] for c in (crystal, other)]
     assert (vectors[0] - vectors[1]).detach().abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_turn_with_nothing_where_edges_are_hidden(name):
+    encoder = small_encoder(name)
+    crystal = rattled(skewed())
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    turned = dataclasses.replace(crystal, lattice=crystal.lattice @ rotation)
+    before, after = (encoder(hidden(encoder, c, atom=0)).node for c in (crystal, turned))
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_no_hidden_edge_is_the_crystal_itself():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_systems import cscl, iron, nacl, skewed, small_encoder
+from small_systems import NAMES, cscl, iron, nacl, skewed, small_encoder
 
 from matgl_ssl.backends import CrystalBatch, collate
 from matgl_ssl.encoders import Encoder, encode_jointly
@@ -48,7 +48,7 @@ def gradients(encoder: Encoder, found) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("derivatives", [{}, {"forces": True}, {"stresses": True}], ids=["none", "forces", "stresses"])
-@pytest.mark.parametrize(("name", "changes"), [("M3GNet", {"is_intensive": False}), ("M3GNet", {}), ("MEGNet", {})])
+@pytest.mark.parametrize(("name", "changes"), [("M3GNet", {"is_intensive": False}), *((name, {}) for name in NAMES)])
 def test_features_and_gradients_are_those_of_separate_passes(name, changes, derivatives):
     encoder = small_encoder(name, **changes).double().train()
     views = PLAIN if derivatives else PLAIN + MARKED

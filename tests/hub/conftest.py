@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_systems import small_model
+from small_systems import NAMES, small_model
 
 from matgl_ssl.hub import save_model
 
 
-@pytest.fixture(params=["M3GNet", "MEGNet"])
+@pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

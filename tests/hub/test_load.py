@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from matgl import models
 from small_systems import SMALL, make_batch, nacl, small_model
 
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.backends import Potential
-from matgl_ssl.encoders import Encoder
+from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model, model_output, new_model
 from matgl_ssl.hub.resolve import FILES
@@ -67,6 +70,27 @@ def test_a_foreign_class_in_the_arguments_is_not_built(stamped, marker, module, 
     with pytest.raises(ModelError, match=f"asks for the class {module}.{cls}.*not loaded"):
         load_model(stamped)
     assert not marker.exists()
+
+
+class OfAnInstalledPackage(models.MEGNet):
+    """A model of an architecture that another package adds."""
+
+    __version__ = 1
+
+
+def test_a_class_of_an_added_architecture_is_trusted_and_no_other_of_its_module(tmp_path, monkeypatch):
+    model = OfAnInstalledPackage(**SMALL["MEGNet"])
+    model.save(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"asks for the class .*OfAnInstalledPackage"):
+        load_model(tmp_path / "model", trained_with=BACKEND)
+    added = dataclasses.replace(ARCHITECTURES["MEGNet"], name="Added", cls=OfAnInstalledPackage)
+    monkeypatch.setitem(ARCHITECTURES, "Added", added)
+    loaded = load_model(tmp_path / "model", trained_with=BACKEND)
+    assert type(loaded) is OfAnInstalledPackage
+    assert architecture_of(loaded) is added
+    monkeypatch.setitem(ARCHITECTURES, "Added", dataclasses.replace(added, cls=models.MEGNet))
+    with pytest.raises(ModelError, match=r"asks for the class .*OfAnInstalledPackage"):
+        load_model(tmp_path / "model", trained_with=BACKEND)
 
 
 def test_a_foreign_class_in_the_json_is_not_looked_up(stamped, edit_json):

@@ -17,7 +17,7 @@ from small_systems import ELEMENTS, make_batch, small_model, some_crystals
 from matgl_ssl import _files
 from matgl_ssl.acceleration import decelerate
 from matgl_ssl.backends import Potential
-from matgl_ssl.encoders import Encoder
+from matgl_ssl.encoders import ARCHITECTURES, Encoder
 from matgl_ssl.hub import (
     copy_model,
     evaluating,
@@ -126,7 +126,7 @@ def test_a_copy_shares_nothing_and_can_take_new_parts(name):
     model = small_model(name)
     same = copy_model(model)
     assert_same_weights(model, same)
-    fresh = {"M3GNet": "final_layer", "MEGNet": "output_proj"}[name]
+    fresh = ARCHITECTURES[name].head_modules[0]
     torch.manual_seed(7)
     renewed = copy_model(model, fresh=(fresh,))
     changed = {key for key, value in renewed.state_dict().items() if not torch.equal(value, model.state_dict()[key])}

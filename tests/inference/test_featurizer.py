@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from small_systems import cscl, iron, nacl, skewed, small_model, some_crystals, supercell
+from small_systems import NAMES, cscl, iron, nacl, skewed, small_model, some_crystals, supercell
 
 from matgl_ssl import StructureFeaturizer
 from matgl_ssl.cli import main
@@ -21,8 +21,6 @@ from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.errors import BadStructureError, ConfigError, ModelError
 from matgl_ssl.hub import save_model
 from matgl_ssl.inference import embed
-
-NAMES = ("M3GNet", "MEGNet")
 
 
 @pytest.mark.parametrize("layer", [(0, 1), 2, (2, 0), "readout", (1, "readout"), None])
@@ -35,7 +33,7 @@ def test_a_row_is_a_crystals_vector_at_the_chosen_layers(name, layer):
     names = featurizer.get_feature_names_out()
     assert len(set(names)) == len(names) == found.shape[1]
     parts = [str(n).rpartition("_")[0] for n in names]
-    last = {"M3GNet": 2, "MEGNet": 3}[name]
+    last = {"M3GNet": 2, "MEGNet": 3, "TensorNet": 3}[name]
     wanted = [last] if layer is None else [layer] if isinstance(layer, int | str) else layer
     assert list(dict.fromkeys(parts)) == [n if n == "readout" else f"layer{n}" for n in wanted]
 
@@ -64,9 +62,10 @@ def test_a_mean_is_the_materials_and_a_sum_the_cells():
     np.testing.assert_allclose(readout[1], readout[0], rtol=1e-4, atol=1e-5)
 
 
-def test_layer_zero_is_the_composition_and_layer_one_is_not():
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "MEGNet"])
+def test_layer_zero_is_the_composition_and_layer_one_is_not(name):
     wider = Crystal(nacl().numbers, nacl().frac_coords, 1.05 * nacl().lattice)
-    zero, one = (StructureFeaturizer(small_model("M3GNet"), layer=k).fit_transform([nacl(), wider]) for k in (0, 1))
+    zero, one = (StructureFeaturizer(small_model(name), layer=k).fit_transform([nacl(), wider]) for k in (0, 1))
     np.testing.assert_allclose(zero[0], zero[1], rtol=1e-6)
     assert not np.allclose(one[0], one[1], atol=1e-4)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from bad_crystals import BAD
-from small_systems import cscl, iron, nacl, skewed, small_model, some_crystals, supercell
+from small_systems import EXTENSIVE, NAMES, cscl, iron, nacl, skewed, small_model, some_crystals, supercell
 
+from matgl_ssl._backend import BACKEND
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.errors import BadStructureError, ConfigError, DataError, ModelError
@@ -17,8 +18,10 @@ from matgl_ssl.inference import predict
 MODELS = {
     "MEGNet": ("MEGNet", {}),
     "M3GNet": ("M3GNet", {}),
-    "M3GNet sum over atoms": ("M3GNet", {"is_intensive": False}),
+    **{f"{name} sum over atoms": (name, {"is_intensive": False}) for name in EXTENSIVE},
 }
+if BACKEND == "pyg":
+    MODELS["TensorNet"] = ("TensorNet", {})
 BAND_GAP = {"name": "band_gap", "unit": "eV", "transform": None, "extensive": False}
 
 
@@ -169,7 +172,7 @@ class TestStateLabels:
 
 
 @pytest.mark.parametrize("kind", BAD)
-@pytest.mark.parametrize("name", ["MEGNet", "M3GNet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_bad_crystal_is_one_clear_error(bad_file, name, kind):
     with pytest.raises(DataError, match=BAD[kind]) as caught:
         predict(model=small_model(name), data=bad_file(kind))
@@ -189,7 +192,7 @@ def test_an_isolated_atom_beside_bonded_ones_is_predicted():
     frac = crystal.cart_coords @ np.linalg.inv(lattice)
     far = np.array([[0.25, 0.25, 0.6]])
     crystal = type(crystal)(np.append(crystal.numbers, 6), np.vstack([frac, far]), lattice, id="with a stranger")
-    for name in ("MEGNet", "M3GNet"):
+    for name in NAMES:
         assert np.isfinite(predict(model=small_model(name), data=crystal)[0].value)
 
 

@@ -57,7 +57,7 @@ def result(encoder, tmp_path_factory):
 def test_it_trains_all_but_the_encoder(result, encoder):
     model, stamp = load_with_stamp(result.model)
     assert isinstance(model, MEGNetNEGNN)
-    assert (model.layers, model.mode) == ((0, 2), "concat")
+    assert (model.represented, model.mode) == ((0, 2), "concat")
     assert same(weights_of(model.frozen), weights_of(load_model(encoder)))
     assert stamp["node_embedding_from"] == str(encoder)
     assert math.isfinite(result.metrics["mae"])

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from small_systems import SMALL, cscl, iron, nacl, rattled, skewed
+from small_systems import EXTENSIVE, NAMES, SMALL, cscl, iron, nacl, rattled, skewed
 
 from matgl_ssl import cli, list_recipes
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.errors import ModelError
 from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.recipes import load_recipe
+from matgl_ssl.training.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,17 @@ def run(*arguments: object) -> None:
     assert cli.main([str(a) for a in arguments]) == 0
 
 
-@pytest.mark.parametrize("model", ["M3GNet", "MEGNet"])
-@pytest.mark.parametrize("recipe", sorted(list_recipes()))
+RECIPES = sorted(list_recipes())
+OF_EACH_KIND = (
+    "masked-atoms", "crystal-twins-barlow", "deep-infomax", "atom-representation", "derivative-denoising",
+    "energy-force-stress", "textbook",
+)  # fmt: skip
+RUNS = [
+    (model, recipe) for model in NAMES for recipe in RECIPES if model in ("M3GNet", "MEGNet") or recipe in OF_EACH_KIND
+]
+
+
+@pytest.mark.parametrize(("model", "recipe"), RUNS)
 def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
     options = tmp_path / "options.yaml"
     options.write_text(yaml.safe_dump({"model_args": {**SMALL[model]}}))
@@ -54,7 +65,7 @@ def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
     stamp = json.loads((pre / "encoder" / "model.json").read_text())["metadata"]["matgl_ssl"]
     assert (stamp["recipe"], stamp["readout"]) == (recipe, VECTOR if recipe.startswith("textbook") else "untrained")
     trains_energy = recipe in ("derivative-denoising", "energy-force-stress")
-    assert (pre / "potential").exists() == (trains_energy and model == "M3GNet")
+    assert (pre / "potential").exists() == (trains_energy and model in EXTENSIVE)
     run(
         "finetune", "--init-from", pre, "--data", table, "--target", "band_gap", "--out", fine, "--epochs", 1,
         "--batch-size", 6, "--accelerator", "cpu",
@@ -62,7 +73,15 @@ def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
     run("predict", "-m", fine, "--data", table)
 
 
-@pytest.mark.parametrize("recipe", sorted(list_recipes()))
+@pytest.mark.pyg
+@pytest.mark.parametrize("recipe", ["cdssl", "direct-denoising"])
+def test_a_recipe_of_edges_is_refused_where_there_are_none(recipe, table, tmp_path):
+    with pytest.raises(ModelError, match="TensorNet has no edge vectors at its last layer"):
+        pretrain(model="TensorNet", model_args=SMALL["TensorNet"], recipe=recipe, data=table, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_says_everything_it_sets(recipe):
     """No recipe leans on a default that may change: every pretext's arguments are written down."""
     for pretext in load_recipe(recipe)["pretexts"]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_systems import SMALL, supercell
+from small_systems import EXTENSIVE, NAMES, SMALL, supercell
 from torch import nn
 
 from matgl_ssl.acceleration import decelerate
@@ -26,7 +26,10 @@ from matgl_ssl.training.finetune import FinetuneResult, FinetuningModule, finetu
 from matgl_ssl.training.target import Standardisation
 
 READOUTS = ("set2set", "weighted_atom", "reduce_atom")
-MODELS = [("M3GNet", {"readout_type": readout}) for readout in READOUTS] + [("MEGNet", {})]
+MODELS = [
+    *(("M3GNet", {"readout_type": readout}) for readout in READOUTS),
+    *((name, {}) for name in NAMES if name != "M3GNet"),
+]
 TARGET = "energy_per_atom"
 
 
@@ -40,7 +43,8 @@ def task() -> CrystalDataset:
 
 
 def arguments(name: str, **changes: Any) -> dict[str, Any]:
-    return {**SMALL[name], "nblocks": 2, "element_types": EMT_METALS, **changes}
+    two_layers = {"nblocks": 1 if name == "TensorNet" else 2}
+    return {**SMALL[name], **two_layers, "element_types": EMT_METALS, **changes}
 
 
 def small(name: str, **changes: Any) -> nn.Module:
@@ -94,10 +98,9 @@ class TestZeroSteps:
         assert states_equal(exported, model)
         assert torch.equal(output(decelerate(exported), task), output(model, task))
 
-    def test_a_potential_comes_out_bit_for_bit_with_its_references(self, task, tmp_path):
-        potential = Potential(
-            small("M3GNet", is_intensive=False), element_refs=torch.linspace(-3.3, 2.1, len(EMT_METALS))
-        )
+    @pytest.mark.parametrize("name", EXTENSIVE)
+    def test_a_potential_comes_out_bit_for_bit_with_its_references(self, task, tmp_path, name):
+        potential = Potential(small(name, is_intensive=False), element_refs=torch.linspace(-3.3, 2.1, len(EMT_METALS)))
         result = run(task, tmp_path / "run", init_from=potential.eval(), target="energy", extensive=True, epochs=0)
         exported = load_model(result.model)
         assert isinstance(exported, Potential)
@@ -161,7 +164,7 @@ class TestStandardisation:
 
 
 class TestWhatIsTrained:
-    @pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
+    @pytest.mark.parametrize("name", NAMES)
     def test_frozen_layers_are_bitwise_equal_after_five_steps(self, task, tmp_path, name):
         model = small(name)
         path = save_model(model, tmp_path / "encoder", kind="encoder", readout="untrained")
@@ -178,7 +181,7 @@ class TestWhatIsTrained:
             changed[layer] |= not torch.equal(value, model.state_dict()[key])
         assert changed == {0: False, 1: False, 2: True, 3: True}
 
-    @pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
+    @pytest.mark.parametrize("name", NAMES)
     def test_layers_learn_at_the_rates_asked_for(self, name):
         config = FinetuneConfig.build({"target": TARGET, "lr": 0.01, "layer_decay": 0.5, "freeze": 0})
         module = FinetuningModule(Encoder(small(name)), Standardisation(1.0), config, total_steps=10)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_systems import small_model
+from small_systems import EXTENSIVE, NAMES, small_model
 
 from matgl_ssl.backends import Potential
-from matgl_ssl.encoders import architecture_of
+from matgl_ssl.encoders import ARCHITECTURES, architecture_of
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import save_model
 from matgl_ssl.training.config import FinetuneConfig
@@ -62,7 +62,7 @@ def test_auto_keeps_a_readout_that_was_trained_on_the_same_target(tmp_path, case
         assert_fresh(begin, model)
 
 
-@pytest.mark.parametrize(("name", "head"), [("M3GNet", "final_layer"), ("MEGNet", "output_proj")])
+@pytest.mark.parametrize(("name", "head"), [(name, ARCHITECTURES[name].head_modules[0]) for name in NAMES])
 @pytest.mark.parametrize(("readout", "options"), [("crystal vector", {}), ("untrained", {"readout": "carry"})])
 def test_a_trained_crystal_vector_is_carried_over_and_what_follows_it_is_new(tmp_path, name, head, readout, options):
     model = small_model(name)
@@ -74,13 +74,14 @@ def test_a_trained_crystal_vector_is_carried_over_and_what_follows_it_is_new(tmp
     assert_fresh(start(config(readout="fresh"), tmp_path / "model"), model)
 
 
-def test_a_sum_over_atoms_has_no_crystal_vector_to_carry_over(tmp_path):
-    path = save_model(small_model("M3GNet", is_intensive=False), tmp_path / "sum", kind="encoder", readout="untrained")
+@pytest.mark.parametrize("name", EXTENSIVE)
+def test_a_sum_over_atoms_has_no_crystal_vector_to_carry_over(tmp_path, name):
+    path = save_model(small_model(name, is_intensive=False), tmp_path / "sum", kind="encoder", readout="untrained")
     with pytest.raises(ModelError, match=r"carry.*sum over atoms.*fresh"):
         start(config(readout="carry"), path)
 
 
-@pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_an_instance_is_taken_to_be_trained_on_the_target_and_copied(name):
     model = small_model(name)
     begin = start(config(init_from="in memory"), model)
@@ -102,8 +103,9 @@ def test_a_denoising_energy_gets_a_fresh_readout_of_the_targets_kind(tmp_path):
     assert_fresh(extensive, model)
 
 
-def test_a_sum_over_atoms_is_not_kept_for_an_intensive_target_nor_the_reverse():
-    energy, gap = small_model("M3GNet", is_intensive=False), small_model("M3GNet")
+@pytest.mark.parametrize("name", EXTENSIVE)
+def test_a_sum_over_atoms_is_not_kept_for_an_intensive_target_nor_the_reverse(name):
+    energy, gap = small_model(name, is_intensive=False), small_model(name)
     begin = start(config(), Potential(energy, element_refs=[1.0] * len(energy.element_types)))
     assert begin.model.is_intensive
     assert begin.references is None
@@ -111,8 +113,9 @@ def test_a_sum_over_atoms_is_not_kept_for_an_intensive_target_nor_the_reverse():
     assert_fresh(start(config(extensive=True), gap), gap)
 
 
-def test_a_potential_is_kept_with_its_references_and_its_scale_folded_in(tmp_path):
-    model = small_model("M3GNet", is_intensive=False)
+@pytest.mark.parametrize("name", EXTENSIVE)
+def test_a_potential_is_kept_with_its_references_and_its_scale_folded_in(name):
+    model = small_model(name, is_intensive=False)
     references = torch.linspace(-3.0, 2.0, len(model.element_types))
     potential = Potential(model, data_std=2.0, element_refs=references)
     begin = start(config(target="energy", extensive=True), potential)

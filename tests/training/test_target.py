@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_systems import make_batch, small_encoder, small_model, some_crystals
+from small_systems import EXTENSIVE, NAMES, make_batch, small_encoder, small_model, some_crystals
 
 from matgl_ssl.encoders import architecture_of
 from matgl_ssl.errors import DataError
@@ -58,7 +58,11 @@ def test_equal_labels_do_not_divide_by_zero():
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("MEGNet", {}), *(("M3GNet", {"readout_type": r}) for r in ("set2set", "weighted_atom", "reduce_atom"))],
+    [
+        ("MEGNet", {}),
+        *(("M3GNet", {"readout_type": r}) for r in ("set2set", "weighted_atom", "reduce_atom")),
+        *((name, {}) for name in NAMES if name == "TensorNet"),
+    ],
 )
 def test_folding_makes_the_model_speak_the_labels_unit(name, changes):
     encoder = small_encoder(name, **changes)
@@ -70,8 +74,9 @@ def test_folding_makes_the_model_speak_the_labels_unit(name, changes):
     torch.testing.assert_close(after, 37.5 * before - 212.0, rtol=1e-6, atol=0)
 
 
-def test_folding_scales_a_sum_over_atoms():
-    encoder = small_encoder("M3GNet", is_intensive=False)
+@pytest.mark.parametrize("name", EXTENSIVE)
+def test_folding_scales_a_sum_over_atoms(name):
+    encoder = small_encoder(name, is_intensive=False)
     batch = make_batch(encoder, some_crystals())
     with torch.no_grad():
         before = encoder(batch).output.double()
@@ -80,7 +85,7 @@ def test_folding_scales_a_sum_over_atoms():
     torch.testing.assert_close(after, 0.37 * before, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["M3GNet", "MEGNet"])
+@pytest.mark.parametrize("name", NAMES)
 def test_folding_back_and_forth_by_a_power_of_two_is_exact(name):
     model = small_model(name)
     before = {k: v.clone() for k, v in model.state_dict().items()}
