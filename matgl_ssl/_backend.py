@@ -7,11 +7,16 @@ first.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
+import logging
 import os
 import re
+import shutil
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final, Literal
 
 from matgl_ssl.errors import BackendError
@@ -57,6 +62,18 @@ def _select_dgl_backend() -> None:
     os.environ["DGLBACKEND"] = "pytorch"
 
 
+def _need_a_home() -> None:
+    """Give this process a home for its caches if it has none: MatGL makes a folder there when it is imported."""
+    try:
+        (Path.home() / ".cache" / "matgl").mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as err:  # a container whose user is nobody, a compute node
+        home = os.environ["HOME"] = tempfile.mkdtemp(prefix="matgl_ssl-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        logging.getLogger(__name__).warning(
+            "The home directory cannot be written (%s): caches are in %s until this process ends. Set HOME.", err, home
+        )
+
+
 def decide_backend() -> Backend:
     """Reads the backend off the installed matgl and, in the DGL backend, points matgl and dgl at each other.
 
@@ -79,5 +96,6 @@ def decide_backend() -> Backend:
     raise BackendError(f"matgl {found} is installed. {_SUPPORTED}.")
 
 
+_need_a_home()
 BACKEND: Final[Backend] = decide_backend()
 MATGL_VERSION: Final[str] = _matgl_version()

@@ -6,13 +6,17 @@ Each verb calls the Python function of its name, and imports it itself, so that 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from matgl_ssl.boundary import typed_errors
 from matgl_ssl.console import configure_logging, quiet_lightning
 from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError
 from matgl_ssl.flags import add_fields, number_or_text, refuse_unknown
@@ -38,8 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, or that of the error (``matgl_ssl.errors``).
+        The exit code: 0, or that of the error (``matgl_ssl.errors``); 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack Å, and a file's name may be no text at all
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        print("mgl-ssl: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser, verbs = _parsers(wanted=arguments[0] if arguments else "")
     if arguments and arguments[0] in verbs:
@@ -48,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, verbose = VERBS[options.pop("verb")], options.pop("verbose")
     configure_logging(logging.DEBUG if verbose else logging.INFO)
     try:
-        verb.run(options)
+        with typed_errors():
+            verb.run(options)
+            sys.stdout.flush()
     except MatGLSSLError as err:
         if verbose:
             traceback.print_exc()
@@ -141,6 +161,10 @@ def _add_trained_with(parser: Parser) -> None:
 def _add_inference(parser: Parser) -> None:
     _add_trained_with(parser)
     parser.add_argument("--batch-size", type=int, default=64, metavar="INT", help="crystals in a batch (default: 64)")
+    text = "where the model runs: auto, cpu, gpu, cuda or mps (default: auto)"
+    parser.add_argument("--accelerator", default="auto", metavar="NAME", help=text)
+    text = "which device (cuda:1) (default: the first)"
+    parser.add_argument("--devices", type=number_or_text, default=1, metavar="INT|NAME", help=text)
 
 
 def _predict_options(parser: Parser) -> None:
@@ -157,12 +181,14 @@ def _predict(options: dict[str, Any]) -> None:
     from dataclasses import asdict, replace
 
     from matgl_ssl.crystals import Crystal, read_crystals
+    from matgl_ssl.crystals.files import readable
     from matgl_ssl.inference import predict
 
     crystals: list[Crystal] = []
     for file in options.pop("data"):
         found = list(read_crystals(file, columns=[], policy="raise"))
-        crystals += [replace(c, id=file if len(found) == 1 else f"{file}:{c.id}") for c in found]
+        name = readable(file)
+        crystals += [replace(c, id=name if len(found) == 1 else f"{name}:{c.id}") for c in found]
     as_json = options.pop("json")
     predictions = predict(data=crystals, **options)
     if as_json:

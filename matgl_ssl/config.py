@@ -51,6 +51,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"No configuration file {path}.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path} is not UTF-8 ({err}): save it as UTF-8 (PowerShell's > writes UTF-16).") from err
     except yaml.YAMLError as err:
         raise ConfigError(f"{path} is not YAML: {err}") from err
     if not isinstance(content, dict):

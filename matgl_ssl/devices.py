@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from matgl_ssl.backends import backend
 from matgl_ssl.errors import ConfigError, unknown
 
 Kind = Literal["cpu", "cuda", "mps"]
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps"]
+
+WITHOUT_FLOAT64 = {"mps"}
+"""Types of device that cannot hold a number in float64."""
+
+M = TypeVar("M", bound=nn.Module)
 
 _ON_CPU = "give --accelerator cpu (accelerator='cpu')"
 
@@ -125,23 +129,30 @@ def device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
-def fit_to(module: nn.Module, device: torch.device) -> nn.Module:
-    """Make a module one that can be moved to a device, in place: for MPS its float64 tensors become float32."""
-    return module.float() if device.type == "mps" else module
+def fit_to(module: M, device: torch.device) -> M:
+    """Make a module one that can be moved to a device, in place: where there is no float64, it becomes float32."""
+    return module.float() if device.type in WITHOUT_FLOAT64 else module
 
 
-def float_on(device: torch.device | str) -> torch.dtype:
-    """The widest floating-point type of a device."""
-    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+def moved(values: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor on a device; floating-point numbers in ``dtype``, or in float32 where there is no float64."""
+    device = torch.device(device)
+    if not values.is_floating_point():
+        dtype = None
+    elif dtype is None and device.type in WITHOUT_FLOAT64 and values.dtype == torch.float64:
+        dtype = torch.float32
+    return values.to(device, dtype, non_blocking=device.type == "cuda")  # elsewhere it may be read before it is there
 
 
 def in_float64(values: Tensor) -> Tensor:
     """Values in float64: where they lie, or on the CPU if their device has no float64."""
-    return (values.cpu() if values.device.type == "mps" else values).double()
+    return (values.cpu() if values.device.type in WITHOUT_FLOAT64 else values).double()
 
 
 def _kind(accelerator: str) -> Kind:
     """The kind of device that an accelerator is on this machine."""
+    from matgl_ssl.backends import backend
+
     supported = backend.device_kinds()
     there = {
         "cuda": "cuda" in supported and torch.cuda.is_available(),

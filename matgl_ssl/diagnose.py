@@ -7,12 +7,14 @@ from typing import Any, cast
 
 from torch import nn, random
 
+from matgl_ssl.boundary import verb
 from matgl_ssl.crystals import CheckReport, check_dataset, read_crystals
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import NothingLeftError
 from matgl_ssl.hub import load_model
 
 
+@verb
 def doctor(
     *,
     data: Any,

@@ -66,6 +66,12 @@ class NonFiniteError(MatGLSSLError, ArithmeticError):
     exit_code = 7
 
 
+class ResourceError(MatGLSSLError, OSError):
+    """A file, folder, disk or the memory of this machine cannot be used as it was asked."""
+
+    exit_code = 8
+
+
 class TrainingInterrupted(MatGLSSLError):
     """Training was stopped by a signal after its state was saved; ``--resume`` goes on exactly."""
 

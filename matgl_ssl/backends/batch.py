@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from matgl_ssl.devices import moved
+from matgl_ssl.errors import DataError
 
 from .keys import EDGE_VECTOR
 
@@ -100,14 +103,17 @@ class CrystalBatch:
         return _unpacked, (packed, [(place, tensor.dtype, tensor.shape) for place, tensor in tensors], self.ids)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> CrystalBatch:
-        """Return the batch on a device, its floating-point tensors in ``dtype`` if one is given."""
+        """Return the batch on a device, its floating-point tensors in ``dtype`` if one is given.
+
+        Graphs and labels move here and nowhere else.
+        """
 
         def move(value: Any) -> Any:
             if isinstance(value, dict):
                 return {k: move(v) for k, v in value.items()}
             if not isinstance(value, Tensor):
                 return value
-            return value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+            return moved(value, device, dtype)
 
         return CrystalBatch(**{f.name: move(getattr(self, f.name)) for f in dataclasses.fields(self)})
 
@@ -151,8 +157,9 @@ def _unpacked(packed: Tensor, layout: Sequence[tuple[tuple[str, str], torch.dtyp
 
 def collate(graphs: Sequence[Graph]) -> CrystalBatch:
     """Join graphs into a batch; the order of the crystals and of their atoms is kept."""
-    n_atoms = torch.tensor([len(g.node_type) for g in graphs])
-    n_edges = torch.tensor([g.edge_index.shape[1] for g in graphs])
+    on = graphs[0].node_type.device  # whatever torch's default is
+    n_atoms = torch.tensor([len(g.node_type) for g in graphs], device=on)
+    n_edges = torch.tensor([g.edge_index.shape[1] for g in graphs], device=on)
     first_atom = torch.repeat_interleave(n_atoms.cumsum(0) - n_atoms, n_edges)
     names = sorted({k for g in graphs for k, v in g.labels.items() if v is None or isinstance(v, NUMERIC)})
     return CrystalBatch(
@@ -161,31 +168,41 @@ def collate(graphs: Sequence[Graph]) -> CrystalBatch:
         lattice=torch.stack([g.lattice for g in graphs]),
         edge_index=torch.cat([g.edge_index for g in graphs], dim=1) + first_atom,
         pbc_offset=torch.cat([g.pbc_offset for g in graphs]),
-        batch=torch.repeat_interleave(torch.arange(len(graphs)), n_atoms),
+        batch=torch.repeat_interleave(torch.arange(len(graphs), device=on), n_atoms),
         n_atoms=n_atoms,
         n_edges=n_edges,
         atom={
-            **{k: _atom_label([g.labels.get(k) for g in graphs], n_atoms) for k in names if is_atom_label(k)},
+            **{k: _atom_label(k, graphs) for k in names if is_atom_label(k)},
             **{k: torch.cat([g.atom[k] for g in graphs]) for k in graphs[0].atom},
         },
         edge={k: torch.cat([g.edge[k] for g in graphs]) for k in graphs[0].edge},
-        labels={k: _label([g.labels.get(k) for g in graphs]) for k in names if not is_atom_label(k)},
+        labels={k: _label(k, graphs) for k in names if not is_atom_label(k)},
         ids=[g.id for g in graphs],
     )
 
 
-def _label(values: Sequence[Any]) -> Tensor:
-    """One row a crystal; NaN for None and for arrays that do not have the first one's shape."""
-    shape = next((np.shape(v) for v in values if v is not None), ())
-    rows = np.full((len(values), *shape), np.nan)
-    for i, value in enumerate(values):
-        if value is not None and np.shape(value) == shape:
-            rows[i] = value
-    return torch.from_numpy(rows)
+def _label(name: str, graphs: Sequence[Graph]) -> Tensor:
+    """One row a crystal; NaN for None."""
+    return torch.from_numpy(np.stack(_of_one_shape(name, graphs, 0)))
 
 
-def _atom_label(values: Sequence[Any], n_atoms: Tensor) -> Tensor:
+def _atom_label(name: str, graphs: Sequence[Graph]) -> Tensor:
     """One row an atom; NaN for the atoms of crystals that have none."""
-    shape = next((np.shape(v)[1:] for v in values if v is not None), ())
-    rows = [np.full((n, *shape), np.nan) if v is None else v for n, v in zip(n_atoms.tolist(), values, strict=True)]
-    return torch.from_numpy(np.concatenate(rows).astype(np.float64, copy=False))
+    return torch.from_numpy(np.concatenate(_of_one_shape(name, graphs, 1)))
+
+
+def _of_one_shape(name: str, graphs: Sequence[Graph], atoms: Literal[0, 1]) -> list[np.ndarray]:
+    """A label of each crystal in float64, full of NaN where it is None; with ``atoms``, there is a row for each.
+
+    Raises:
+        DataError: If one has another shape.
+    """
+    found = [None if g.labels.get(name) is None else np.asarray(g.labels[name], dtype=np.float64) for g in graphs]
+    shape = next((value.shape[atoms:] for value in found if value is not None), ())
+    rows = []
+    for graph, value in zip(graphs, found, strict=True):
+        wanted = (*(len(graph.node_type),) * atoms, *shape)
+        if value is not None and value.shape != wanted:
+            raise DataError(f"Label {name!r} of {graph.id!r} has the shape {value.shape}, and not {wanted}.")
+        rows.append(np.full(wanted, np.nan) if value is None else value)
+    return rows

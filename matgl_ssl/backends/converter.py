@@ -1,39 +1,31 @@
-"""MatGL's converter from structures to graphs, without the objects that are only taken apart again.
+"""From crystals to graphs, as MatGL's converters make them, and always on the CPU.
 
-MatGL packs the neighbours it finds into a PyG or DGL graph, and reads them from a pymatgen ``Structure``: here crystals
-are arrays already, and batches plain tensors.
+The neighbours are those of MatGL's ``Structure2Graph``, found by the same function with the same arguments. It is not
+called itself: it packs them into a PyG or DGL graph, and with the extra ``matgl[alchmtk]`` it looks for them on a GPU,
+where the processes that build graphs must not go.
 """
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matgl
 import numpy as np
 import torch
-from matgl.ext.pymatgen import Structure2Graph
-from matgl.graph.converters import GraphConverter
 from pymatgen.core import Element
+from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from .batch import Graph
 
 if TYPE_CHECKING:
     from matgl_ssl.crystals.records import Crystal
 
-
-class _Neighbours(GraphConverter):
-    """Stands behind ``Structure2Graph`` in ``GraphConverter``'s place and hands through what it found."""
-
-    def get_graph_from_processed_structure(
-        self, structure: Any, src_id: Any, dst_id: Any, images: Any, *args: Any, **kwargs: Any
-    ) -> tuple[Any, Any, Any]:
-        """Sources, destinations and periodic images of the edges."""
-        return src_id, dst_id, images
+_TOLERANCE = 1e-8
+_PERIODIC = np.ones(3, dtype=np.int64)
 
 
-class Converter(Structure2Graph, _Neighbours):
-    """MatGL's neighbours as a ``Graph``.
+class Converter:
+    """Finds a crystal's neighbours.
 
     Args:
         element_types: Element symbols in the model's order.
@@ -41,23 +33,25 @@ class Converter(Structure2Graph, _Neighbours):
     """
 
     def __init__(self, element_types: tuple[str, ...], cutoff: float) -> None:
-        super().__init__(element_types, cutoff)
+        self.cutoff = cutoff
         self._node_type = {Element(symbol).Z: index for index, symbol in enumerate(element_types)}
 
     def __call__(self, crystal: Crystal) -> Graph:
         """Build a crystal's graph."""
-        structure = SimpleNamespace(  # what MatGL reads of a Structure
-            lattice=SimpleNamespace(matrix=np.ascontiguousarray(crystal.lattice)),
-            frac_coords=crystal.frac_coords,
-            cart_coords=np.ascontiguousarray(crystal.cart_coords),
+        positions = np.ascontiguousarray(crystal.cart_coords)
+        lattice = np.ascontiguousarray(crystal.lattice)
+        sources, destinations, images, distances = find_points_in_spheres(
+            positions, positions, r=self.cutoff, pbc=_PERIODIC, lattice=lattice, tol=_TOLERANCE
         )
-        sources, destinations, images = self.get_graph(structure)
+        edges = (sources != destinations) | (distances > _TOLERANCE)
+        ends = np.stack([sources[edges], destinations[edges]])
+        node_type = np.array([self._node_type[z] for z in crystal.numbers.tolist()], dtype=np.int64)
         return Graph(
-            node_type=torch.tensor([self._node_type[z] for z in crystal.numbers.tolist()], dtype=torch.long),
+            node_type=torch.from_numpy(node_type),
             frac_coords=_real(crystal.frac_coords),
             lattice=_real(crystal.lattice),
-            edge_index=torch.from_numpy(np.stack([sources, destinations]).astype(np.int64, copy=False)),
-            pbc_offset=_real(images),
+            edge_index=torch.from_numpy(ends.astype(np.int64, copy=False)),
+            pbc_offset=_real(images[edges]),
             id=crystal.id,
             labels=crystal.labels,
         )

@@ -26,12 +26,12 @@ def device_kinds() -> tuple[str, ...]:
 
 
 def make_converter(element_types: tuple[str, ...], cutoff: float) -> Converter:
-    """MatGL's own converter from structures to graphs."""
+    """From crystals to graphs, as MatGL makes them."""
     return Converter(element_types, cutoff)
 
 
 def to_graph(crystal: Crystal, converter: Converter) -> Graph:
-    """Build a crystal's graph with MatGL's converter."""
+    """Build a crystal's graph, on the CPU."""
     return converter(crystal)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from matgl.apps.pes import Potential
-from matgl.ext import pymatgen as matgl_pymatgen
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
@@ -22,27 +21,14 @@ def device_kinds() -> tuple[str, ...]:
     return "cpu", "cuda", "mps"
 
 
-def make_converter(element_types: tuple[str, ...], cutoff: float) -> Any:
-    """MatGL's own converter from structures to graphs."""
-    # The GPU neighbour list of nvalchemiops takes a true Structure apart in its own way.
-    gpu = matgl_pymatgen._alchmtk_available
-    return (matgl_pymatgen.Structure2Graph if gpu else Converter)(element_types=element_types, cutoff=cutoff)
+def make_converter(element_types: tuple[str, ...], cutoff: float) -> Converter:
+    """From crystals to graphs, as MatGL makes them."""
+    return Converter(element_types, cutoff)
 
 
-def to_graph(crystal: Crystal, converter: Any) -> Graph:
-    """Build a crystal's graph with MatGL's converter."""
-    if isinstance(converter, Converter):
-        return converter(crystal)
-    g, lattice, _ = converter.get_graph(crystal.to_structure())
-    return Graph(
-        node_type=g.node_type,
-        frac_coords=g.frac_coords,
-        lattice=lattice[0],
-        edge_index=g.edge_index.long(),
-        pbc_offset=g.pbc_offset,
-        id=crystal.id,
-        labels=crystal.labels,
-    )
+def to_graph(crystal: Crystal, converter: Converter) -> Graph:
+    """Build a crystal's graph, on the CPU."""
+    return converter(crystal)
 
 
 def native(batch: CrystalBatch) -> Batch:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -67,8 +68,9 @@ def parse_xyz(path: Path) -> Iterator[Entry]:
     """The frames of an (extended) XYZ file."""
     from ase.io import iread
 
-    for index, atoms in enumerate(iread(path, index=":", format="extxyz")):
-        yield str(index), atoms, atoms_labels(atoms)
+    with zopen(path, mode="rt", encoding="utf-8") as lines:
+        for index, atoms in enumerate(iread(lines, index=":", format="extxyz")):
+            yield str(index), atoms, atoms_labels(atoms)
 
 
 def parse_json(path: Path) -> Iterator[Entry]:
@@ -114,9 +116,14 @@ def file_kind(path: Path) -> str:
 
 def stem(path: Path) -> str:
     """``path`` without the suffix that told its kind, with forward slashes."""
-    name = path.as_posix().removesuffix(".gz")
+    name = readable(path.as_posix()).removesuffix(".gz")
     suffix = Path(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in PARSERS else name
+
+
+def readable(name: str) -> str:
+    """A file's name as text: where the system's encoding is not its own, Python gives bytes that are none."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def atoms_labels(atoms: Atoms) -> dict[str, Any]:

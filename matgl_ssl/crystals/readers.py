@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import datasets
 from pymatgen.core import Structure
 
+from matgl_ssl.boundary import typed
 from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
-from matgl_ssl.crystals.files import PARSERS, Entry, atoms_labels, file_kind, row_entry, stem
+from matgl_ssl.crystals.files import PARSERS, Entry, atoms_labels, file_kind, readable, row_entry, stem
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
 from matgl_ssl.crystals.tables import read_tables, table_columns
-from matgl_ssl.errors import BadStructureError, DataError, did_you_mean
+from matgl_ssl.errors import BadStructureError, DataError, ResourceError, did_you_mean
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -88,15 +91,10 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
             return _from_table(splits["train"], source, policy)
         if (path / "state.json").exists():
             return _from_table(datasets.load_from_disk(path), source, policy)
-        hidden = re.compile(r"(^|/)\.")
-        files = [
-            file
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and _is_readable(file) and not hidden.search(file.relative_to(path).as_posix())
-        ]
+        files, closed = _files_in(path)
         if not files:
-            raise DataError(f"{source}: no crystals in this folder. {_READABLE}.")
-        return _from_files(files, path, source, columns, policy)
+            raise DataError(f"{source}: no crystals in this folder{'; '.join(['', *map(str, closed)])}. {_READABLE}.")
+        return _from_files(files, path, source, columns, policy, closed)
     if path.is_file():
         if not _is_readable(path):
             raise DataError(f"{source}: cannot read files called *{file_kind(path) or path.name}. {_READABLE}.")
@@ -114,23 +112,41 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
 
 
 def _from_files(
-    files: list[Path], root: Path, source: str, columns: Sequence[str] | None, policy: Policy
+    files: list[Path],
+    root: Path,
+    source: str,
+    columns: Sequence[str] | None,
+    policy: Policy,
+    closed: Sequence[OSError] = (),
 ) -> CrystalDataset:
     builders = {BUILDERS.get(file_kind(file), "") for file in files}
     if len(builders) > 1:
         raise DataError(
             f"{source}: holds tables and structure files together; choose some, e.g. with a glob {root}/*.cif"
         )
+    if builders != {""} and closed:
+        raise closed[0]
     if builders != {""}:
         return _from_tables(files, builders.pop(), source, columns, policy)
     names = [stem(file.relative_to(root)) for file in files]
     counts = Counter(names)  # Si.cif and Si.vasp keep their suffixes
     named = [
-        name if counts[name] == 1 else file.relative_to(root).as_posix()
+        name if counts[name] == 1 else readable(file.relative_to(root).as_posix())
         for name, file in zip(names, files, strict=True)
     ]
     entries = ((name, entry) for name, file in zip(named, files, strict=True) for entry in _entries(file))
-    return _collect(entries, source, policy)
+    unseen: list[tuple[str, Entry]] = [(Path(str(err.filename)).name, ("", err, {})) for err in closed]
+    return _collect(chain(entries, unseen), source, policy)
+
+
+def _files_in(folder: Path) -> tuple[list[Path], list[OSError]]:
+    """The readable files of a folder and its subfolders but hidden ones, and the errors of those that are closed."""
+    closed: list[OSError] = []
+    files = []
+    for root, folders, names in os.walk(folder, onerror=closed.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(root, name) for name in names if not name.startswith(".")]
+    return sorted(filter(_is_readable, files)), closed
 
 
 def _from_tables(
@@ -146,6 +162,8 @@ def _from_tables(
     except DataError:
         raise
     except Exception as err:  # pyarrow raises errors of several kinds
+        if isinstance(known := typed(err), ResourceError):  # a cache that cannot be written, a full disk
+            raise known from err
         raise DataError(f"{source}: cannot be read as {builder}: {err}") from err
     return _from_table(table, source, policy)
 
@@ -171,10 +189,9 @@ def _from_hub(name: str, split: str, policy: Policy) -> CrystalDataset:
 
 def _entries(file: Path) -> Iterable[Entry]:
     """The entries of a structure file; what breaks the file comes as one more entry, the exception."""
-    if not file.stat().st_size:
-        yield "", DataError("the file is empty"), {}
-        return
     try:
+        if not file.stat().st_size:
+            raise DataError("the file is empty")
         yield from PARSERS[file_kind(file)](file)
     except Exception as err:  # parsers raise whatever they like on what they cannot parse
         yield "", err, {}

@@ -31,6 +31,8 @@ LAYOUT = (
     "lattice: list of 9 values, rows in Å; optionally material_id and label columns"
 )
 _BATCH = 4096
+_VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+"""Places of a stress's components among the six numbers that ASE gives: xx, yy, zz, yz, xz, xy."""
 
 
 class CrystalDataset:
@@ -99,8 +101,8 @@ class CrystalDataset:
     def rows(self, indices: Sequence[int] | np.ndarray) -> list[Crystal]:
         """Read several crystals at once, in the order of ``indices``.
 
-        Null labels are ``None``; ``forces`` come back as ``(N, 3)``, nine values of ``stress`` as ``(3, 3)``, and what
-        begins with ``atom:`` as ``(N, k)``.
+        Null labels are ``None``; ``forces`` come back as ``(N, 3)``, what begins with ``atom:`` as ``(N, k)``, and
+        ``stress`` as ``(3, 3)``, where it has nine values or the six that ASE gives.
 
         Raises:
             DataError: If a row's lists do not fit each other.
@@ -263,6 +265,8 @@ def _shaped(name: str, value: Any, n_atoms: int) -> Any:
         return value
     if (name, value.size) in (("forces", 3 * n_atoms), ("stress", 9)):
         return value.reshape(-1, 3).copy()
+    if (name, value.size) == ("stress", 6):
+        return value[_VOIGT]
     if name.startswith("atom:") and n_atoms and value.size % n_atoms == 0:
         return value.reshape(n_atoms, -1).copy()
     return value.copy()

@@ -19,9 +19,11 @@ from numpy._core.multiarray import _reconstruct
 from torch import nn
 
 from matgl_ssl.acceleration import accelerate
+from matgl_ssl.devices import fit_to
 from matgl_ssl.encoders import ARCHITECTURES, find_architecture
 from matgl_ssl.errors import ConfigError, ModelError, unknown
 
+from .failures import load_errors, run_errors
 from .resolve import EXPORTS, resolve
 from .stamp import check_backend, check_references, stamp_of
 
@@ -32,7 +34,11 @@ _NEGNN_MODULE = "matgl_ssl.models.negnn"
 
 
 def load_model(
-    source: str | Path | nn.Module, *, trained_with: str | None = None, prefer: Sequence[str] = EXPORTS
+    source: str | Path | nn.Module,
+    *,
+    trained_with: str | None = None,
+    prefer: Sequence[str] = EXPORTS,
+    device: torch.device | str = "cpu",
 ) -> nn.Module:
     """Load a model in eval mode, accelerated.
 
@@ -41,16 +47,18 @@ def load_model(
             directory, a hub name, or an architecture's name (random weights, drawn from torch's global generator).
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         prefer: Which export of a run directory to take.
+        device: Where to put it; a model in memory stays where it lies.
 
     Returns:
         The model. What its files say of it is ``read_stamp(source)``.
 
     Raises:
-        ModelError: If there is none, or it cannot be read or trusted.
+        ModelError: If there is none, it cannot be read or trusted, or it does not run here. The message tells damaged
+            files from another MatGL, too little memory, and a device that fails.
         BackendError: If it belongs to the other graph library, or nobody can tell.
         ConfigError: If ``trained_with`` is neither.
     """
-    return load_with_stamp(source, trained_with=trained_with, prefer=prefer)[0]
+    return load_with_stamp(source, trained_with=trained_with, prefer=prefer, device=device)[0]
 
 
 def read_stamp(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> dict[str, Any]:
@@ -67,32 +75,36 @@ def read_stamp(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> dict[s
 
 
 def load_with_stamp(
-    source: str | Path | nn.Module, *, trained_with: str | None = None, prefer: Sequence[str] = EXPORTS
+    source: str | Path | nn.Module,
+    *,
+    trained_with: str | None = None,
+    prefer: Sequence[str] = EXPORTS,
+    device: torch.device | str | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """``load_model`` and ``read_stamp`` in one; the stamp of a model in memory is empty."""
     if trained_with not in (None, "pyg", "dgl"):
         raise unknown("graph library in trained_with:", str(trained_with), ("pyg", "dgl"))
     if isinstance(source, nn.Module):
         return source, {}
+    device = torch.device(device or "cpu")
     if source in ARCHITECTURES and not Path(source).is_dir():
-        return accelerate(new_model(str(source)).eval()), {"kind": "encoder", "readout": "untrained"}
+        with run_errors(str(source), device):
+            return _placed(new_model(str(source)).eval(), device), {"kind": "encoder", "readout": "untrained"}
     path, name = resolve(source, prefer=prefer), str(source)
     model_json = _read_json(path / "model.json")
     _check_class(name, model_json)
     check_backend(name, model_json, trained_with)
-    try:
-        model = accelerate(_load_checked(name, path))  # before its references are checked, so that they check this, too
-        stamp = stamp_of(model_json)
+    stamp = stamp_of(model_json)
+    with load_errors(name, stamp):
+        model = _load_checked(name, path)
+    with run_errors(name, device):
+        model = _placed(model, device)  # before its references are checked, so that they check this, too
         check_references(name, model, stamp)
-    except ModelError:
-        raise
-    except Exception as err:  # truncated, foreign or tampered files break anywhere, as anything
-        cause = err.__cause__ or err
-        raise ModelError(
-            f"MatGL {matgl.__version__} cannot load {name}: {type(cause).__name__}: {cause} "
-            "The files are incomplete or were changed; fetch or export them again."
-        ) from err
     return model, stamp
+
+
+def _placed(model: nn.Module, device: torch.device) -> nn.Module:
+    return accelerate(fit_to(model, device).to(device))
 
 
 def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:

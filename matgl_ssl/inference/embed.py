@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from matgl_ssl._files import atomic_path
 from matgl_ssl.backends import collate
+from matgl_ssl.boundary import verb
 from matgl_ssl.crystals import CheckReport, Crystal, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
+from matgl_ssl.devices import inference_device
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.errors import ConfigError, ModelError
@@ -62,6 +64,7 @@ class Embeddings:
     out: Path | None = None
 
 
+@verb
 @renamed_keywords(output="out")
 def embed(
     *,
@@ -74,6 +77,8 @@ def embed(
     trained_with: str | None = None,
     batch_size: int = 64,
     state_attr: int | None = None,
+    accelerator: str = "auto",
+    devices: int | str = 1,
 ) -> Embeddings:
     """Embed crystals.
 
@@ -96,9 +101,12 @@ def embed(
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
         state_attr: The state label of all crystals, for models that take one.
+        accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
+            where it lies.
+        devices: ``1``, or the name of a device (``"cuda:1"``).
 
     Raises:
-        ConfigError: If an option has a wrong value, or the file exists.
+        ConfigError: If an option has a wrong value, there is no such device, or the file exists.
         ModelError: If the model cannot be loaded, or its readout makes no crystal vector.
         BackendError: If it belongs to the other graph library.
         DataError: If nothing is left of the data.
@@ -106,7 +114,10 @@ def embed(
     check_batch_size(batch_size)
     check_choices(level, reduce)
     target = None if out is None else _unused(Path(out))
-    loaded, stamp = load_with_stamp(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
+    device = inference_device(model, accelerator, devices)
+    loaded, stamp = load_with_stamp(
+        model, trained_with=trained_with, prefer=("encoder", "potential", "model"), device=device
+    )
     encoder = Encoder(loaded)
     layers = chosen_layers(encoder, stamp, layer, level)
     state = state_labels(encoder.model, state_attr, 1)

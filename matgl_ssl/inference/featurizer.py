@@ -14,6 +14,7 @@ from torch import nn
 
 from matgl_ssl.acceleration import accelerate
 from matgl_ssl.crystals import check_dataset, read_crystals
+from matgl_ssl.devices import inference_device
 from matgl_ssl.encoders import Encoder, bare_model
 from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.hub import evaluating, load_with_stamp
@@ -43,6 +44,9 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         batch_size: Crystals in a batch.
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         state_attr: The state label of all crystals, for models that take one.
+        accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). A model given as an
+            instance stays where it lies, and what comes out of a pickle is on the CPU.
+        devices: ``1``, or the name of a device (``"cuda:1"``).
 
     Attributes:
         encoder_: The encoder.
@@ -59,6 +63,8 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         batch_size: int = 64,
         trained_with: str | None = None,
         state_attr: int | None = None,
+        accelerator: str = "auto",
+        devices: int | str = 1,
     ) -> None:
         self.model = model
         self.layer = layer
@@ -67,6 +73,8 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
         self.trained_with = trained_with
         self.state_attr = state_attr
+        self.accelerator = accelerator
+        self.devices = devices
 
     def __sklearn_clone__(self) -> Self:
         return type(self)(**self.get_params(deep=False))
@@ -98,15 +106,16 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
             y: Not looked at.
 
         Raises:
-            ConfigError: If an option has a wrong value.
+            ConfigError: If an option has a wrong value, or there is no such device.
             ModelError: If the model cannot be loaded, or its readout makes no crystal vector.
             BackendError: If it belongs to the other graph library.
         """
         check_choices(self.level, self.reduce)
         check_batch_size(self.batch_size)
         loaded, stamp = load_with_stamp(
-            self.model, trained_with=self.trained_with, prefer=("encoder", "potential", "model")
-        )
+            self.model, trained_with=self.trained_with, prefer=("encoder", "potential", "model"),
+            device=inference_device(self.model, self.accelerator, self.devices),
+        )  # fmt: skip
         encoder = Encoder(loaded)
         self.layers_ = chosen_layers(encoder, stamp, self.layer, self.level)
         self._state = state_labels(encoder.model, self.state_attr, 1)
@@ -154,7 +163,8 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
 
 def _packed(model: Any) -> tuple[type[nn.Module], dict[str, Any], dict[str, torch.Tensor]]:
     bare = bare_model(model)
-    return getattr(type(bare), "plain", type(bare)), bare._init_args, bare.state_dict()
+    weights = {name: value.cpu() for name, value in bare.state_dict().items()}
+    return getattr(type(bare), "plain", type(bare)), bare._init_args, weights
 
 
 def _unpacked(cls: type[nn.Module], arguments: dict[str, Any], weights: dict[str, torch.Tensor]) -> nn.Module:

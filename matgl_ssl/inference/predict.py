@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 from matgl_ssl.backends import Potential, collate
+from matgl_ssl.boundary import verb
 from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
+from matgl_ssl.devices import inference_device
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.errors import ModelError
@@ -42,6 +44,7 @@ class Prediction:
         return f"{self.id}  {self.name} = {self.value:.6g}  {self.unit}"
 
 
+@verb
 @renamed_keywords(structures="data")
 def predict(
     *,
@@ -50,6 +53,8 @@ def predict(
     trained_with: str | None = None,
     state_attr: int | Sequence[int] | None = None,
     batch_size: int = 64,
+    accelerator: str = "auto",
+    devices: int | str = 1,
 ) -> list[Prediction]:
     """Predict a property of crystals.
 
@@ -60,18 +65,23 @@ def predict(
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         state_attr: The state label (a fidelity, for example) of all crystals or of each, for models that take one.
         batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
+        accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
+            where it lies.
+        devices: ``1``, or the name of a device (``"cuda:1"``).
 
     Returns:
         One prediction a crystal, in order.
 
     Raises:
         BadStructureError: For the first crystal that the model cannot be trusted with.
+        ConfigError: If there is no such device, or an option has a wrong value.
         ModelError: If the model has no trained readout, cannot be loaded, or needs another ``state_attr``.
         BackendError: If it belongs to the other graph library.
         DataError: If there is nothing to read.
     """
     check_batch_size(batch_size)
-    loaded, stamp = load_with_stamp(model, trained_with=trained_with)
+    device = inference_device(model, accelerator, devices)
+    loaded, stamp = load_with_stamp(model, trained_with=trained_with, device=device)
     if stamp.get("readout") in ("untrained", VECTOR):
         raise ModelError(
             f"The readout of {model} is untrained (an encoder's is random), so its output means nothing. "
@@ -90,7 +100,7 @@ def predict(
         for batch in consecutive_batches(crystals, batch_size, encoder.cutoff):
             rows = crystals.rows(batch)
             part = None if state is None else state[batch.start : batch.stop]
-            values = model_output(loaded, collate([build(crystal) for crystal in rows]), part).double()
+            values = model_output(loaded, collate([build(crystal) for crystal in rows]), part).cpu().double()
             if transform == "log10":
                 values = 10**values
             predictions += [

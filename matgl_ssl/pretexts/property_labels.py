@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from matgl_ssl import registry
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals.labels import numbers
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.errors import DataError
 from matgl_ssl.renamed import LossName
@@ -63,10 +64,10 @@ class PropertyLabels(Pretext):
         """Take the scale of each column.
 
         Raises:
-            DataError: If no crystal has a usable value of a column.
+            DataError: If a column is not one number for each crystal, or no crystal has a usable one.
         """
         for name, head in zip(self.columns, self.heads, strict=True):
-            labels = torch.from_numpy(crystals.column(name).astype(float))
+            labels = torch.from_numpy(numbers(crystals, name))
             values = self._learned(name, labels, torch.from_numpy(crystals.sizes()))
             if not bool(values.isfinite().any()):
                 raise DataError(f"No crystal of {crystals.source} has a usable {name!r}. Leave the column out.")

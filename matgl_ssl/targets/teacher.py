@@ -43,6 +43,7 @@ def teacher_labels(
     seed: int = 0,
     batch_size: int = 32,
     num_workers: int = 0,
+    device: torch.device | str = "cpu",
 ) -> CrystalDataset:
     """Give crystals, and perturbed copies of them, the labels of a MatGL potential or an ASE calculator.
 
@@ -61,6 +62,7 @@ def teacher_labels(
         seed: Seed of the perturbations.
         batch_size: Crystals in a potential's batch at most; uncommonly large ones come in smaller batches.
         num_workers: Processes that share a calculator's work; each makes the calculator for itself.
+        device: Where a potential runs.
 
     Returns:
         Crystals with ``energy`` (eV), ``forces`` ``(N, 3)`` (eV/Å) and ``stress`` ``(3, 3)`` (eV/Å³, positive under
@@ -89,7 +91,8 @@ def teacher_labels(
                 ]
                 labelled = list(calculated(todo, str(teacher), arguments or {}, num_workers))
             else:
-                labelled = list(_labelled(crystals, teacher, trained_with, copies, (sigma, strain), seed, batch_size))
+                potential = load_model(teacher, trained_with=trained_with, prefer=PREFER, device=device)
+                labelled = list(_labelled(crystals, teacher, potential, copies, (sigma, strain), seed, batch_size))
         with atomic_path(file) as partial:
             CrystalDataset.from_crystals(labelled).table.to_parquet(str(partial))
     found = CrystalDataset(read_crystals(file).table, source=f"{crystals.source}, labelled by {teacher}")
@@ -111,14 +114,12 @@ def _cached(crystals: CrystalDataset, options: str) -> Path:
 def _labelled(
     crystals: CrystalDataset,
     teacher: str | Path,
-    trained_with: str | None,
+    potential: Any,
     copies: int,
     spread: tuple[float, float],
     seed: int,
     batch_size: int,
 ) -> Iterator[Crystal]:
-    potential: Any
-    potential = load_model(teacher, trained_with=trained_with, prefer=PREFER)
     if not isinstance(potential, Potential):
         raise ModelError(
             f"{teacher} is a {type(potential).__name__}, not a potential: "
@@ -159,9 +160,9 @@ def _with_labels(potential: Any, crystals: list[Crystal], build: GraphBuilder) -
     batch = collate([build(crystal) for crystal in crystals]).to(parameter.device, parameter.dtype)
     state = no_state(bare_model(potential), len(batch))
     energies, forces, stresses, *_ = backend.run_potential(potential, batch, state)
-    energies = energies.detach().double().cpu().numpy().reshape(-1)
-    each = np.split(forces.detach().double().cpu().numpy(), np.cumsum(batch.n_atoms.tolist())[:-1])
-    stresses = stresses.detach().double().cpu().numpy().reshape(-1, 3, 3) / GPA
+    energies = energies.detach().cpu().double().numpy().reshape(-1)
+    each = np.split(forces.detach().cpu().double().numpy(), np.cumsum(batch.n_atoms.tolist())[:-1])
+    stresses = stresses.detach().cpu().double().numpy().reshape(-1, 3, 3) / GPA
     for crystal, energy, force, stress in zip(crystals, energies, each, stresses, strict=True):
         if np.isfinite(energy) and np.isfinite(force).all() and np.isfinite(stress).all():
             yield dataclasses.replace(crystal, labels={"energy": float(energy), "forces": force, "stress": stress})

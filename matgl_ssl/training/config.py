@@ -54,8 +54,8 @@ class RunConfig(OptimizerConfig):
     cluster: str | None = Field(
         None, description="address of a Dask scheduler (tcp://host:8786) whose workers compute targets"
     )
-    accelerator: str = Field("auto", description="Lightning's accelerator (cpu, gpu, auto)")
-    devices: int | str = Field(1, description="Lightning's devices: one, by number or name")
+    accelerator: str = Field("auto", description="where to train: auto, cpu, gpu, cuda or mps")
+    devices: int | str = Field(1, description="how many devices, which (0,3 or cuda:1), or auto for all")
     log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
     checkpoint_minutes: float = Field(5.0, gt=0, description="longest time between checkpoints")
     allow_changed_environment: bool = Field(

@@ -9,6 +9,7 @@ import numpy as np
 
 from matgl_ssl._files import digest
 from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_crystals
+from matgl_ssl.crystals.labels import check_labels
 from matgl_ssl.crystals.storage import ID_COLUMN
 from matgl_ssl.encoders import ARCHITECTURES, Encoder
 from matgl_ssl.errors import DataError
@@ -19,16 +20,19 @@ from .config import RunConfig
 
 
 def checked_crystals(
-    crystals: CrystalDataset, encoder: Encoder, config: RunConfig
+    crystals: CrystalDataset, encoder: Encoder, config: RunConfig, *, labels: Sequence[str] = ()
 ) -> tuple[CrystalDataset, CheckReport]:
     """Leave out the crystals the encoder cannot be trusted with.
 
     Raises:
         NothingLeftError: If that is all of them.
+        DataError: If a label of the others is no number, or of another shape.
     """
-    return check_dataset(
+    crystals, report = check_dataset(
         crystals, element_types=encoder.element_types, cutoff=encoder.cutoff, min_distance=config.min_distance
     )
+    check_labels(crystals, labels)
+    return crystals, report
 
 
 def read_source(source: Any, *, columns: list[str] | None = None) -> CrystalDataset:

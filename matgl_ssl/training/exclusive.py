@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,6 +42,8 @@ def exclusive(verb: F) -> F:
 def occupied(path: Path) -> Iterator[None]:
     """Keep other processes out of a run directory; where no run comes of it, leave no directory behind.
 
+    A run that fails before it has trained is none: what it has written is removed.
+
     Raises:
         RunDirectoryError: If another process is at work in it, or nothing can be written there.
     """
@@ -55,8 +58,14 @@ def occupied(path: Path) -> Iterator[None]:
                     f"{path} is being written by {_holder(path)}. Wait until that run is over or stop it; it can be "
                     "resumed then."
                 )
+            fresh = not (path / "config.yaml").exists()
             try:
                 yield
+            except BaseException:
+                if fresh and (path / "config.yaml").exists() and not _has_trained(path):
+                    for leftover in path.iterdir():
+                        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                raise
             finally:
                 if not (path / "config.yaml").exists():
                     (path / LOCK).unlink(missing_ok=True)
@@ -76,6 +85,13 @@ def _locked(path: Path, stack: ExitStack) -> bool:
             raise RunDirectoryError(f"{path} cannot be written: {err}. Give another --out.") from err
         logger.warning("%s is on a file system without locks: nothing keeps a second run out of it.", path)
     return True
+
+
+def _has_trained(path: Path) -> bool:
+    """Whether a run got as far as to leave something: a checkpoint, a row of the log, an incident."""
+    log = path / "metrics.csv"
+    rows = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    return len(rows) > 1 or (path / "checkpoints" / "last.ckpt").exists() or (path / "incidents").exists()
 
 
 def _holder(path: Path) -> str:

@@ -19,9 +19,12 @@ from torch import Tensor, nn
 
 from matgl_ssl.acceleration import accelerate, decelerate
 from matgl_ssl.backends import CrystalBatch, Potential
+from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import compositions
+from matgl_ssl.crystals.labels import numbers
+from matgl_ssl.devices import choose, moved
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model, layer_of_parameter
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
@@ -131,11 +134,12 @@ def summed_references(references: Tensor | None, batch: CrystalBatch) -> Tensor 
     """Sum of the elements' offsets over each crystal, ``(B,)``."""
     if references is None:
         return 0.0
-    per_atom = references.to(batch.node_type.device)[batch.node_type]
+    per_atom = moved(references, batch.node_type.device)[batch.node_type]
     return per_atom.new_zeros(len(batch)).index_add_(0, batch.batch, per_atom)
 
 
 @with_options(FinetuneConfig)
+@verb
 @exclusive
 def finetune(
     *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
@@ -166,7 +170,7 @@ def finetune(
     settings = FinetuneConfig.build(stored, given, named, {"data": describe(data)})
     if not resume:
         run.refuse_if_used()
-    checkpoint = run.resume(settings) if resume else None
+    device, checkpoint = choose(settings.accelerator, settings.devices).first, run.resume(settings) if resume else None
     begin, encoder = _begin(settings, sources, options.get("model"))
     if not resume:
         settings = settings.model_copy(update={"model": encoder.architecture.name})
@@ -188,7 +192,7 @@ def finetune(
         run.start(settings)
     for name, report in reports.items():
         report.write(run.path / name)
-    representation = representation_of(begin.model)
+    representation = representation_of(begin.model, device)
     crystals = with_targets(crystals, representation)
     others = {name: with_targets(part, representation) for name, part in others.items()}
     splits = split(crystals, settings, **others)
@@ -238,17 +242,14 @@ def _begin(config: FinetuneConfig, sources: dict[str, Any], asked: str | None) -
     return begin, encoder
 
 
-def representation_of(model: Any) -> list[Representation]:
-    """A NEGNN's frozen vectors, to be computed once; nothing for other models."""
-    return [Representation.of(accelerate(model.frozen), model.represented)] if isinstance(model, NEGNN) else []
+def representation_of(model: Any, device: torch.device | None = None) -> list[Representation]:
+    """A NEGNN's frozen vectors, to be computed once, on a device; nothing for other models."""
+    return [Representation.of(accelerate(model.frozen), model.represented, device)] if isinstance(model, NEGNN) else []
 
 
 def _labelled(crystals: CrystalDataset, config: FinetuneConfig) -> CrystalDataset:
     """The crystals that have the target, and can be trained on it."""
-    labels = crystals.column(config.target)
-    if labels.dtype.kind not in "fiub":
-        raise DataError(f"The target {config.target!r} is not a number for each crystal.")
-    has = np.isfinite(labels.astype(float))
+    has = np.isfinite(numbers(crystals, config.target))
     if not has.any():
         raise DataError(f"No crystal of {crystals.source} has a value of {config.target!r}.")
     if not has.all():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from matgl_ssl.backends import CrystalBatch
+from matgl_ssl.devices import in_float64
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.formats import header
 
@@ -32,7 +33,7 @@ class Means:
         """Add the means of a batch of ``n`` crystals."""
         self.count += n
         for name, value in metrics.items():
-            total = n * value.detach().double()
+            total = n * in_float64(value.detach())
             self.totals[name] = self.totals[name] + total if name in self.totals else total
 
     def take(self, prefix: str) -> dict[str, float]:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from matgl_ssl import registry
 from matgl_ssl.backends import CrystalBatch, Potential
+from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.devices import choose
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError, ModelError
@@ -83,6 +85,7 @@ class PretrainResult:
 
 
 @with_options(PretrainConfig)
+@verb
 @exclusive
 def pretrain(
     *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
@@ -131,7 +134,7 @@ def pretrain(
         raise ConfigError(f"Recipe {settings.recipe!r} asks for no labels: leave out --teacher.")
     columns = [] if settings.teacher else list(mixture.labels)
     crystals = _select(read_source(data, columns=columns), settings)
-    crystals, report = checked_crystals(crystals, encoder, settings)
+    crystals, report = checked_crystals(crystals, encoder, settings, labels=columns)
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
     if not resume:
@@ -178,6 +181,7 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
 
 def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
     """The encoder and its pretexts, in that order of random numbers."""
+    choose(config.accelerator, config.devices)  # what is not there is said before anything is written
     trains_output = any(registry.load("pretexts", p.name).trains_output for p in config.pretexts)
     if model is None and config.model in ARCHITECTURES:
         model = new_model(config.model, config.model_args)
@@ -224,7 +228,7 @@ def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) 
     crystals = teacher_labels(
         crystals, config.teacher, arguments=config.teacher_args, trained_with=config.teacher_trained_with,
         copies=config.teacher_copies, sigma=config.teacher_sigma, strain=config.teacher_strain, seed=config.seed,
-        num_workers=config.num_workers,
+        num_workers=config.num_workers, device=choose(config.accelerator, config.devices).first,
     )  # fmt: skip
     if not len(crystals):
         raise DataError(f"{config.teacher} can label none of the crystals: see the warnings.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from matgl_ssl.devices import in_float64
 from matgl_ssl.encoders import (
     ARCHITECTURES,
     Architecture,
@@ -146,7 +147,7 @@ def _kept(loaded: Any) -> Start:
             raise ModelError("A Potential with a mean of its own cannot be kept. Use --readout fresh.")
         Standardisation(float(loaded.data_std)).fold_into(model)
     references = getattr(loaded, "element_refs", None)
-    return Start(model, True, None if references is None else references.property_offset.detach().double())
+    return Start(model, True, None if references is None else in_float64(references.property_offset.detach()))
 
 
 def _readout_arguments(architecture: Architecture, config: FinetuneConfig) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from matgl_ssl.crystals.composition import element_references
+from matgl_ssl.devices import in_float64
 from matgl_ssl.encoders import architecture_of
 from matgl_ssl.errors import DataError
 
@@ -93,8 +94,8 @@ class Standardisation:
     def _rescale(model: Any, factor: float, offset: float) -> None:
         layer: nn.Linear = architecture_of(model).last_linear(model)
         with torch.no_grad():
-            layer.weight.copy_(layer.weight.double() * factor)
-            layer.bias.copy_(layer.bias.double() * factor + offset)
+            layer.weight.copy_(in_float64(layer.weight) * factor)
+            layer.bias.copy_(in_float64(layer.bias) * factor + offset)
 
 
 def transformed(labels: np.ndarray, transform: str | None, ids: list[str]) -> np.ndarray:

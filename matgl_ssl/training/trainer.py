@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from matgl_ssl.acceleration import accelerate
+from matgl_ssl.devices import choose, fit_to
 from matgl_ssl.errors import ConfigError
 
 from .checkpointing import ResumableCheckpoint
@@ -74,10 +75,11 @@ def fit(
         run.write_facts(facts)
     interactive = sys.stderr.isatty()
     module.run_identity = run.identity(config, facts)
+    devices = choose(config.accelerator, config.devices)
+    fit_to(module, devices.first)
     trainer = L.Trainer(
         max_epochs=config.epochs,
-        accelerator=config.accelerator,
-        devices=config.devices,
+        **devices.trainer_options(),
         default_root_dir=run.path,
         logger=_loggers(run, keep_steps),
         gradient_clip_val=config.clip,

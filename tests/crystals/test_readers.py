@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -22,6 +23,7 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
 
 from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
+from matgl_ssl.crystals.files import readable
 from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.errors import BadStructureError, DataError
 
@@ -390,3 +392,35 @@ def test_files_of_one_table_are_brought_to_the_columns_of_the_first(tmp_path, cr
     pq.write_table(pa.table({"numbers": [[1]]}), tmp_path / "2.parquet")
     with pytest.raises(DataError, match="cannot be read as parquet"):
         read_crystals(tmp_path)
+
+
+def test_what_cannot_be_looked_at_is_told(nacl, tmp_path, monkeypatch):
+    """Links to nowhere, closed files and closed folders are left out, with the reason."""
+    for name in ("a", "b"):
+        nacl.to(str(tmp_path / f"{name}.cif"))
+    (tmp_path / "gone.cif").symlink_to("nowhere")
+    (tmp_path / "shut").mkdir()
+    stat, scandir = Path.stat, os.scandir
+
+    def closed_stat(self, **options):
+        if self.name == "b.cif":
+            raise PermissionError(13, "Permission denied", str(self))
+        return stat(self, **options)
+
+    def closed_scandir(path="."):
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(Path, "stat", closed_stat)
+    monkeypatch.setattr(os, "scandir", closed_scandir)
+    found = read_crystals(tmp_path)
+    assert found.ids == ["a"]
+    assert {finding.id for finding in found.rejected} == {"b", "gone", "shut"}
+    assert {finding.code for finding in found.rejected} == {"unreadable"}
+    assert sum("Permission denied" in finding.message for finding in found.rejected) == 2
+
+
+def test_names_that_are_no_text_where_the_system_speaks_ascii():
+    assert readable("\u00fc.cif".encode().decode("ascii", "surrogateescape")) == "\u00fc.cif"
+    assert readable("\u00fc.cif") == "\u00fc.cif"

@@ -70,6 +70,7 @@ def test_the_lock_is_given_back_after_an_error(tmp_path):
     @exclusive
     def run(*, out):
         (out / "config.yaml").touch()
+        (out / "incidents").mkdir(exist_ok=True)
         raise ValueError
 
     for _ in range(2):

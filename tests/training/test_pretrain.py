@@ -25,7 +25,7 @@ from matgl_ssl.errors import (
     NonFiniteError,
     RunDirectoryError,
 )
-from matgl_ssl.hub import load_model, read_stamp
+from matgl_ssl.hub import read_stamp
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
 from matgl_ssl.training.pretrain import PretrainingModule, pretrain
 
@@ -221,7 +221,7 @@ def test_pretexts_go_under_no_other_recipes_name(tmp_path):
         run(tmp_path, config=first.out / "config.yaml", recipe="masked-atoms", out=tmp_path / "second")
     given = {"model": "MEGNet", "model_args": arguments("MEGNet"), "data": dataset(), "accelerator": "cpu", "epochs": 0}
     own = pretrain(**given, out=tmp_path / "own", pretexts=[{"name": "contrast"}])
-    stamp = load_model(own.out)[1]
+    stamp = read_stamp(own.out)
     assert (stamp["recipe"], stamp["pretexts"]) == ("own", ["contrast"])
     again = pretrain(**{**given, "model": "MEGNet"}, out=tmp_path / "again", config=own.out / "config.yaml")
     assert read_stamp(again.out)["pretexts"] == ["contrast"]

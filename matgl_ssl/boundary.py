@@ -1,0 +1,99 @@
+"""The boundary to the system and to other libraries: what they raise reaches users as typed errors."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError, ResourceError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CACHES = {
+    "HF_DATASETS_CACHE": "~/.cache/huggingface/datasets",
+    "HF_HOME": "~/.cache/huggingface",
+    "MPLCONFIGDIR": "~/.config/matplotlib",
+    "XDG_CACHE_HOME": "~/.cache",
+}
+_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+_TORCH_WRITES = ("PytorchStreamWriter failed", "unexpected pos")
+
+
+def verb(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function one that users call: it raises ``MatGLSSLError`` for all that is not a fault of this package."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        with typed_errors():
+            return function(*args, **kwargs)
+
+    return called
+
+
+@contextmanager
+def typed_errors() -> Iterator[None]:
+    """Raise what ``typed`` makes of an exception instead of it."""
+    try:
+        yield
+    except MatGLSSLError:
+        raise
+    except Exception as err:
+        known = typed(err)
+        if known is None:
+            raise
+        raise known from err
+
+
+def typed(err: BaseException) -> MatGLSSLError | None:
+    """The typed error for an exception of the system or of a library, or of one in its chain of causes.
+
+    Returns:
+        None if it is none that users cause or can mend.
+    """
+    seen: BaseException | None = err
+    while seen is not None:
+        if isinstance(seen, MatGLSSLError):
+            return seen
+        if isinstance(seen, UnicodeError):
+            return DataError(f"A file, or the name of one, is not UTF-8: {seen}. Save it as UTF-8, or rename it.")
+        if is_out_of_memory(seen):
+            return ResourceError(f"Out of memory: {seen}. Give a smaller --batch-size or --max-edges.")
+        if isinstance(seen, OSError) and seen.errno not in (None, errno.EPIPE):
+            return _of_system(seen)
+        if isinstance(seen, RuntimeError) and any(text in str(seen) for text in _TORCH_WRITES):
+            return ResourceError(f"A file could not be written whole ({seen}). {_advice(errno.ENOSPC)}")
+        names = {cls.__name__ for cls in type(seen).__mro__}  # without importing the libraries
+        if "ArrowException" in names:
+            return DataError(f"The table cannot be used as it is: {seen}")
+        if "MisconfigurationException" in names:
+            return ConfigError(str(seen))
+        seen = seen.__cause__
+    return None
+
+
+def is_out_of_memory(err: BaseException) -> bool:
+    """Whether memory ran out: of the machine, where torch raises a bare RuntimeError, or of a device."""
+    return isinstance(err, MemoryError) or (
+        isinstance(err, RuntimeError) and any(text in str(err).lower() for text in _MEMORY)
+    )
+
+
+def _of_system(err: OSError) -> ResourceError:
+    path = os.fsdecode(err.filename) if isinstance(err.filename, str | bytes | os.PathLike) else ""
+    return ResourceError(f"{path}{': ' * bool(path)}{err.strerror or err}. {_advice(err.errno, path)}")
+
+
+def _advice(number: int | None, path: str = "") -> str:
+    if number in _FULL:
+        return "The disk or a quota is full: make room, or give another place."
+    for variable, default in _CACHES.items():
+        folder = os.environ.get(variable) or os.path.expanduser(default)  # noqa: PTH111 - there may be no home
+        if path.startswith(folder):
+            return f"This is a cache: set {variable} to a folder that can be written."
+    return "Give another path, or make this one readable and writable."
