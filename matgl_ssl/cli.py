@@ -165,6 +165,8 @@ def _add_inference(parser: Parser) -> None:
     parser.add_argument("--accelerator", default="auto", metavar="NAME", help=text)
     text = "which device (cuda:1) (default: the first)"
     parser.add_argument("--devices", type=number_or_text, default=1, metavar="INT|NAME", help=text)
+    text = "run models through a compiled kernel (native), without it (torch), or MatGL's own code (off)"
+    parser.add_argument("--acceleration", choices=("off", "torch", "native"), help=text)
 
 
 def _predict_options(parser: Parser) -> None:

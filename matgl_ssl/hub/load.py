@@ -18,7 +18,7 @@ from matgl.data import transformer
 from numpy._core.multiarray import _reconstruct
 from torch import nn
 
-from matgl_ssl.acceleration import accelerate
+from matgl_ssl.acceleration import Mode, accelerate
 from matgl_ssl.devices import fit_to
 from matgl_ssl.encoders import ARCHITECTURES, find_architecture
 from matgl_ssl.errors import ConfigError, ModelError, unknown
@@ -39,6 +39,7 @@ def load_model(
     trained_with: str | None = None,
     prefer: Sequence[str] = EXPORTS,
     device: torch.device | str = "cpu",
+    acceleration: Mode | None = None,
 ) -> nn.Module:
     """Load a model in eval mode, accelerated.
 
@@ -48,6 +49,7 @@ def load_model(
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         prefer: Which export of a run directory to take.
         device: Where to put it; a model in memory stays where it lies.
+        acceleration: ``"native"``, ``"torch"`` or ``"off"`` (see ``accelerate``).
 
     Returns:
         The model. What its files say of it is ``read_stamp(source)``.
@@ -58,7 +60,9 @@ def load_model(
         BackendError: If it belongs to the other graph library, or nobody can tell.
         ConfigError: If ``trained_with`` is neither.
     """
-    return load_with_stamp(source, trained_with=trained_with, prefer=prefer, device=device)[0]
+    return load_with_stamp(source, trained_with=trained_with, prefer=prefer, device=device, acceleration=acceleration)[
+        0
+    ]
 
 
 def read_stamp(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> dict[str, Any]:
@@ -80,6 +84,7 @@ def load_with_stamp(
     trained_with: str | None = None,
     prefer: Sequence[str] = EXPORTS,
     device: torch.device | str | None = None,
+    acceleration: Mode | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """``load_model`` and ``read_stamp`` in one; the stamp of a model in memory is empty."""
     if trained_with not in (None, "pyg", "dgl"):
@@ -89,7 +94,8 @@ def load_with_stamp(
     device = torch.device(device or "cpu")
     if source in ARCHITECTURES and not Path(source).is_dir():
         with run_errors(str(source), device):
-            return _placed(new_model(str(source)).eval(), device), {"kind": "encoder", "readout": "untrained"}
+            model = _placed(new_model(str(source)).eval(), device, acceleration)
+        return model, {"kind": "encoder", "readout": "untrained"}
     path, name = resolve(source, prefer=prefer), str(source)
     model_json = _read_json(path / "model.json")
     _check_class(name, model_json)
@@ -98,13 +104,14 @@ def load_with_stamp(
     with load_errors(name, stamp):
         model = _load_checked(name, path)
     with run_errors(name, device):
-        model = _placed(model, device)  # before its references are checked, so that they check this, too
+        # Before its references are checked, so that they check this, too.
+        model = _placed(model, device, acceleration)
         check_references(name, model, stamp)
     return model, stamp
 
 
-def _placed(model: nn.Module, device: torch.device) -> nn.Module:
-    return accelerate(fit_to(model, device).to(device))
+def _placed(model: nn.Module, device: torch.device, acceleration: Mode | None) -> nn.Module:
+    return accelerate(fit_to(model, device).to(device), acceleration)
 
 
 def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:

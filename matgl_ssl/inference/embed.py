@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from matgl_ssl._files import atomic_path
+from matgl_ssl.acceleration import Mode, use, using
 from matgl_ssl.backends import collate
 from matgl_ssl.boundary import verb
 from matgl_ssl.crystals import CheckReport, Crystal, CrystalDataset, check_dataset, read_crystals
@@ -66,6 +67,7 @@ class Embeddings:
 
 @verb
 @renamed_keywords(output="out")
+@using
 def embed(
     *,
     model: str | Path | nn.Module,
@@ -79,6 +81,7 @@ def embed(
     state_attr: int | None = None,
     accelerator: str = "auto",
     devices: int | str = 1,
+    acceleration: Mode | None = None,
 ) -> Embeddings:
     """Embed crystals.
 
@@ -104,6 +107,7 @@ def embed(
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
             where it lies.
         devices: ``1``, or the name of a device (``"cuda:1"``).
+        acceleration: ``"native"``, ``"torch"`` or ``"off"`` (see ``accelerate``).
 
     Raises:
         ConfigError: If an option has a wrong value, there is no such device, or the file exists.
@@ -112,6 +116,7 @@ def embed(
         DataError: If nothing is left of the data.
     """
     check_batch_size(batch_size)
+    use(acceleration)
     check_choices(level, reduce)
     target = None if out is None else _unused(Path(out))
     device = inference_device(model, accelerator, devices)

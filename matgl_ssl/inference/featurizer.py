@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from matgl_ssl.acceleration import accelerate
+from matgl_ssl.acceleration import Mode, accelerate, use, using
 from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.devices import inference_device
 from matgl_ssl.encoders import Encoder, bare_model
@@ -47,6 +47,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). A model given as an
             instance stays where it lies, and what comes out of a pickle is on the CPU.
         devices: ``1``, or the name of a device (``"cuda:1"``).
+        acceleration: ``"native"``, ``"torch"`` or ``"off"`` (see ``accelerate``).
 
     Attributes:
         encoder_: The encoder.
@@ -65,6 +66,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         state_attr: int | None = None,
         accelerator: str = "auto",
         devices: int | str = 1,
+        acceleration: Mode | None = None,
     ) -> None:
         self.model = model
         self.layer = layer
@@ -75,6 +77,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         self.state_attr = state_attr
         self.accelerator = accelerator
         self.devices = devices
+        self.acceleration = acceleration
 
     def __sklearn_clone__(self) -> Self:
         return type(self)(**self.get_params(deep=False))
@@ -98,6 +101,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
             loaded = _unpacked(*encoder)
             self.encoder_ = Encoder(loaded if model else accelerate(loaded))
 
+    @using
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Load the model.
 
@@ -112,6 +116,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         """
         check_choices(self.level, self.reduce)
         check_batch_size(self.batch_size)
+        use(self.acceleration)
         loaded, stamp = load_with_stamp(
             self.model, trained_with=self.trained_with, prefer=("encoder", "potential", "model"),
             device=inference_device(self.model, self.accelerator, self.devices),
@@ -122,6 +127,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         self.encoder_ = encoder
         return self
 
+    @using
     def transform(self, X: Any) -> np.ndarray:
         """Vectors of structures.
 
@@ -136,6 +142,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
             DataError: If there is none.
         """
         check_is_fitted(self)
+        use(self.acceleration)
         crystals, _ = check_dataset(
             read_crystals(X, columns=[], policy="raise"),
             element_types=self.encoder_.element_types, cutoff=self.encoder_.cutoff, policy="raise",

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from matgl_ssl.acceleration import Mode, use, using
 from matgl_ssl.backends import Potential, collate
 from matgl_ssl.boundary import verb
 from matgl_ssl.crystals import check_dataset, read_crystals
@@ -46,6 +47,7 @@ class Prediction:
 
 @verb
 @renamed_keywords(structures="data")
+@using
 def predict(
     *,
     model: str | Path | nn.Module,
@@ -55,6 +57,7 @@ def predict(
     batch_size: int = 64,
     accelerator: str = "auto",
     devices: int | str = 1,
+    acceleration: Mode | None = None,
 ) -> list[Prediction]:
     """Predict a property of crystals.
 
@@ -68,6 +71,7 @@ def predict(
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
             where it lies.
         devices: ``1``, or the name of a device (``"cuda:1"``).
+        acceleration: ``"native"``, ``"torch"`` or ``"off"`` (see ``accelerate``).
 
     Returns:
         One prediction a crystal, in order.
@@ -80,6 +84,7 @@ def predict(
         DataError: If there is nothing to read.
     """
     check_batch_size(batch_size)
+    use(acceleration)
     device = inference_device(model, accelerator, devices)
     loaded, stamp = load_with_stamp(model, trained_with=trained_with, device=device)
     if stamp.get("readout") in ("untrained", VECTOR):

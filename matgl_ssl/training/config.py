@@ -56,6 +56,9 @@ class RunConfig(OptimizerConfig):
     )
     accelerator: str = Field("auto", description="where to train: auto, cpu, gpu, cuda or mps")
     devices: int | str = Field(1, description="how many devices, which (0,3 or cuda:1), or auto for all")
+    acceleration: Literal["off", "torch", "native"] | None = Field(
+        None, description="run models through a compiled kernel (native), without it (torch), or MatGL's own code (off)"
+    )
     log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
     checkpoint_minutes: float = Field(5.0, gt=0, description="longest time between checkpoints")
     allow_changed_environment: bool = Field(

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 
-from matgl_ssl.acceleration import accelerate, decelerate
+from matgl_ssl.acceleration import accelerate, decelerate, use, using
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
@@ -140,6 +140,7 @@ def summed_references(references: Tensor | None, batch: CrystalBatch) -> Tensor 
 
 @with_options(FinetuneConfig)
 @verb
+@using
 @exclusive
 def finetune(
     *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
@@ -164,10 +165,10 @@ def finetune(
     given = {**(read_yaml(config) if config else {}), **options}
     run = RunDirectory(out)
     stored = run.stored_config() if resume else {}
-    names = ("init_from", "node_embedding_from", "val_data", "test_data")
-    sources = {k: given.get(k, stored.get(k)) for k in names}
+    sources = {k: given.get(k, stored.get(k)) for k in ("init_from", "node_embedding_from", "val_data", "test_data")}
     named = {k: describe(v) for k, v in sources.items() if v is not None}
     settings = FinetuneConfig.build(stored, given, named, {"data": describe(data)})
+    use(settings.acceleration)
     if not resume:
         run.refuse_if_used()
     device, checkpoint = choose(settings.accelerator, settings.devices).first, run.resume(settings) if resume else None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from matgl_ssl import registry
+from matgl_ssl.acceleration import use, using
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
@@ -86,6 +87,7 @@ class PretrainResult:
 
 @with_options(PretrainConfig)
 @verb
+@using
 @exclusive
 def pretrain(
     *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
@@ -119,15 +121,14 @@ def pretrain(
             f"{given['recipe']}. Leave out --recipe, or take recipe and pretexts out of the file."
         )
     settings = PretrainConfig.build(stored or _recipe(given), given, {"data": describe(data)})
+    use(settings.acceleration)
     if not settings.pretexts:
         raise DataError(f"Recipe {settings.recipe!r} names no pretexts.")
     if resume and settings.teacher and is_calculator(settings.teacher) and "teacher" not in given:
         raise ConfigError(f"The run's teacher is code, which only you may name: add --teacher {settings.teacher}.")
-    if resume:
-        checkpoint = run.resume(settings)
-    else:
+    if not resume:
         run.refuse_if_used()
-        checkpoint = None
+    checkpoint = run.resume(settings) if resume else None
     base = model if isinstance(model, nn.Module) else None
     encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
     if settings.teacher and not mixture.labels:

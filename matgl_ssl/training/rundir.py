@@ -29,6 +29,7 @@ _FREE_ON_RESUME = {
     "checkpoint_minutes",
     "accelerator",
     "devices",
+    "acceleration",
     "allow_changed_environment",
 }
 """Options that change how a run is computed, not what it computes."""

@@ -6,18 +6,20 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from matgl import layers
-from small_systems import make_batch, nacl, skewed, small_encoder, small_model
+from small_systems import SMALL, cscl, make_batch, nacl, rattled, skewed, small_encoder, small_model
 
 import matgl_ssl
 from matgl_ssl import acceleration
 from matgl_ssl.acceleration import accelerate, compiler, guard, self_check
 from matgl_ssl.acceleration.fast_class import FastClass
+from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.errors import ConfigError
 
 pytestmark = pytest.mark.pyg
@@ -191,3 +193,46 @@ def test_another_word_is_refused_with_those_that_there_are(monkeypatch):
     monkeypatch.setenv(acceleration.VARIABLE, "0")
     with pytest.raises(ConfigError, match=r"MATGL_SSL_ACCELERATION.*'0'.*native, off, torch"):
         accelerate(model)
+
+
+@pytest.fixture
+def _nothing_fast(monkeypatch):
+    """Whatever runs faster code fails."""
+    monkeypatch.setattr(guard, "_choose", lambda module: pytest.fail("faster code was asked for"))
+
+
+@pytest.mark.usefixtures("_nothing_fast")
+@pytest.mark.parametrize("name", NAMES)
+def test_with_off_nothing_of_it_runs_from_pretraining_to_prediction(name, tmp_path):
+    changes = {"model": name, "acceleration": "off", "epochs": 1, "accelerator": "cpu"}
+    small = {**SMALL[name], "element_types": ("Na", "Cl", "Fe", "Cs", "Si", "O", "Mg")}
+    crystals = [rattled(crystal, seed=k) for k in range(4) for crystal in (nacl(), cscl(), skewed())]
+    labelled = [replace(c, id=str(k), labels={"y": float(k % 3)}) for k, c in enumerate(crystals)]
+    run = matgl_ssl.pretrain(
+        data=CrystalDataset.from_crystals(labelled), out=tmp_path / "encoder", recipe="masked-atoms",
+        model_args=small, **changes,
+    )  # fmt: skip
+    tuned = matgl_ssl.finetune(
+        data=CrystalDataset.from_crystals(labelled), out=tmp_path / "model", target="y", init_from=run.encoder,
+        split="random", **{k: v for k, v in changes.items() if k != "model"},
+    )  # fmt: skip
+    structures = [c.to_structure() for c in crystals[:3]]
+    assert len(matgl_ssl.predict(model=tuned.model, data=structures, acceleration="off")) == 3
+    matgl_ssl.embed(model=run.encoder, data=structures, acceleration="off")
+    matgl_ssl.StructureFeaturizer(run.encoder, acceleration="off").fit().transform(structures)
+    assert not is_accelerated(matgl_ssl.load_model(run.encoder, acceleration="off"))
+    assert acceleration.VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_verbs_mode_ends_with_it_and_holds_for_models_in_memory(name, monkeypatch):
+    model = accelerate(small_model(name))
+    modes = []
+    choose = guard._choose
+    monkeypatch.setattr(guard, "_choose", lambda module: modes.append(choose(module)) or modes[-1])
+    for mode in ("off", "torch", None):
+        matgl_ssl.predict(model=model, data=[nacl().to_structure()], acceleration=mode)
+    assert modes == ["off", "torch", "torch" if compiler.library() is None else "native"]
+    with pytest.raises(ConfigError, match="native, off, torch"):
+        matgl_ssl.embed(model=model, data=[nacl().to_structure()], acceleration="fast")
+    assert acceleration.VARIABLE not in os.environ
