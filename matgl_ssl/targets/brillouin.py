@@ -14,7 +14,7 @@ from .primitive import PrimitiveCell, shortest_basis
 LARGEST = 80
 """Atoms of the largest primitive cell whose matrices are worth diagonalising, which takes time with their cube."""
 
-_SPAN = 12.03141592  # Å: as many k-points along an axis as it takes lattice planes to be as far apart; no round number
+_SPAN = 10.43141592  # Å: as many k-points along an axis as it takes lattice planes to be as far apart; no round number
 _TIE = 1e-4  # relative
 
 

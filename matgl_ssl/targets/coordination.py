@@ -54,7 +54,8 @@ class Coordination(CellTarget):
         for _ in range(100):
             weight = np.exp(1 - (pairs.distance / mean[pairs.center]) ** 6)
             number = total(weight)
-            before, mean = mean, total(weight * pairs.distance) / np.where(number > 0, number, 1.0)
-            if np.abs(mean - before)[number > 0].max(initial=0.0) < 1e-9:
+            step = total(weight * pairs.distance) / np.where(number > 0, number, 1.0) - mean
+            mean = mean + step
+            if np.abs(step[number > 0]).max(initial=0.0) < 1e-9:
                 break
         return np.where(alone[:, None], np.nan, np.stack([nearest, number[orbit]], axis=1))

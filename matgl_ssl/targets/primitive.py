@@ -57,10 +57,6 @@ def primitive_cell(crystal: Crystal) -> tuple[PrimitiveCell, np.ndarray]:
     Raises:
         BadStructureError: If the crystal has no atoms, no volume, or coordinates that are no numbers.
     """
-    if not (len(crystal) and np.isfinite(crystal.frac_coords).all() and crystal.volume > 0):
-        raise BadStructureError(
-            f"{crystal.id or 'A crystal'} has no atoms, no volume, or coordinates that are no numbers."
-        )
     numbers, places, lattice = (
         np.ascontiguousarray(array, dtype).tobytes()
         for array, dtype in ((crystal.numbers, np.int64), (crystal.frac_coords, float), (crystal.lattice, float))
@@ -71,9 +67,12 @@ def primitive_cell(crystal: Crystal) -> tuple[PrimitiveCell, np.ndarray]:
 @lru_cache(maxsize=4)
 def _primitive_cell(numbers_: bytes, places: bytes, lattice_: bytes) -> tuple[PrimitiveCell, np.ndarray]:
     numbers, given = np.frombuffer(numbers_, np.int64), np.frombuffer(lattice_).reshape(3, 3)
-    lattice = shortest_basis(given)
-    coords = np.frombuffer(places).reshape(-1, 3) @ (given @ np.linalg.inv(lattice))
+    coords = np.frombuffer(places).reshape(-1, 3)
     index = np.arange(len(numbers))
+    if not (len(numbers) and np.isfinite(coords).all() and np.linalg.det(given)):
+        raise BadStructureError("A crystal has no atoms, no volume, or coordinates that are no numbers.")
+    lattice = shortest_basis(given)
+    coords = coords @ (given @ np.linalg.inv(lattice))
     while np.gcd.reduce(np.unique(numbers, return_counts=True)[1]) > 1:
         operations = _operations(numbers, coords, lattice, translations=True)
         if len(operations.shifts) < 2:
@@ -144,6 +143,7 @@ def _operations(numbers: np.ndarray, coords: np.ndarray, lattice: np.ndarray, *,
     Which operations are found depends on distances alone, not on the order of the atoms or the origin: a shift is a
     mean over all atoms. It is a multiple of 1/N when seen from the atoms' mean, so that the group is exact.
     """
+    identity = _Operations(_IDENTITY[None], np.zeros((1, 3)), np.arange(len(numbers))[None], coords)
     counts = np.bincount(numbers)
     of_element = [np.flatnonzero(numbers == element) for element in np.flatnonzero(counts)]
     rare = min(of_element, key=len)
@@ -159,6 +159,8 @@ def _operations(numbers: np.ndarray, coords: np.ndarray, lattice: np.ndarray, *,
         missed = (coords[atoms[-1]] @ rotations[which] + shifts)[:, None] - coords[atoms]
         found = (np.abs(missed - np.rint(missed)) < reach).all(axis=2).any(axis=1)
         which, shifts = which[found], shifts[found]
+    if len(which) < 2:  # none where atoms lie in one place
+        return identity
     images, offsets = _images(numbers, coords, coords @ rotations[which] + shifts[:, None], reach)
     mean = offsets.mean(axis=1)
     offsets -= mean[:, None]
@@ -168,8 +170,8 @@ def _operations(numbers: np.ndarray, coords: np.ndarray, lattice: np.ndarray, *,
     while ((misfit >= tolerance / 2) & (misfit < tolerance)).any():  # two others then make an operation that is there
         tolerance /= 2
     kept = misfit < tolerance
-    if not kept.any():  # atoms in one place, which cannot be told apart
-        return _Operations(_IDENTITY[None], np.zeros((1, 3)), np.arange(len(numbers))[None], coords)
+    if kept.sum() < 2:
+        return identity
     rotations = rotations[which[kept]]
     moved = coords + (offsets[kept] @ np.rint(np.linalg.inv(rotations))).mean(axis=0)
     return _Operations(rotations, (shifts + mean)[kept], images[kept], moved)

@@ -91,36 +91,41 @@ def _symmetric_traceless() -> np.ndarray:
 _D = _symmetric_traceless()
 
 
-def _hoppings(vector: np.ndarray, distance: np.ndarray, d_radius: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Couplings of the nine orbitals of two atoms by direction cosines (Slater and Koster, 1954): ``(P, 9, 9)`` in eV.
+def _hoppings(vector: np.ndarray, distance: np.ndarray, d_radius: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """Couplings of the orbitals of two atoms by direction cosines (Slater and Koster, 1954), in eV.
 
     Args:
         vector: Unit vectors from the first to the second, ``(P, 3)``.
         distance: Å, ``(P,)``.
-        d_radius: r_d of the first and of the second atom, each ``(P,)``.
+        d_radius: r_d of the first and of the second atom, each ``(P,)``; None without d orbitals.
+
+    Returns:
+        Shape ``(P, 9, 9)``, or ``(P, 4, 4)`` of s and p alone.
     """
-    along = np.einsum("pi,pj->pij", vector, vector)
+    orbitals = 9 if d_radius else 4
+    along = vector[:, :, None] * vector[:, None]
     across = np.eye(3) - along
-    sigma = np.sqrt(3 / 2) * np.einsum("aij,pij->pa", _D, along)  # (P, 5): the d orbital along the bond
-    pi = np.sqrt(2) * np.einsum("aij,pj,pik->pak", _D, vector, across)  # (P, 5, 3): those with one nodal plane
-    first, second = d_radius
     v = (_COUPLING / distance**2)[:, None, None]
-    v_first, v_second = ((_COUPLING * r**1.5 / distance**3.5)[:, None, None] for r in (first, second))
-    v_both = (_COUPLING * (first * second) ** 1.5 / distance**5)[:, None, None]
-    pd = -2.95 * np.einsum("pi,pa->pia", vector, sigma) + 1.36 * pi.transpose(0, 2, 1)
-    result = np.zeros((len(distance), 9, 9))
+    result = np.zeros((len(distance), orbitals, orbitals))
     s, p, d = _SHELLS
     result[:, s, s] = -1.40 * v
     result[:, s, p] = 1.84 * v * vector[:, None]
     result[:, p, s] = -1.84 * v * vector[:, :, None]
     result[:, p, p] = v * (3.24 * along - 0.81 * across)
-    result[:, s, d] = -3.16 * v_second * sigma[:, None]
-    result[:, d, s] = -3.16 * v_first * sigma[:, :, None]
-    result[:, p, d] = v_second * pd
-    result[:, d, p] = -v_first * pd.transpose(0, 2, 1)
-    result[:, d, d] = v_both * (
-        -16.2 * np.einsum("pa,pb->pab", sigma, sigma) + 8.75 * np.einsum("pak,pbk->pab", pi, pi)
-    )
+    if not d_radius:
+        return result
+    first, second = d_radius
+    v_first, v_second = ((_COUPLING * r**1.5 / distance**3.5)[:, None, None] for r in (first, second))
+    v_both = (_COUPLING * (first * second) ** 1.5 / distance**5)[:, None, None]
+    bent = (vector @ _D.reshape(15, 3).T).reshape(-1, 5, 3)
+    sigma = np.sqrt(3 / 2) * bent @ vector[:, :, None]  # (P, 5, 1): the d orbital along the bond
+    pi = np.sqrt(2) * bent @ across  # (P, 5, 3): those with one nodal plane
+    pd = -2.95 * sigma * vector[:, None] + 1.36 * pi  # (P, 5, 3)
+    result[:, s, d] = -3.16 * v_second * sigma.transpose(0, 2, 1)
+    result[:, d, s] = -3.16 * v_first * sigma
+    result[:, p, d] = v_second * pd.transpose(0, 2, 1)
+    result[:, d, p] = -v_first * pd
+    result[:, d, d] = v_both * (-16.2 * sigma * sigma.transpose(0, 2, 1) + 8.75 * pi @ pi.transpose(0, 2, 1))
     return result
 
 
@@ -176,19 +181,18 @@ def _bands(cell: PrimitiveCell) -> _Bands | None:
     near = (pairs.distance < _GONE * reach) & (pairs.center >= pairs.other)
     pairs, reach = pairs.where(near), reach[near]
     fading = np.clip((pairs.distance / reach - _FULL) / (_GONE - _FULL), 0, 1)
-    hoppings = _hoppings(
-        pairs.vector / pairs.distance[:, None], np.maximum(pairs.distance, _NEAREST * reach),
-        (_D_RADIUS * radius[pairs.center], _D_RADIUS * radius[pairs.other]),
-    ) * cosine_cutoff(fading, 1.0)[:, None, None]  # fmt: skip
     has = np.array([atom.has for atom in atoms])
-    orbitals = 9 if has[:, 4:].any() else 4
+    d_radius = (_D_RADIUS * radius[pairs.center], _D_RADIUS * radius[pairs.other]) if has[:, 4:].any() else None
+    hoppings = _hoppings(pairs.vector / pairs.distance[:, None], np.maximum(pairs.distance, _NEAREST * reach), d_radius)
+    hoppings *= cosine_cutoff(fading, 1.0)[:, None, None]
+    orbitals = hoppings.shape[1]
     has = has[:, :orbitals].ravel()
     onsite = np.array([atom.levels[:orbitals] for atom in atoms]).ravel()[has]
     points, weights = irreducible_mesh(cell)
     levels: list[np.ndarray] = []
     states: list[np.ndarray] = []
-    for sums in bloch_sums(pairs, hoppings[:, :orbitals, :orbitals], points):
-        matrices = sums[:, has][:, :, has]
+    for sums in bloch_sums(pairs, hoppings, points):
+        matrices = sums if has.all() else sums[:, has][:, :, has]
         matrices[:, np.arange(len(onsite)), np.arange(len(onsite))] += onsite
         solved = np.linalg.eigh(matrices)
         levels.append(solved.eigenvalues)
