@@ -2,9 +2,9 @@
 
     MATGL_SSL_DATA=... python benchmarks/targets.py [LABEL]        # adds to results/targets.csv
 
-200 crystals each of ``mp20_biternary/val.parquet`` and ``mp37k/train.parquet``, drawn with seed 0: each target alone, and
-those of the recipe ``textbook`` one after the other, as a run computes them. Oxidation states are guessed for a formula
-the first time it occurs. Rows of the same label are replaced; the default label is the installed version.
+200 crystals each of ``mp20_biternary/val.parquet`` and ``mp37k/train.parquet``, drawn with seed 0: each target alone,
+and those of the recipe ``textbook`` one after the other, as a run computes them. Oxidation states are guessed for a
+formula the first time it occurs. Rows of the same label are replaced; the default label is the installed version.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import torch
 
 from matgl_ssl.crystals.records import Crystal
 
+from .primitive import primitive_cell
 from .target import Target
 
 _BATCH = 16
@@ -24,7 +25,7 @@ class EnvironmentStiffness(Target):
     What DSSL's tabulated atomic stiffness (a function of the element alone) would be if it knew the surroundings: the
     mean force constant of the atom's own block of the Hessian, exactly, by differentiating the forces once more. Costs
     three backward passes for each atom of a batch's largest crystal. Negative where the potential has no minimum. An
-    atom's periodic images move with it, so that the only atom of a cell feels nothing.
+    atom's images in other primitive cells move with it, so that the only atom of such a cell feels nothing.
 
     Attributes:
         potential: A saved MatGL ``Potential``: directory, run directory or hub name.
@@ -36,6 +37,7 @@ class EnvironmentStiffness(Target):
     name: ClassVar[str] = "environment stiffness"
     level: ClassVar[Literal["atom", "crystal"]] = "atom"
     parallel: ClassVar[bool] = False
+    version: ClassVar[int] = 2
 
     @property
     def column(self) -> str:
@@ -54,11 +56,12 @@ class EnvironmentStiffness(Target):
         known = set(potential.model.element_types)
         values = [np.full((len(crystal), 1), np.nan) for crystal in crystals]
         rows = [i for i, crystal in enumerate(crystals) if known.issuperset(crystal.symbols)]
-        rows.sort(key=lambda i: len(crystals[i]))  # crystals of like size share their passes
+        cells = {i: primitive_cell(crystals[i]) for i in rows}
+        rows.sort(key=lambda i: len(cells[i][0]))  # crystals of like size share their passes
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH]
-            for i, stiffness in zip(part, stiffnesses(potential, [crystals[i] for i in part]), strict=True):
-                values[i] = stiffness[:, None]
+            for i, stiffness in zip(part, stiffnesses(potential, [cells[i][0] for i in part]), strict=True):
+                values[i] = stiffness[cells[i][1], None]
         return values
 
 

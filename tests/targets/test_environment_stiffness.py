@@ -77,6 +77,12 @@ def test_an_image_is_another_atom(potential):
     assert np.ptp(many) < 1e-3 * np.abs(many).max()
 
 
+def test_the_cell_that_a_crystal_is_given_in_does_not_matter(saved):
+    target, crystal = EnvironmentStiffness(potential=str(saved)), rattled(skewed(), 0.1)
+    alone, doubled = target.of_many([crystal, supercell(crystal, (1, 2, 1))])
+    assert doubled == pytest.approx(np.tile(alone, (2, 1)), abs=1e-4 * np.abs(alone).max())
+
+
 def test_it_is_stored_with_the_crystals(saved):
     target = EnvironmentStiffness(potential=str(saved))
     unknown = Crystal(np.array([79]), np.zeros((1, 3)), 2.9 * np.eye(3), id="gold")

@@ -165,3 +165,27 @@ def test_sodium_has_no_gap_in_any_cell():
     gap = targets.CrystalTightBinding()
     for describe in DESCRIPTIONS.values():
         assert gap(describe(CRYSTALS["bcc"])[0])[0] == 0
+
+
+def test_space_groups_near_the_tolerance_do_not_depend_on_the_order_of_the_atoms():
+    """Displacements of about 0.1 Å, where spglib finds another group when it starts from another atom."""
+    perovskite = Crystal(
+        np.array([38, 22, 8, 8, 8]),
+        np.array([[0.5] * 3, [0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]),
+        3.9 * np.eye(3),
+    )
+    group, rng = targets.SpaceGroup(), np.random.default_rng(0)
+    for seed in range(25):
+        crystal = rattled(perovskite, 0.04, seed=seed)
+        orders = [rng.permutation(5) for _ in range(4)]
+        found = {group(Crystal(crystal.numbers[o], crystal.frac_coords[o], crystal.lattice))[0] for o in orders}
+        assert len(found) == 1, (seed, found)
+
+
+@pytest.mark.parametrize("handed", [1, -1])
+def test_mirror_images_have_one_space_group(handed):
+    """Selenium, three atoms around a screw axis to the left or to the right."""
+    lattice = lattice_of(4.37, 4.37, 4.95, 90, 90, 120)
+    x = 0.225
+    selenium = Crystal(np.full(3, 34), np.array([[x, 0, 1 / 3], [0, x, 2 / 3], [-x, -x, 0]]), lattice)
+    assert targets.SpaceGroup()(turned(np.diag([1, 1, handed]))(selenium)[0]) == 152
