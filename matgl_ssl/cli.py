@@ -12,8 +12,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from matgl_ssl.boundary import typed_errors
@@ -48,13 +50,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _main(argv)
+        with _terminable():
+            return _main(argv)
     except KeyboardInterrupt:
         print("mgl-ssl: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let what is under way be tidied up when the process is told to end; training has handlers of its own."""
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]  # not under nohup
+    for number in ours:
+        signal.signal(number, lambda n, _: sys.exit(128 + n))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -68,7 +86,8 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         with typed_errors():
             verb.run(options)
-            sys.stdout.flush()
+            if sys.stdout:
+                sys.stdout.flush()
     except MatGLSSLError as err:
         if verbose:
             traceback.print_exc()

@@ -203,6 +203,17 @@ def test_a_disk_that_is_full(table, tmp_path):
     assert not (tmp_path / "full").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_training_leaves_nothing(table, tmp_path, monkeypatch, number):
+    before = signal.getsignal(number)
+    monkeypatch.setattr(pretraining, "with_targets", lambda *args, **kwargs: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as caught:
+        main(["pretrain", "--model", "MEGNet", "--data", str(table), "--out", str(tmp_path / "run")])
+    assert caught.value.code == 128 + number
+    assert not (tmp_path / "run").exists()
+    assert signal.getsignal(number) == before
+
+
 @pytest.mark.slow
 def test_ctrl_c_while_preparing_is_one_line(table, tmp_path):
     press = """

@@ -26,6 +26,8 @@ from matgl_ssl.errors import DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
+_UTF8 = "utf-8-sig"  # Windows' editors put a mark before the text
+
 Entry = tuple[str, "Crystal | Structure | Atoms | Exception", dict[str, Any]]
 
 
@@ -68,7 +70,7 @@ def parse_xyz(path: Path) -> Iterator[Entry]:
     """The frames of an (extended) XYZ file."""
     from ase.io import iread
 
-    with zopen(path, mode="rt", encoding="utf-8") as lines:
+    with zopen(path, mode="rt", encoding=_UTF8) as lines:
         for index, atoms in enumerate(iread(lines, index=":", format="extxyz")):
             yield str(index), atoms, atoms_labels(atoms)
 
@@ -85,7 +87,7 @@ def parse_json(path: Path) -> Iterator[Entry]:
 
 def parse_jsonl(path: Path) -> Iterator[Entry]:
     """One structure or row per line."""
-    with zopen(path, mode="rt", encoding="utf-8") as lines:
+    with zopen(path, mode="rt", encoding=_UTF8) as lines:
         for index, line in enumerate(line for line in lines if line.strip()):
             try:
                 row = json.loads(line)
@@ -194,5 +196,5 @@ def _row_labels(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    with zopen(path, mode="rt", encoding="utf-8") as file:
+    with zopen(path, mode="rt", encoding=_UTF8) as file:
         return str(file.read())

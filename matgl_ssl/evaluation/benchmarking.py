@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
+from matgl_ssl.boundary import verb
 from matgl_ssl.config import Config
 from matgl_ssl.console import configure_logging
 from matgl_ssl.errors import ConfigError, MatGLSSLError
@@ -66,6 +67,7 @@ class BenchmarkResult:
 
 
 @with_options(BenchmarkOptions)
+@verb
 def benchmark(
     *, config: str | Path | dict[str, Any], data: str | Path | None = None, **options: Any
 ) -> BenchmarkResult:

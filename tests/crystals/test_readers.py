@@ -424,3 +424,10 @@ def test_what_cannot_be_looked_at_is_told(nacl, tmp_path, monkeypatch):
 def test_names_that_are_no_text_where_the_system_speaks_ascii():
     assert readable("\u00fc.cif".encode().decode("ascii", "surrogateescape")) == "\u00fc.cif"
     assert readable("\u00fc.cif") == "\u00fc.cif"
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "x.json", "x.jsonl"])
+def test_the_mark_and_line_ends_of_windows(nacl, tmp_path, name):
+    text = nacl.to(fmt="poscar") if name == "POSCAR" else json.dumps(nacl.as_dict())
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert len(read_crystals(tmp_path / name)[0]) == len(nacl)
