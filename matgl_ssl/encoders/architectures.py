@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import matgl
 import torch
 from matgl import models
 from matgl.utils.maths import decompose_tensor, tensor_norm
@@ -85,7 +86,7 @@ class Architecture:
     state_dim: Callable[[Any], int] = lambda model: 2
     many_body_cutoff: Callable[[Any], float] = lambda model: 0.0
     hide_directions: Callable[[Any, Tensor], RemovableHandle] | None = None
-    finish: Callable[[Any], None] = lambda model: None
+    finish: Callable[[Any], object] = lambda model: None
     acceleration: str | None = None
     backends: tuple[str, ...] = ("pyg", "dgl")
 
@@ -212,6 +213,7 @@ TENSORNET = Architecture(
     readout_modules=("readout", "final_layer"),
     **_FINAL_LAYER,
     hide_directions=_tensornet_hide_directions,
+    finish=lambda model: model.to(matgl.float_th),  # its parts' own default was bound when MatGL was imported
     backends=("pyg",),
 )
 

@@ -164,7 +164,8 @@ def _load_checked(name: str, path: Path) -> nn.Module:
     with _safe_globals():
         _check_classes(name, torch.load(path / "model.pt", map_location="cpu", weights_only=True))
         weights = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-        model: nn.Module = matgl.load_model(path).eval()
+        # MatGL's TensorNet is built in two precisions where matgl.float_th was changed: all in that one.
+        model: nn.Module = matgl.load_model(path).eval().to(matgl.float_th)
     missing = sorted({key for key, _ in model.named_parameters()} - set(weights))
     if missing:  # MatGL 2.2 leaves them random without a word
         raise ModelError(f"{name}: state.pt lacks {len(missing)} of the model's weights, {missing[0]} for one.")
