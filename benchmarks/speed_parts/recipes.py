@@ -22,7 +22,7 @@ from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import with_targets
 from matgl_ssl.training.config import PretrainConfig
-from matgl_ssl.training.loader import ViewDataset, collate_views
+from matgl_ssl.training.loader import ViewDataset
 from matgl_ssl.training.module import initialise
 from matgl_ssl.training.pretrain import PretrainingModule, _build
 
@@ -100,7 +100,7 @@ def module_and_batches(
     mixture.prepare(crystals)
     views = ViewDataset(crystals, encoder.graph_builder(), mixture.views, settings.seed)
     batches = [
-        [batch.to(device) for batch in collate_views(views.__getitems__([(0, row) for row in range(i, i + n)]))]
+        [batch.to(device) for batch in views.collate(views.__getitems__([(0, row) for row in range(i, i + n)]))]
         for i in range(0, len(crystals), n)
     ]
     accelerate(encoder.model)

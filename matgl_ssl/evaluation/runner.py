@@ -25,11 +25,11 @@ from matgl_ssl.training.module import initialise
 from .baselines import DESCRIBED, median
 from .config import TRIVIAL, ArmConfig, BenchmarkConfig, CorpusConfig
 from .leaks import Removed, as_facts, leaking
+from .pool import TARGET, GraphPool, fine_tune, predict_rows
 from .pretraining import CUTOFF, edges_passed, pretrained, read_corpus
 from .probes import GRID, kernel_ridge, mlp, ridge
 from .quantities import refuse_same_quantity
 from .tasks import Labels, Task, read_task, validation_folds
-from .transfer import TARGET, GraphPool, fine_tune, predict_rows
 
 PROBES = {
     "ridge": lambda seed: ridge(),

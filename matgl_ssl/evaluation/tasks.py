@@ -15,9 +15,9 @@ from matgl_ssl.errors import DataError
 from matgl_ssl.training.splits import fold_numbers
 
 from .config import Part, TaskConfig
+from .pool import TARGET
 from .probes import chemical_systems, grouped_folds
 from .quantities import quantity
-from .transfer import TARGET
 
 Labels = int | Literal["all"]
 ROOT = "MATGL_SSL_DATA"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .barlow_twins import barlow_twins
 from .cosine import cosine
-from .distributed import gather, global_mean, rows_before, total, world_size
+from .distributed import gather, global_mean, joint_means, rows_before, total, world_size
 from .elementwise import ELEMENTWISE
 from .nt_xent import nt_xent
 from .simsiam import simsiam
@@ -16,6 +16,7 @@ __all__ = [
     "cosine",
     "gather",
     "global_mean",
+    "joint_means",
     "nt_xent",
     "rows_before",
     "simsiam",

@@ -7,6 +7,7 @@ those of one process with the large batch, however unequal the ranks' parts are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,6 +41,21 @@ def global_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
     weights = values.new_ones(()) if weights is None else weights.to(values.dtype)
     count = total(weights.sum() * (values.numel() // max(weights.numel(), 1)))
     return (values * weights).sum() * world_size() / count.clamp(min=torch.finfo(count.dtype).tiny)
+
+
+def joint_means(metrics: Mapping[str, Tensor], n: int) -> tuple[dict[str, float], int]:
+    """Metrics of the whole batch as numbers, and how many crystals it has.
+
+    Args:
+        metrics: Scalars whose average over ranks is that of the whole batch, as ``global_mean`` gives them; the same
+            names on every rank.
+        n: Crystals of this rank's part.
+    """
+    values = torch.stack([value.detach() for value in metrics.values()]).cpu().double()  # no float64 on MPS
+    if world_size() > 1:
+        values = total(torch.cat([values / world_size(), values.new_tensor([n])]))
+        values, n = values[:-1], int(values[-1])
+    return dict(zip(metrics, values.tolist(), strict=True)), n
 
 
 def gather(rows: Tensor) -> Tensor:

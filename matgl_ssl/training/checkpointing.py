@@ -52,7 +52,8 @@ class ResumableCheckpoint(Checkpoint):
                 signal.signal(signum, remember)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        """Save if it is time to; an epoch's last batch waits for the epoch's end, when its metrics are complete."""
+        """Log, and save if it is time to; an epoch's last batch waits for its end, when its metrics are complete."""
+        pl_module.log_step()  # here, because the module's own hook runs after checkpoints were written
         if trainer.is_last_batch:
             return
         if self._signum is not None or time.monotonic() - self._saved > self.seconds:

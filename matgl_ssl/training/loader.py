@@ -32,7 +32,31 @@ class _Sample:
     graph: Graph | None = None
 
 
-class ViewDataset(Dataset[list[Graph]]):
+class Samples(Dataset[list[Graph]]):
+    """What a loader takes: each (epoch, row) item is the graphs of a crystal's views.
+
+    Attributes:
+        edges: About how many edges each crystal has, shape ``(len(self),)``.
+    """
+
+    edges: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.edges)
+
+    def __getitem__(self, item: tuple[int, int]) -> list[Graph]:
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
+        """The items of a whole batch."""
+        raise NotImplementedError
+
+    def collate(self, samples: Sequence[list[Graph]]) -> list[CrystalBatch]:
+        """One batch for each view."""
+        return [collate(graphs) for graphs in zip(*samples, strict=True)]
+
+
+class ViewDataset(Samples):
     """The views of each crystal as graphs.
 
     What views leave in place is built once for all of them, and kept in memory while the table is small.
@@ -42,9 +66,6 @@ class ViewDataset(Dataset[list[Graph]]):
         build_graph: Turns a crystal into a graph.
         views: The views to make of each.
         seed: Seed of all randomness.
-
-    Attributes:
-        edges: About how many edges each crystal has, shape ``(len(self),)``.
     """
 
     keep_at_most: ClassVar[int] = 5_000_000
@@ -58,12 +79,6 @@ class ViewDataset(Dataset[list[Graph]]):
         self.edges = estimated_edges(crystals, build_graph.cutoff)
         self._keep = int(self.edges.sum()) <= self.keep_at_most
         self._kept: dict[int, _Sample] = {}
-
-    def __len__(self) -> int:
-        return len(self.crystals)
-
-    def __getitem__(self, item: tuple[int, int]) -> list[Graph]:
-        return self.__getitems__([item])[0]
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
         """Read the rows of a whole batch at once. Items are (epoch, row)."""
@@ -121,11 +136,6 @@ class GraphDataset(ViewDataset):
         return graph
 
 
-def collate_views(samples: Sequence[list[Graph]]) -> list[CrystalBatch]:
-    """One batch for each view."""
-    return [collate(graphs) for graphs in zip(*samples, strict=True)]
-
-
 def _give_back_memory() -> None:
     """What was freed goes back to the system, or each worker has it, too: tens of MB after a large table was read."""
     with suppress(OSError, AttributeError):  # not glibc
@@ -151,7 +161,7 @@ class SeededLoader:
     workers need no state. They work ahead, and go on from one epoch into the next.
 
     Args:
-        dataset: Takes (epoch, row) items, and knows the ``edges`` of its crystals.
+        dataset: The crystals' graphs.
         batch_size: Crystals in a batch at most.
         seed: Seed of the order.
         shuffle: Draw a new order each epoch; otherwise rows come in order, always as in epoch 0 (for validation).
@@ -165,7 +175,7 @@ class SeededLoader:
     """
 
     def __init__(
-        self, dataset: ViewDataset, *, batch_size: int, seed: int, shuffle: bool, num_workers: int = 0,
+        self, dataset: Samples, *, batch_size: int, seed: int, shuffle: bool, num_workers: int = 0,
         max_edges: int | None = None,
     ) -> None:  # fmt: skip
         self.dataset = dataset
@@ -195,7 +205,7 @@ class SeededLoader:
             self.dataset,
             batch_sampler=self.order.batches_from(*self._position()),
             num_workers=self.num_workers,
-            collate_fn=collate_views,
+            collate_fn=self.dataset.collate,
             worker_init_fn=_leave_signals_to_the_trainer,
             generator=torch.Generator(),  # DataLoader draws a seed for its workers: not from the global state
         )

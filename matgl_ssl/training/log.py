@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 from lightning.pytorch.loggers import Logger
 
 from matgl_ssl._files import atomic_path
@@ -65,11 +64,3 @@ class MetricsCSV(Logger):
     def finalize(self, status: str) -> None:
         """Write what is left."""
         self.save()
-
-
-class LogSteps(L.Callback):
-    """Has the module log its steps. A callback, because the module's own hook runs after checkpoints were written."""
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
-        """Log the step, if it is its turn."""
-        pl_module.log_step()

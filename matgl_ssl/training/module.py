@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import random
+import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 
+from matgl_ssl._files import write_text
 from matgl_ssl.backends import CrystalBatch
-from matgl_ssl.devices import in_float64
 from matgl_ssl.encoders import Encoder
+from matgl_ssl.errors import NonFiniteError
 from matgl_ssl.formats import header
+from matgl_ssl.losses import joint_means
 
 from .config import OptimizerConfig
 
@@ -23,18 +27,17 @@ T = TypeVar("T")
 
 
 class Means:
-    """Running means over batches, weighted by crystals, in float64."""
+    """Running means over batches, weighted by crystals. Python's numbers: there is no float64 on some devices."""
 
     def __init__(self) -> None:
-        self.totals: dict[str, Tensor] = {}
+        self.totals: dict[str, float] = {}
         self.count = 0
 
-    def add(self, metrics: Mapping[str, Tensor], n: int) -> None:
+    def add(self, metrics: Mapping[str, float], n: int) -> None:
         """Add the means of a batch of ``n`` crystals."""
         self.count += n
         for name, value in metrics.items():
-            total = n * in_float64(value.detach())
-            self.totals[name] = self.totals[name] + total if name in self.totals else total
+            self.totals[name] = self.totals.get(name, 0.0) + n * value
 
     def take(self, prefix: str) -> dict[str, float]:
         """The means so far, and start anew."""
@@ -61,15 +64,15 @@ class TrainingModule(L.LightningModule):
         self.optimizer_config = optimizer
         self.total_steps = total_steps
         self.log_every = log_every
+        self.incidents: Path | None = None
         self.run_identity: dict[str, Any] = {}
-        self.ids: list[str] = []
         self.train_means, self.val_means = Means(), Means()
         self.epoch_metrics: dict[str, float] = {}
         self._random_state: dict[str, Any] | None = None
         self._clock = (0.0, 0.0)
         self._n_seen = 0
-        self._last_metrics: dict[str, Tensor] = {}
-        self._lr = 0.0
+        self._ids: list[str] = []
+        self._step: dict[str, float] = {}
 
     def score(self, batches: list[CrystalBatch]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of the views of a batch."""
@@ -85,17 +88,38 @@ class TrainingModule(L.LightningModule):
 
     def training_step(self, batches: list[CrystalBatch], batch_idx: int) -> Tensor:
         """One step of Lightning's loop."""
-        self.ids = batches[0].ids
-        self._lr = self.trainer.optimizers[0].param_groups[-1]["lr"]
+        self._ids = batches[0].ids
         loss, metrics = self.score(batches)
-        self._last_metrics = {"loss": loss.detach(), **{k: v.detach() for k, v in metrics.items()}}
-        self.train_means.add(self._last_metrics, len(batches[0]))
-        self._n_seen += len(batches[0])
-        if self.global_step % self.log_every == 0 or self.trainer.is_last_batch:
-            rate = self._n_seen / self._elapsed()[0]
-            bar = {k: v for k, v in self._last_metrics.items() if k.endswith("loss")}
-            self.log_dict({**bar, "structures/s": rate}, prog_bar=True, logger=False, batch_size=len(batches[0]))
+        means, n = joint_means({"loss": loss, **metrics}, len(batches[0]))
+        if not math.isfinite(means["loss"]):
+            self._stop(f"the loss is {means['loss']}")
+        self.train_means.add(means, n)
+        self._step = {**means, "lr": self.trainer.optimizers[0].param_groups[-1]["lr"]}
+        self._n_seen += n
+        if self.loggers and (self.global_step % self.log_every == 0 or self.trainer.is_last_batch):
+            bar = {k: v for k, v in means.items() if k.endswith("loss")}
+            self.log_dict({**bar, "structures/s": self._n_seen / self._elapsed()[0]}, prog_bar=True, logger=False)
         return loss
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, *args: Any, **kw: Any) -> None:
+        """Clip the gradient's norm; stop if there is none, before the weights are touched."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        if not bool(torch.isfinite(norm)):
+            self._stop(f"the gradient's norm is {float(norm)}")
+
+    def _stop(self, what: str) -> NoReturn:
+        """Write down the crystals of the batch, and raise."""
+        where = ""
+        if self.incidents:
+            path = self.incidents / f"step-{self.global_step}.json"
+            incident = {"step": self.global_step, "epoch": self.current_epoch, "what": what, "ids": self._ids}
+            write_text(path, json.dumps(incident, indent=1))
+            where = f" Its crystals are listed in {path}; the last checkpoint is intact."
+        raise NonFiniteError(
+            f"Step {self.global_step}: {what}, and the weights were not updated.{where} Try a smaller learning rate "
+            f"than {self.optimizer_config.lr:g} (--lr), or look at those crystals with `mgl-ssl doctor`."
+        )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Put the random states of a checkpoint back, after everything Lightning does before the first batch."""
@@ -106,12 +130,13 @@ class TrainingModule(L.LightningModule):
     def log_step(self) -> None:
         """Log a row every ``log_every`` steps."""
         if self.global_step % self.log_every == 0:
-            self._log_row({**{k: float(v) for k, v in self._last_metrics.items()}, "lr": self._lr})
+            self._log_row(self._step)
 
     def validation_step(self, batches: list[CrystalBatch], batch_idx: int) -> None:
         """Score a held-out batch."""
         loss, metrics = self.score(batches)
-        self.val_means.add({"loss": loss.detach(), **metrics}, len(batches[0]))
+        means, n = joint_means({"loss": loss, **metrics}, len(batches[0]))
+        self.val_means.add(means, n)
 
     def on_validation_epoch_end(self) -> None:
         """Average over the held-out crystals."""
@@ -195,16 +220,9 @@ class Schedule:
 
 
 def get_random_state() -> dict[str, Any]:
-    """States of the global generators as tensors and plain numbers, which a weights-only loader accepts."""
-    version, python, gauss = random.getstate()
-    state: Any = np.random.get_state()  # noqa: NPY002 - the global state is what is saved
-    name, keys, position, has_gauss, cached = state
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
-        "python": [version, list(python), gauss],
-    }
+    """States of torch's global generators, which dropout draws from; nothing else here draws from any."""
+    on_gpu = torch.cuda.is_available()
+    return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if on_gpu else []}
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
@@ -212,10 +230,6 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
-    version, python, gauss = state["python"]
-    random.setstate((version, tuple(python), gauss))
 
 
 def initialise(build: Callable[[], T], seed: int) -> T:

@@ -2,10 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+
+logger = logging.getLogger(__name__)
+
+
+class Row(NamedTuple):
+    """A crystal's label and what the model says of it, in the target's own unit."""
+
+    id: str
+    part: str
+    label: float
+    prediction: float
+
+
+def columns(table: Sequence[Row], part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions of a part."""
+    rows = [row for row in table if row.part == part]
+    return np.array([row.label for row in rows]), np.array([row.prediction for row in rows])
+
+
+def as_csv(table: Sequence[Row]) -> str:
+    """The table as text."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "split", "target", "prediction"])
+    writer.writerows([*row[:2], *(f"{value:.9g}" for value in row[2:])] for row in table)
+    return text.getvalue()
+
+
+def compare_with_median(table: Sequence[Row], part: str, mae: float, target: str) -> None:
+    """Warn where a constant is as good: few labels, or labels with long tails, can teach a model less than nothing."""
+    labels, median = columns(table, part)[0], np.median(columns(table, "train")[0])
+    constant = scores(labels, np.full_like(labels, median))["mae"]
+    if not mae < constant:
+        logger.warning(
+            "The %s MAE of %s, %.4g, is not below the %.4g of predicting the training labels' median: a constant is as "
+            "good. Give it more labels, or other rates (--lr, --layer-decay, --epochs).",
+            part, target, mae, constant,
+        )  # fmt: skip
 
 
 def scores(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:

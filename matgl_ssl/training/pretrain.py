@@ -19,7 +19,7 @@ from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.devices import choose
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.encoders.state import state_labels
-from matgl_ssl.errors import ConfigError, DataError, ModelError
+from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import copy_model, load_model, new_model, refuse_other_arguments, save_model, without_dropout
 from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.pretexts import Mixture, build_pretext
@@ -32,11 +32,11 @@ from .collapse import CollapseMonitor
 from .config import PretrainConfig
 from .data import checked_crystals, data_facts, describe, random_split, read_source, weights_facts
 from .exclusive import exclusive
-from .loader import SeededLoader, ViewDataset
+from .loader import ViewDataset
 from .module import TrainingModule, initialise
 from .options import with_options
 from .rundir import RunDirectory
-from .trainer import fit
+from .trainer import Task, batches, fit
 
 logger = logging.getLogger(__name__)
 
@@ -108,24 +108,10 @@ def pretrain(
         MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
     """
     file = read_yaml(config) if config else {}
-    given = {**file, **options}
-    model = given.get("model")
-    if isinstance(model, nn.Module):
-        given["model"] = describe(model)
+    model = options.get("model", file.get("model"))
     run = RunDirectory(out)
-    stored = run.stored_config() if resume else {}
-    own = [] if "pretexts" in options else file.get("pretexts", [])
-    if own and given.get("recipe") != file.get("recipe"):
-        raise ConfigError(
-            f"{config} has pretexts of its own ({', '.join(p['name'] for p in own)}), which win over --recipe "
-            f"{given['recipe']}. Leave out --recipe, or take recipe and pretexts out of the file."
-        )
-    settings = PretrainConfig.build(stored or _recipe(given), given, {"data": describe(data)})
+    settings = _settings(file, options, describe(data), config, run.stored_config() if resume else {})
     use(settings.acceleration)
-    if not settings.pretexts:
-        raise DataError(f"Recipe {settings.recipe!r} names no pretexts.")
-    if resume and settings.teacher and is_calculator(settings.teacher) and "teacher" not in given:
-        raise ConfigError(f"The run's teacher is code, which only you may name: add --teacher {settings.teacher}.")
     if not resume:
         run.refuse_if_used()
     checkpoint = run.resume(settings) if resume else None
@@ -134,41 +120,64 @@ def pretrain(
     if settings.teacher and not mixture.labels:
         raise ConfigError(f"Recipe {settings.recipe!r} asks for no labels: leave out --teacher.")
     columns = [] if settings.teacher else list(mixture.labels)
-    crystals = _select(read_source(data, columns=columns), settings)
-    crystals, report = checked_crystals(crystals, encoder, settings, labels=columns)
+    crystals, report = checked_crystals(
+        _select(read_source(data, columns=columns), settings), encoder, settings, labels=columns
+    )
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
     if not resume:
         run.start(settings)
     report.write(run.path / "skipped.json")
-    if not settings.teacher:  # before the split, so that another seed finds them in the cache
-        crystals = with_targets(crystals, mixture.targets, num_workers=settings.num_workers, cluster=settings.cluster)
-    split = random_split(len(crystals), settings.val_fraction, settings.seed)
-    parts = [_taught(crystals.select(rows), mixture, settings) for rows in split]
+    task = _prepare(encoder, mixture, crystals, settings)
+    task.facts |= weights_facts(model=base or settings.model)
+    fit(task, run, checkpoint)
+    return _export(encoder, mixture, settings, run, len(task.train.dataset))
+
+
+def _settings(
+    file: dict[str, Any], options: dict[str, Any], data: str, path: Any, stored: dict[str, Any]
+) -> PretrainConfig:
+    """The configuration: of the run that is resumed or of the recipe, of the file, and the options."""
+    given = {**file, **options}
+    if isinstance(given.get("model"), nn.Module):
+        given["model"] = describe(given["model"])
+    own = [] if "pretexts" in options else file.get("pretexts", [])
+    if own and given.get("recipe") != file.get("recipe"):
+        raise ConfigError(
+            f"{path} has pretexts of its own ({', '.join(p['name'] for p in own)}), which win over --recipe "
+            f"{given['recipe']}. Leave out --recipe, or take recipe and pretexts out of the file."
+        )
+    settings = PretrainConfig.build(stored or _recipe(given), given, {"data": data})
+    if not settings.pretexts:
+        raise ConfigError(f"Recipe {settings.recipe!r} names no pretexts.")
+    if stored and settings.teacher and is_calculator(settings.teacher) and "teacher" not in given:
+        raise ConfigError(f"The run's teacher is code, which only you may name: add --teacher {settings.teacher}.")
+    return settings
+
+
+def _prepare(encoder: Encoder, mixture: Mixture, crystals: CrystalDataset, config: PretrainConfig) -> Task:
+    """Everything that is computed once before training."""
+    if not config.teacher:  # before the split, so that another seed finds them in the cache
+        crystals = with_targets(crystals, mixture.targets, num_workers=config.num_workers, cluster=config.cluster)
+    split = random_split(len(crystals), config.val_fraction, config.seed)
+    parts = [_taught(crystals.select(rows), mixture, config) for rows in split]
     mixture.prepare(parts[0])
-    builder = encoder.graph_builder()
-    train = SeededLoader(
-        ViewDataset(parts[0], builder, mixture.views, settings.seed),
-        batch_size=settings.batch_size, seed=settings.seed, shuffle=True, num_workers=settings.num_workers,
-        max_edges=settings.max_edges,
-    )  # fmt: skip
-    val = SeededLoader(
-        ViewDataset(parts[1], builder, mixture.views, settings.seed),
-        batch_size=settings.batch_size, seed=settings.seed, shuffle=False, num_workers=settings.num_workers,
-        max_edges=settings.max_edges,
-    )  # fmt: skip
+    build = encoder.graph_builder()
+    train, val = (
+        batches(ViewDataset(part, build, mixture.views, config.seed), config, shuffle=part is parts[0])
+        for part in parts
+    )
     logger.info(
         "Pretraining %s on %d crystals (%d held out) with %s.",
-        encoder.architecture.name, *map(len, parts), ", ".join(p.name for p in settings.pretexts),
+        encoder.architecture.name, *map(len, parts), ", ".join(p.name for p in config.pretexts),
     )  # fmt: skip
     module = PretrainingModule(
-        encoder, mixture, optimizer=settings, total_steps=train.steps(settings.epochs), log_every=settings.log_every
+        encoder, mixture, optimizer=config, total_steps=train.steps(config.epochs), log_every=config.log_every
     )
-    facts = data_facts(mixture.labels, train=parts[0], val=parts[1]) | weights_facts(model=base or settings.model)
+    facts = data_facts(mixture.labels, train=parts[0], val=parts[1])
     if mixture.targets:
         facts["formulas of the computed targets"] = ", ".join(target.column for target in mixture.targets)
-    fit(module, train, val, config=settings, run=run, checkpoint=checkpoint, facts=facts, callbacks=[CollapseMonitor()])
-    return _export(encoder, mixture, settings, run, len(parts[0]))
+    return Task(module, config, train, val, facts, [CollapseMonitor()])
 
 
 def _recipe(given: dict[str, Any]) -> dict[str, Any]:
@@ -203,7 +212,7 @@ def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
     names = [p.name for p in config.pretexts]
     pretexts = {p.name: build_pretext(p.name, encoder, p.arguments) for p in config.pretexts}
     if len(pretexts) < len(names):
-        raise ModelError(f"A recipe names each pretext once, not {', '.join(names)}.")
+        raise ConfigError(f"A recipe names each pretext once, not {', '.join(names)}.")
     return encoder, Mixture(pretexts, {p.name: p.weight for p in config.pretexts})
 
 

@@ -130,9 +130,7 @@ class TestStandardisation:
     def test_it_is_folded_into_the_exported_model(self, task, tmp_path, monkeypatch, name, options):
         modules = []
         fit = finetune_module.fit
-        monkeypatch.setattr(
-            finetune_module, "fit", lambda module, *a, **kw: (modules.append(module), fit(module, *a, **kw))
-        )
+        monkeypatch.setattr(finetune_module, "fit", lambda task_, *a: (modules.append(task_.module), fit(task_, *a)))
         result = run(task, tmp_path / "run", model=name, **options)
         exported = load_model(result.model)
         standardisation = modules[0].standardisation

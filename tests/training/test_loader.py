@@ -15,7 +15,7 @@ from small_systems import ELEMENTS, cscl, iron, skewed
 from matgl_ssl.backends import NOISE
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import GraphBuilder
-from matgl_ssl.training.loader import SeededLoader, ViewDataset
+from matgl_ssl.training.loader import Samples, SeededLoader, ViewDataset
 from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View
 
 N = 11
@@ -142,15 +142,12 @@ def test_workers_leave_signals_to_the_training_process(data, tmp_path):
     assert len(list(batches)) == 3
 
 
-class Interrupted:
+class Interrupted(Samples):
     """The data, with the worker's process number for an id."""
 
     def __init__(self, data: ViewDataset) -> None:
         self.data = data
         self.edges = data.edges
-
-    def __len__(self) -> int:
-        return len(self.data)
 
     def __getitems__(self, items):
         import os
@@ -169,7 +166,7 @@ def test_a_program_that_forgets_its_workers_ends_all_the_same(end):
 from small_systems import ELEMENTS, iron
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import GraphBuilder
-from matgl_ssl.training.loader import SeededLoader, ViewDataset
+from matgl_ssl.training.loader import Samples, SeededLoader, ViewDataset
 from matgl_ssl.views import View
 data = ViewDataset(CrystalDataset.from_crystals([iron()] * 8), GraphBuilder(ELEMENTS, 4.0), [View()], seed=0)
 loader = SeededLoader(data, batch_size=2, seed=0, shuffle=True, num_workers=1)

@@ -1,32 +1,24 @@
-"""Fine-tuning many times on the same crystals: what ``finetune`` trains, without a run directory for each model.
-
-Graphs are built once for all runs. The loop below is what Lightning does for ``finetune`` with all labels in training
-and the last weights kept; a test holds the two together, bit for bit.
-"""
+"""Fine-tuning many times on the same crystals: their graphs are built once, and stay in memory from run to run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from matgl_ssl.acceleration import accelerate
 from matgl_ssl.backends import REPRESENTATION, Graph
 from matgl_ssl.crystals import CrystalDataset, check_structure
 from matgl_ssl.encoders import Encoder
-from matgl_ssl.errors import DataError, NonFiniteError
-from matgl_ssl.hub import model_output, without_dropout
+from matgl_ssl.errors import DataError
+from matgl_ssl.hub import model_output
 from matgl_ssl.training.config import FinetuneConfig
-from matgl_ssl.training.finetune import FinetuningModule, check_freeze, representation_of
-from matgl_ssl.training.loader import GraphDataset, SeededLoader
-from matgl_ssl.training.module import initialise
-from matgl_ssl.training.start import start
-from matgl_ssl.training.target import Standardisation
-from matgl_ssl.training.trainer import deterministic_on_cpu
+from matgl_ssl.training.loader import GraphDataset, Samples
+from matgl_ssl.training.supervised import begin, prepare, representation_of, trained_model
+from matgl_ssl.training.trainer import batches, fit
 from matgl_ssl.views import View
 
 TARGET = "target"
@@ -65,19 +57,14 @@ class GraphPool:
         return [graph for (graph,) in self.graphs.__getitems__([(0, int(row)) for row in rows])]
 
 
-class _Rows(Dataset[list[Graph]]):
+class _Rows(Samples):
     """Some rows of a pool, as the loader takes them, with a NEGNN's frozen vectors of their atoms if they are given."""
 
     def __init__(self, pool: GraphPool, rows: np.ndarray, vectors: Sequence[torch.Tensor] = ()) -> None:
         self.pool, self.rows, self.vectors, self.edges = pool, rows, vectors, pool.graphs.edges[rows]
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, item: tuple[int, int]) -> list[Graph]:
-        return self.__getitems__([item])[0]
-
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
+        """Copies of the graphs that the pool keeps."""
         graphs = self.pool.at_rest(self.rows[[row for _, row in items]])
         if self.vectors:
             for (_, row), graph in zip(items, graphs, strict=True):
@@ -85,16 +72,8 @@ class _Rows(Dataset[list[Graph]]):
         return [[graph] for graph in graphs]
 
 
-def _loader(rows: _Rows, config: FinetuneConfig, *, shuffle: bool) -> SeededLoader:
-    return SeededLoader(
-        cast("Any", rows), batch_size=config.batch_size, seed=config.seed, shuffle=shuffle, max_edges=config.max_edges
-    )
-
-
 def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.Module:
-    """Fine-tune a new model, or one from ``config.init_from``, on all of some rows.
-
-    A NEGNN's frozen vectors are computed once.
+    """What ``finetune`` trains on all of some rows, without a run directory; a NEGNN's frozen vectors are made once.
 
     Args:
         pool: The crystals.
@@ -112,52 +91,21 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.M
     rows = pool.usable(rows)
     if not len(rows):
         raise DataError("None of the revealed crystals can be given to the encoder. Reveal more labels.")
-    begin = initialise(lambda: start(config, config.init_from, config.node_embedding_from), config.seed)
-    encoder = Encoder(begin.model)
-    check_freeze(encoder, config)
-    labels = pool.crystals.column(TARGET)[rows].astype(float)
-    standardisation = Standardisation.keep(labels) if begin.keep else Standardisation.fit(labels)
-    if begin.keep:
-        standardisation.unfold_from(begin.model)
+    begun, encoder = begin(config, config.init_from, config.node_embedding_from)
     vectors = [
         of_atoms
-        for frozen in representation_of(begin.model)
+        for frozen in representation_of(begun.model)
         for first in range(0, len(rows), _BATCH)
         for of_atoms in frozen.of_graphs(pool.at_rest(rows[first : first + _BATCH]))
     ]
-    loader = _loader(_Rows(pool, rows, vectors), config, shuffle=True)
-    module = FinetuningModule(encoder, standardisation, config, total_steps=loader.steps(config.epochs))
-    on_gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    module.to("cuda" if on_gpu else "cpu")
-    accelerate(encoder.model)
-    module.train()
-    with deterministic_on_cpu(not on_gpu):
-        _train(module, loader, config)
-    model: Any = without_dropout(encoder.model.to("cpu"))
-    standardisation.fold_into(model)
-    return accelerate(model)
-
-
-def _train(module: FinetuningModule, loader: SeededLoader, config: FinetuneConfig) -> None:
-    made = module.configure_optimizers()
-    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
-    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for _ in range(config.epochs):
-        for batches in loader:
-            loss, _ = module.score(batches)
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(trained, config.clip)
-            if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-                raise NonFiniteError(f"Training diverged at a learning rate of {config.lr:g}. Try a smaller one.")
-            optimizer.step()
-            scheduler.step()
+    task = prepare(begun, encoder, pool.crystals.select(rows), _Rows(pool, rows, vectors), config)
+    fit(task)
+    return accelerate(trained_model(task.module))
 
 
 def predict_rows(model: nn.Module, pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> np.ndarray:
     """What a model says of rows, all of them usable, in order: shape ``(len(rows),)``."""
     values = [
-        model_output(model, batch, None).double().cpu().numpy()
-        for (batch,) in _loader(_Rows(pool, rows), config, shuffle=False)
+        model_output(model, batch, None).double().cpu().numpy() for (batch,) in batches(_Rows(pool, rows), config)
     ]
     return np.concatenate([np.zeros(0), *values])

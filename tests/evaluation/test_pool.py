@@ -1,6 +1,8 @@
-"""The benchmark's loop trains what ``finetune`` trains."""
+"""A benchmark's cell trains what ``finetune`` trains, by the same path, and leaves nothing behind."""
 
 from __future__ import annotations
+
+import logging
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from matgl_ssl import finetune
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import NonFiniteError
-from matgl_ssl.evaluation.transfer import GraphPool, fine_tune, predict_rows
+from matgl_ssl.evaluation.pool import GraphPool, fine_tune, predict_rows
 from matgl_ssl.hub import new_model, save_model
 from matgl_ssl.models import NEGNN
 from matgl_ssl.training.config import FinetuneConfig
@@ -26,7 +28,7 @@ def crystals():
 
 @pytest.mark.parametrize("pretrained", [False, True])
 @pytest.mark.parametrize("model", ["MEGNet", "M3GNet"])
-def test_the_loop_is_finetune_bit_for_bit(crystals, tmp_path, model, pretrained):
+def test_a_cell_is_finetune_bit_for_bit(crystals, tmp_path, model, pretrained):
     options = {"target": "target", "model": model, "epochs": 3, "batch_size": 8, "lr": 1e-3, "accelerator": "cpu",
                "seed": 4, "weight_decay": 0.01, "layer_decay": 0.5}  # fmt: skip
     if pretrained:
@@ -76,3 +78,15 @@ def test_divergence_is_an_error(crystals):
     pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
     with pytest.raises(NonFiniteError, match="smaller"):
         fine_tune(pool, np.arange(20), config)
+
+
+def test_a_cell_writes_and_says_nothing(crystals, tmp_path, monkeypatch, caplog, recwarn):
+    monkeypatch.chdir(tmp_path)
+    config = FinetuneConfig.build(
+        {"target": "target", "model": "MEGNet", "model_args": SMALL["MEGNet"], "epochs": 2, "accelerator": "cpu"}
+    )
+    with caplog.at_level(logging.INFO):
+        fine_tune(GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"]))), np.arange(20), config)
+    assert not list(tmp_path.iterdir())
+    assert not [record for record in caplog.records if "acceleration" not in record.name]
+    assert not [str(w.message) for w in recwarn if "lightning" in w.filename]
