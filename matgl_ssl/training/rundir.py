@@ -116,7 +116,7 @@ class RunDirectory:
             raise RunDirectoryError(f"There is no run to resume in {self.path} (no config.yaml). Leave out --resume.")
         stored = upgrade("config", yaml.safe_load(path.read_text(encoding="utf-8")), path)
         folders = self._read_json("environment").get("started_in", {})
-        roots = [Path(folders[k]) if k == "folder" else self.path / folders[k] for k in folders]
+        roots = [self.path / folders[name] for name in ("from_run", "folder") if name in folders]
         for name in _KNOWN_BY_CONTENT.keys() & stored.keys():
             stored[name] = _found(stored[name], roots)
         return stored
@@ -243,8 +243,6 @@ def _found(source: Any, roots: list[Path]) -> Any:
     if not isinstance(source, str) or not source or source in ARCHITECTURES or Path(source).is_absolute():
         return source
     for root in roots:
-        if root.resolve() == Path.cwd():
-            return source
         if glob.glob(str(root / source)) or (root / source).exists():  # noqa: PTH207 - may be a pattern itself
-            return str(root / source)
+            return source if root.resolve() == Path.cwd() else str(root / source)
     return source
