@@ -41,7 +41,7 @@ def times(value: Value, counts: Tensor | None, layers: Iterable[Any]) -> Value:
 
 
 class FastMLP(FastClass, MLP):
-    """``MLP``."""
+    """MatGL's ``MLP``, all layers in one pass."""
 
     @classmethod
     def fits(cls, module: Any) -> bool:
@@ -49,7 +49,12 @@ class FastMLP(FastClass, MLP):
         return are_known(module.layers)
 
     def forward(self, inputs: Tensor | Callable[[Any], Tensor]) -> Tensor:
-        """As MatGL's; instead of its input it takes what makes its output, given the layers."""
+        """Apply all layers, as MatGL's method does.
+
+        Args:
+            inputs: Rows, ``(M, d)``. It may also be a function that computes the output from the layers. ``FastMEGNet``
+                encodes edges together with their Gaussians that way, and hooks on this module are still called.
+        """
         if callable(inputs):
             return inputs(self.layers)
         if inputs.dim() != 2 or len(inputs) < _FEW:
@@ -59,7 +64,7 @@ class FastMLP(FastClass, MLP):
 
 
 class FastGatedMLP(FastClass, GatedMLP):
-    """``GatedMLP``."""
+    """MatGL's ``GatedMLP``, layers and gates in one pass."""
 
     @classmethod
     def fits(cls, module: Any) -> bool:
