@@ -219,6 +219,7 @@ def test_ctrl_c_while_preparing_is_one_line(table, tmp_path):
     press = """
 import os, signal
 import matgl_ssl.training.pretrain as module
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 module.with_targets = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGINT)
 """
     done = run(["pretrain", "--model", "MEGNet", "--data", str(table), "--out", str(tmp_path / "run")], before=press)

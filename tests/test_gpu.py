@@ -94,8 +94,8 @@ def test_a_recipe_of_each_kind(recipe, model, table, teacher, tmp_path, devices_
                "batch_size": 8, "val_fraction": 0.25, "lr": 1e-4}  # fmt: skip
     if recipe == "energy-force-stress":
         options["teacher"] = str(teacher)
-    here = pretrain(out=tmp_path / "cpu", accelerator="cpu", **options)
-    there = pretrain(out=tmp_path / "gpu", accelerator="gpu", **options)
+    here = pretrain(out=tmp_path / "here", accelerator="cpu", **options)
+    there = pretrain(out=tmp_path / "there", accelerator="gpu", **options)
     assert devices_seen == {"cpu", "cuda"}
     assert losses(there.out) == pytest.approx(losses(here.out), rel=1e-2)
     vectors = [embed(model=there.encoder, data=table, accelerator=a).vectors for a in ("cpu", "gpu")]
@@ -149,7 +149,7 @@ def test_a_run_that_was_interrupted_goes_on(table, tmp_path, monkeypatch):
 def test_features_and_gradients_are_those_of_the_cpu(name, fast, differentiated):
     found = []
     for device in ("cpu", "cuda"):
-        encoder = small_encoder(name)
+        encoder = small_encoder(name).train()  # the graph of forces is kept in training only
         (accelerate if fast else decelerate)(encoder.model)
         encoder.to(device)
         features = encoder(make_batch(encoder, some_crystals()), forces=differentiated, stresses=differentiated)

@@ -42,7 +42,7 @@ def exclusive(verb: F) -> F:
 def occupied(path: Path) -> Iterator[None]:
     """Keep other processes out of a run directory; where no run comes of it, leave no directory behind.
 
-    A run that fails before it has trained is none: what it has written is removed.
+    A run that fails before its first checkpoint is none: what it has written is removed, but incidents are kept.
 
     Raises:
         RunDirectoryError: If another process is at work in it, or nothing can be written there.
@@ -62,7 +62,8 @@ def occupied(path: Path) -> Iterator[None]:
             try:
                 yield
             except BaseException:
-                if fresh and (path / "config.yaml").exists() and not _has_trained(path):
+                left = ("checkpoints/last.ckpt", "incidents")  # what somebody can go on with, or learn from
+                if fresh and (path / "config.yaml").exists() and not any((path / name).exists() for name in left):
                     for leftover in path.iterdir():
                         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
                 raise
@@ -85,13 +86,6 @@ def _locked(path: Path, stack: ExitStack) -> bool:
             raise RunDirectoryError(f"{path} cannot be written: {err}. Give another --out.") from err
         logger.warning("%s is on a file system without locks: nothing keeps a second run out of it.", path)
     return True
-
-
-def _has_trained(path: Path) -> bool:
-    """Whether a run got as far as to leave something: a checkpoint, a row of the log, an incident."""
-    log = path / "metrics.csv"
-    rows = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return len(rows) > 1 or (path / "checkpoints" / "last.ckpt").exists() or (path / "incidents").exists()
 
 
 def _holder(path: Path) -> str:
