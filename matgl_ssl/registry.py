@@ -6,7 +6,8 @@ The group of a kind is ``matgl_ssl.<kind>``. Nothing is imported until it is ask
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
@@ -52,6 +53,7 @@ def find(kind: str, name: str) -> EntryPoint:
     return points[0]
 
 
+@cache
 def load(kind: str, name: str) -> Any:
     """Import what is registered under a name.
 
@@ -94,6 +96,33 @@ def build(kind: str, spec: Spec, *args: Any, **arguments: Any) -> Any:
     except TypeError as err:
         raise ConfigError(f"{kind.removesuffix('s').capitalize()} {name!r}: {err}.") from None
     return cls(*args, **arguments)
+
+
+class Registered(Mapping[str, Any]):
+    """Everything of a kind by name, imported when it is asked for; what cannot be is left out, with a warning."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
+        return load(self._kind, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in names(self._kind)
+
+    def __iter__(self) -> Iterator[str]:
+        for name in names(self._kind):
+            try:
+                load(self._kind, name)
+            except ConfigError as err:
+                warnings.warn(str(err), stacklevel=2)
+            else:
+                yield name
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @cache

@@ -37,9 +37,11 @@ def register(monkeypatch):
             points.append(point)
         monkeypatch.setattr(registry, "entry_points", lambda group: points if group == f"matgl_ssl.{kind}" else [])
         registry._points.cache_clear()
+        registry.load.cache_clear()
 
     yield add
     registry._points.cache_clear()
+    registry.load.cache_clear()
 
 
 def test_ours_are_registered_by_entry_points_like_anybodys():

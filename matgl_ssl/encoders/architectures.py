@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
+from matgl_ssl import registry
 from matgl_ssl._backend import BACKEND
 from matgl_ssl.errors import ConfigError, ModelError, unknown
 
@@ -217,7 +218,8 @@ TENSORNET = Architecture(
     backends=("pyg",),
 )
 
-ARCHITECTURES: dict[str, Architecture] = {a.name: a for a in (M3GNET, MEGNET, TENSORNET)}
+ARCHITECTURES: Mapping[str, Architecture] = registry.Registered("architectures")
+"""Ours above and those of other packages, by the name of MatGL's class."""
 
 
 def find_architecture(name: str) -> Architecture:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from asking import answer, losses_while_learning, view_batches
 from small_systems import cscl, iron, nacl, rattled, skewed, small_encoder
-from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import HIDDEN, MASK, collate
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.contrast import Contrast
+from matgl_ssl.testing import answer, assert_two_processes_agree, losses_while_learning, view_batches
 from matgl_ssl.views import Compose, DropEdges, HideEdges, MaskAtoms, Perturb, StrainLattice, Supercell
 
 NAMES = ("M3GNet", "MEGNet")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from small_systems import ELEMENTS, cscl, iron, nacl, rattled, skewed, small_encoder, supercell
-from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import NORMAL, collate
 from matgl_ssl.crystals import Crystal
@@ -17,6 +16,7 @@ from matgl_ssl.errors import ConfigError
 from matgl_ssl.pretexts import build_pretext
 from matgl_ssl.pretexts.deep_infomax import SPECIES, DeepInfoMax
 from matgl_ssl.pretexts.environment_pairs import Environments, partners
+from matgl_ssl.testing import assert_two_processes_agree
 from matgl_ssl.views import sample_generator
 
 NAMES = ("M3GNet", "MEGNet")

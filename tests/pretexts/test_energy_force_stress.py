@@ -10,7 +10,6 @@ import pytest
 import torch
 from matgl.ext.ase import PESCalculator
 from small_systems import cscl, make_batch, nacl, rattled, skewed, small_encoder
-from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import GPA, CrystalBatch, Potential
 from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
@@ -18,6 +17,7 @@ from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.energy_force_stress import EnergyForceStress
+from matgl_ssl.testing import assert_two_processes_agree
 
 MODELS = {"M3GNet": {"is_intensive": False}, "MEGNet": {}}
 

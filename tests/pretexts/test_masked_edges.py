@@ -7,14 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from asking import answer, losses_while_learning, view_batches
 from small_systems import cscl, iron, nacl, rattled, skewed, small_encoder, supercell
-from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import HIDDEN, MASK, collate
 from matgl_ssl.pretexts import Mixture
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
 from matgl_ssl.pretexts.masked_edges import MaskedEdges
+from matgl_ssl.testing import answer, assert_two_processes_agree, losses_while_learning, view_batches
 
 NAMES = ("M3GNet", "MEGNet")
 CRYSTALS = [nacl(), cscl(), skewed(), rattled(skewed(), 0.1, seed=4), rattled(nacl(), 0.1, seed=5)]

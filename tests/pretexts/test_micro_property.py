@@ -6,11 +6,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from asking import answer, losses_while_learning, view_batches
 from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from small_systems import ELEMENTS, cscl, from_spacegroup, iron, nacl, rattled, skewed, small_encoder, small_model
-from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import MASK, Potential
 from matgl_ssl.crystals import CrystalDataset
@@ -21,6 +19,7 @@ from matgl_ssl.pretexts.element_tables import ATOMIC_STIFFNESS, atomic_stiffness
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
 from matgl_ssl.pretexts.micro_property import MicroProperty
 from matgl_ssl.targets import with_targets
+from matgl_ssl.testing import answer, assert_two_processes_agree, losses_while_learning, view_batches
 
 GPA = 160.21766
 NAMES = ("M3GNet", "MEGNet")

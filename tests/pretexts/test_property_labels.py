@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from small_systems import SMALL, cscl, iron, nacl, skewed, small_encoder, small_model
-from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals import CrystalDataset
@@ -18,6 +17,7 @@ from matgl_ssl.errors import ConfigError, DataError, ModelError
 from matgl_ssl.inference.predict import predict
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.property_labels import PropertyLabels
+from matgl_ssl.testing import assert_two_processes_agree
 from matgl_ssl.training.pretrain import pretrain
 
 COLUMNS = {"energy": "value", "modulus": "log10", "moment": "per-atom"}

@@ -11,7 +11,6 @@ import pytest
 import torch
 from pymatgen.symmetry.groups import SpaceGroup as GroupOfPymatgen
 from small_systems import SMALL, cscl, iron, nacl, rattled, skewed, small_encoder
-from two_processes import assert_two_processes_agree
 
 from matgl_ssl.backends import MASK, collate
 from matgl_ssl.crystals import CrystalDataset
@@ -29,6 +28,7 @@ from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
 from matgl_ssl.pretexts.target_heads import ClassHead, RegressionHead
 from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import CRYSTAL_SYSTEMS, Coordination, Density, EwaldEnergy, RadialFingerprint, with_targets
+from matgl_ssl.testing import assert_two_processes_agree
 from matgl_ssl.training.pretrain import pretrain
 from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View, sample_generator
 

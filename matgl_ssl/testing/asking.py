@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 
@@ -13,7 +13,8 @@ from matgl_ssl.pretexts import Pretext, PretextOutput
 from matgl_ssl.views import View, sample_generator
 
 
-def view_batch(encoder: Encoder, view: View, crystals: Sequence[Crystal], epoch: int = 0) -> CrystalBatch:
+def view_batch(encoder: Encoder, view: View, crystals: Iterable[Crystal], epoch: int = 0) -> CrystalBatch:
+    """Crystals under a view, as the loader makes them."""
     build = encoder.graph_builder()
     graphs = []
     for row, crystal in enumerate(crystals):
@@ -23,17 +24,24 @@ def view_batch(encoder: Encoder, view: View, crystals: Sequence[Crystal], epoch:
 
 
 def view_batches(
-    pretext: Pretext, encoder: Encoder, crystals: Sequence[Crystal], epoch: int = 0
+    pretext: Pretext, encoder: Encoder, crystals: Iterable[Crystal], epoch: int = 0
 ) -> dict[str, CrystalBatch]:
+    """Crystals under each of a pretext's views."""
     return {name: view_batch(encoder, view, crystals, epoch) for name, view in pretext.views.items()}
 
 
 def answer(pretext: Pretext, encoder: Encoder, batch: dict[str, CrystalBatch]) -> PretextOutput:
-    return pretext({name: encoder(part, forces=name in pretext.forces) for name, part in batch.items()}, batch)
+    """Encode what ``view_batches`` made, and ask the pretext."""
+    features = {
+        name: encoder(part, forces=name in pretext.forces, stresses=name in pretext.stresses)
+        for name, part in batch.items()
+    }
+    output: PretextOutput = pretext(features, batch)
+    return output
 
 
 def losses_while_learning(
-    pretext: Pretext, encoder: Encoder, crystals: Sequence[Crystal], *, steps: int = 40, lr: float = 0.01
+    pretext: Pretext, encoder: Encoder, crystals: Iterable[Crystal], *, steps: int = 40, lr: float = 0.01
 ) -> list[float]:
     """Loss at each step of Adam on one fixed batch."""
     batch = view_batches(pretext, encoder.train(), crystals)

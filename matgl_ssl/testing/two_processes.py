@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from small_systems import small_encoder
 from torch import distributed, multiprocessing
 
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
-from matgl_ssl.pretexts import Mixture, build_pretext
+from matgl_ssl.encoders import Encoder
+from matgl_ssl.pretexts import Mixture, Pretext, build_pretext
 from matgl_ssl.targets import with_targets
 from matgl_ssl.views import sample_generator
 
+from .systems import small_encoder
+
 Result = tuple[torch.Tensor, dict[str, torch.Tensor]]
+Made = Mapping[str, Any] | Callable[[Encoder], Pretext]
+"""The arguments of a registered pretext, or what makes another."""
 
 
 def loss_and_gradients(
     model: str,
-    pretexts: Mapping[str, Mapping[str, Any]],
+    pretexts: Mapping[str, Made],
     crystals: Sequence[Crystal],
     rows: Sequence[int],
     changes: Mapping[str, Any],
@@ -30,7 +34,8 @@ def loss_and_gradients(
     """Loss and gradients in float64 on some rows of a table; randomness belongs to the row, as in the loader."""
     encoder = small_encoder(model, **changes).double().train()
     torch.manual_seed(1)
-    mixture = Mixture({n: build_pretext(n, encoder, a) for n, a in pretexts.items()}, dict.fromkeys(pretexts, 1.0))
+    made = {n: p(encoder) if callable(p) else build_pretext(n, encoder, p) for n, p in pretexts.items()}
+    mixture = Mixture(made, dict.fromkeys(pretexts, 1.0))
     with torch.no_grad():
         for parameter in mixture.parameters():  # a head that starts at zero would pass no gradient on
             if not parameter.any():
@@ -54,7 +59,7 @@ def loss_and_gradients(
 
 def assert_two_processes_agree(
     model: str,
-    pretexts: Mapping[str, Mapping[str, Any]],
+    pretexts: Mapping[str, Made],
     crystals: Sequence[Crystal],
     folder: Path,
     *,
@@ -62,7 +67,17 @@ def assert_two_processes_agree(
     tolerance: float = 1e-9,
     **changes: Any,
 ) -> None:
-    """The ranks' mean loss and mean gradients are those of the joint batch; rank 0 has the ``first`` crystals."""
+    """The ranks' mean loss and mean gradients are those of the joint batch.
+
+    Args:
+        model: Architecture of the encoder.
+        pretexts: Pretexts by name: the arguments of registered ones, or what makes one of an encoder.
+        crystals: The joint batch.
+        folder: An empty folder, where the ranks meet.
+        first: How many of the crystals rank 0 has.
+        tolerance: Of loss and gradients, absolute and relative.
+        **changes: Arguments of the model.
+    """
     rows = [list(range(first)), list(range(first, len(crystals)))]
     arguments = (model, pretexts, crystals, rows, changes, str(folder))
     context = multiprocessing.get_context("fork")
