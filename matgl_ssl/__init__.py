@@ -14,49 +14,85 @@ from .renamed import EXPORTS, current
 __version__ = "0.2.0.dev0"
 
 _EXPORTS = {
-    "CrystalDataset": "crystals",
-    "Encoder": "encoders",
-    "NEGNN": "models",
-    "StructureFeaturizer": "inference.featurizer",
     "accelerate": "acceleration",
-    "benchmark": "evaluation",
-    "check_structure": "crystals",
     "decelerate": "acceleration",
+    "Crystal": "crystals",
+    "CrystalDataset": "crystals",
+    "check_structure": "crystals",
+    "read_crystals": "crystals",
     "doctor": "diagnose",
-    "embed": "inference",
-    "finetune": "training.finetune",
+    "Architecture": "encoders",
+    "Encoder": "encoders",
+    "Features": "encoders",
+    "benchmark": "evaluation",
+    "BenchmarkResult": "evaluation.benchmarking",
+    "load_model": "hub",
+    "read_stamp": "hub",
+    "save_model": "hub",
+    "Embeddings": "inference.embed",
+    "embed": "inference.embed",
+    "StructureFeaturizer": "inference.featurizer",
+    "Prediction": "inference.predict",
+    "predict": "inference.predict",
     "list_encoders": "listing",
     "list_pretexts": "listing",
     "list_recipes": "listing",
+    "list_targets": "listing",
+    "list_teachers": "listing",
+    "list_views": "listing",
+    "NEGNN": "models",
     "build_negnn": "models",
-    "load_model": "hub",
-    "predict": "inference",
+    "Pretext": "pretexts",
+    "PretextOutput": "pretexts",
+    "Target": "targets",
+    "teacher_labels": "targets.teacher",
+    "FinetuneResult": "training.finetune",
+    "finetune": "training.finetune",
+    "PretrainResult": "training.pretrain",
     "pretrain": "training.pretrain",
-    "read_crystals": "crystals",
-    "read_stamp": "hub",
+    "View": "views",
 }
+__all__ = ["errors", *_EXPORTS]  # noqa: PLE0604 - names
 
 if TYPE_CHECKING:
+    from . import errors as errors
     from .acceleration import accelerate as accelerate
     from .acceleration import decelerate as decelerate
+    from .crystals import Crystal as Crystal
     from .crystals import CrystalDataset as CrystalDataset
     from .crystals import check_structure as check_structure
     from .crystals import read_crystals as read_crystals
     from .diagnose import doctor as doctor
+    from .encoders import Architecture as Architecture
     from .encoders import Encoder as Encoder
+    from .encoders import Features as Features
     from .evaluation import benchmark as benchmark
+    from .evaluation.benchmarking import BenchmarkResult as BenchmarkResult
     from .hub import load_model as load_model
     from .hub import read_stamp as read_stamp
+    from .hub import save_model as save_model
+    from .inference.embed import Embeddings as Embeddings
     from .inference.embed import embed as embed
     from .inference.featurizer import StructureFeaturizer as StructureFeaturizer
+    from .inference.predict import Prediction as Prediction
     from .inference.predict import predict as predict
     from .listing import list_encoders as list_encoders
     from .listing import list_pretexts as list_pretexts
     from .listing import list_recipes as list_recipes
+    from .listing import list_targets as list_targets
+    from .listing import list_teachers as list_teachers
+    from .listing import list_views as list_views
     from .models import NEGNN as NEGNN
     from .models import build_negnn as build_negnn
+    from .pretexts import Pretext as Pretext
+    from .pretexts import PretextOutput as PretextOutput
+    from .targets import Target as Target
+    from .targets.teacher import teacher_labels as teacher_labels
+    from .training.finetune import FinetuneResult as FinetuneResult
     from .training.finetune import finetune as finetune
+    from .training.pretrain import PretrainResult as PretrainResult
     from .training.pretrain import pretrain as pretrain
+    from .views import View as View
 
 
 def __dir__() -> list[str]:
@@ -65,6 +101,8 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     name = current(name, EXPORTS)
+    if name == "errors":
+        return import_module(".errors", __name__)
     if name in _EXPORTS:
         return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from small_systems import SMALL, cscl, iron, nacl, skewed, small_encoder
+from small_systems import small_encoder
 
 import matgl_ssl
 from matgl_ssl import registry
-from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.listing import available
 from matgl_ssl.pretexts import build_pretext
@@ -133,86 +130,3 @@ def test_nothing_is_imported_before_it_is_asked_for():
         "assert not {'torch', 'matgl', 'pymatgen', 'matgl_ssl.pretexts'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-TOY = {
-    "pyproject.toml": """\
-        [build-system]
-        requires = ["setuptools"]
-        build-backend = "setuptools.build_meta"
-        [project]
-        name = "toy-pretexts"
-        version = "1.0"
-        [project.entry-points."matgl_ssl.pretexts"]
-        count-neighbours = "toy_pretexts:CountNeighbours"
-        [tool.setuptools]
-        py-modules = ["toy_pretexts"]
-        """,
-    "toy_pretexts.py": """\
-        import torch
-        from torch import nn
-        from matgl_ssl.pretexts import Pretext, PretextOutput
-        from matgl_ssl.views import View
-
-
-        class CountNeighbours(Pretext):
-            summary = "how many neighbours an atom has within the cutoff"
-
-            def __init__(self, encoder, *, scale: float = 10.0):
-                super().__init__(encoder)
-                self.views = {"plain": View()}
-                self.head = nn.Linear(encoder.node_dim, 1)
-                self.scale = scale
-
-            def forward(self, features, batch):
-                n = torch.bincount(batch["plain"].edge_index[0], minlength=len(batch["plain"].batch))
-                loss = (self.head(features["plain"].node[-1])[:, 0] - n / self.scale).pow(2).mean()
-                return PretextOutput(loss)
-        """,
-}
-RECIPE = """\
-pretexts:
-  - {name: count-neighbours, weight: 2.0, arguments: {scale: 20.0}}
-  - {name: masked-atoms}
-epochs: 1
-batch_size: 4
-"""
-
-
-def test_a_pretext_of_another_installed_package_works_by_its_entry_point(tmp_path):
-    assert sum(len(textwrap.dedent(text).splitlines()) for text in TOY.values()) <= 40
-    package, site = tmp_path / "toy", tmp_path / "site"
-    package.mkdir()
-    for name, text in TOY.items():
-        (package / name).write_text(textwrap.dedent(text))
-    subprocess.run(
-        [
-            sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation",
-            "--disable-pip-version-check", "--root-user-action", "ignore", "--target", str(site), str(package),
-        ],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    recipe, data, out = tmp_path / "recipe.yaml", tmp_path / "data.parquet", tmp_path / "run"
-    recipe.write_text(RECIPE)
-    CrystalDataset.from_crystals([nacl(), cscl(), iron(), skewed()] * 3).write_parquet(data)
-    arguments = {k: v for k, v in SMALL["MEGNet"].items() if k != "element_types"}
-    script = f"""
-import csv
-from matgl_ssl import list_pretexts, pretrain
-assert "count-neighbours" in str(list_pretexts())
-pretrain(data={str(data)!r}, out={str(out)!r}, recipe={str(recipe)!r}, model="MEGNet", model_args={arguments!r},
-         log_every=1, accelerator="cpu", val_fraction=0.2)
-row = list(csv.DictReader(open({str(out / "metrics.csv")!r})))[0]
-toy, ours, both = (float(row[k]) for k in ("count-neighbours/loss", "masked-atoms/loss", "loss"))
-assert abs(2 * toy + ours - both) < 1e-5 * both, row
-print("trained")
-"""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300, check=False,
-        cwd=Path(tmp_path),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "trained"
-    assert (out / "encoder" / "model.json").exists()
-    assert "count-neighbours" not in available("pretexts")
