@@ -20,14 +20,14 @@ import torch
 from simulated_device import NAME, Elsewhere, Machine
 from small_systems import cscl, iron, nacl, rattled, skewed, small_encoder, small_model
 
-from matgl_ssl import devices
+from matgl_ssl import devices, list_recipes
 from matgl_ssl.acceleration import accelerate
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.hub import load_model, save_model
 from matgl_ssl.inference import embed, predict
 from matgl_ssl.pretexts import Mixture, build_pretext
-from matgl_ssl.recipes import list_recipes, load_recipe
+from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import with_targets
 from matgl_ssl.targets.representation import Representation
 from matgl_ssl.targets.teacher import _labelled

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from matgl_ssl.recipes import list_recipes
+from matgl_ssl import list_recipes
 
 pytestmark = [
     pytest.mark.slow,

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+import pytest
+from pymatgen.core import Lattice
+from small_systems import rattled
+
 from matgl_ssl import targets
+from matgl_ssl.crystals import Crystal
 from matgl_ssl.targets import Target
 from matgl_ssl.testing import TargetTests
-from matgl_ssl.testing.targets import CRYSTALS, DESCRIPTIONS
+from matgl_ssl.testing.targets import CRYSTALS, DESCRIPTIONS, turned
 
 
 class TestTargets(TargetTests):
@@ -43,7 +49,7 @@ def test_space_groups_near_the_tolerance_do_not_depend_on_the_order_of_the_atoms
 @pytest.mark.parametrize("handed", [1, -1])
 def test_mirror_images_have_one_space_group(handed):
     """Selenium, three atoms around a screw axis to the left or to the right."""
-    lattice = lattice_of(4.37, 4.37, 4.95, 90, 90, 120)
+    lattice = np.array(Lattice.hexagonal(4.37, 4.95).matrix)
     x = 0.225
     selenium = Crystal(np.full(3, 34), np.array([[x, 0, 1 / 3], [0, x, 2 / 3], [-x, -x, 0]]), lattice)
     assert targets.SpaceGroup()(turned(np.diag([1, 1, handed]))(selenium)[0]) == 152
