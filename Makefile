@@ -52,10 +52,11 @@ bare: .venv-matgl/.installed ## Make the environment with matgl alone
 environments: .venv/.installed-dev .venv-dgl/.installed ## Make the environments of both backends
 
 .PHONY: lint
-lint: .venv/.installed-dev ## Check style, format and types
+lint: .venv/.installed-dev ## Check style, format, types and which room imports which
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	.venv/bin/lint-imports
 
 # The notebooks are copied first, so that what they write does not land in the checkout.
 .PHONY: notebooks

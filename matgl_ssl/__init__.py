@@ -9,9 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import _backend  # noqa: F401 - must come before anything imports matgl
+from ._version import __version__ as __version__
 from .renamed import EXPORTS, current
-
-__version__ = "0.2.0.dev0"
 
 _EXPORTS = {
     "accelerate": "acceleration",

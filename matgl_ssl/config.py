@@ -25,7 +25,9 @@ class Config(BaseModel):
         Raises:
             ConfigError: Naming the key, what is wrong with it, and the nearest valid key.
         """
-        merged = {k: v for layer in layers for k, v in current_options(layer).items()}
+        merged = {
+            k: str(v) if isinstance(v, Path) else v for layer in layers for k, v in current_options(layer).items()
+        }
         try:
             return cls(**merged)
         except ValidationError as err:

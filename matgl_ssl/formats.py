@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from matgl_ssl import __version__
+from matgl_ssl._version import __version__
 from matgl_ssl.errors import ModelError, RunDirectoryError
 
 Kind = Literal["config", "environment", "facts", "checkpoint", "stamp"]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from matgl_ssl import __version__
 from matgl_ssl._backend import BACKEND, MATGL_VERSION, Backend
+from matgl_ssl._version import __version__
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.encoders import GraphBuilder, architecture_of, bare_model

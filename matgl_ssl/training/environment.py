@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from matgl_ssl import __version__
 from matgl_ssl._backend import BACKEND
+from matgl_ssl._version import __version__
 
 COMPUTING = ("matgl_ssl", "matgl", "torch", "lightning", "torch-geometric", "dgl", "pymatgen", "numpy")
 """Packages that a run's numbers come from. Others can change the data alone, which resuming checks anyway."""
