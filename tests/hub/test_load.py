@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from matgl import models
 from small_systems import SMALL, make_batch, nacl, small_model
 
+from matgl_ssl import registry
 from matgl_ssl._backend import BACKEND
 from matgl_ssl.backends import Potential
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of
@@ -78,17 +80,31 @@ class OfAnInstalledPackage(models.MEGNet):
     __version__ = 1
 
 
-def test_a_class_of_an_added_architecture_is_trusted_and_no_other_of_its_module(tmp_path, monkeypatch):
+@pytest.fixture
+def register(monkeypatch):
+    """Registers an architecture as an installed package does."""
+    known = dict(registry._points("architectures"))
+
+    def add(architecture):
+        point = SimpleNamespace(name=architecture.name, value="a test", dist=None, load=lambda: architecture)
+        monkeypatch.setattr(registry, "_points", lambda kind: {**known, architecture.name: [point]})
+        registry.load.cache_clear()
+
+    yield add
+    registry.load.cache_clear()
+
+
+def test_a_class_of_an_added_architecture_is_trusted_and_no_other_of_its_module(tmp_path, register):
     model = OfAnInstalledPackage(**SMALL["MEGNet"])
     model.save(tmp_path / "model")
     with pytest.raises(ModelError, match=r"asks for the class .*OfAnInstalledPackage"):
         load_model(tmp_path / "model", trained_with=BACKEND)
     added = dataclasses.replace(ARCHITECTURES["MEGNet"], name="Added", cls=OfAnInstalledPackage)
-    monkeypatch.setitem(ARCHITECTURES, "Added", added)
+    register(added)
     loaded = load_model(tmp_path / "model", trained_with=BACKEND)
     assert type(loaded) is OfAnInstalledPackage
     assert architecture_of(loaded) is added
-    monkeypatch.setitem(ARCHITECTURES, "Added", dataclasses.replace(added, cls=models.MEGNet))
+    register(dataclasses.replace(added, cls=models.MEGNet))
     with pytest.raises(ModelError, match=r"asks for the class .*OfAnInstalledPackage"):
         load_model(tmp_path / "model", trained_with=BACKEND)
 
