@@ -151,7 +151,7 @@ class TestErrors:
 
     def test_where_no_crystal_is_usable_there_is_no_run(self, task, tmp_path):
         far = [dataclasses.replace(c, lattice=30.0 * np.eye(3), frac_coords=0.01 * c.frac_coords) for c in task]
-        with pytest.raises(NothingLeftError, match="nothing left of 40 crystals"):
+        with pytest.raises(NothingLeftError, match=r"nothing left of \d+ crystals"):
             finetune(data=far, out=tmp_path / "run", **OPTIONS)
         assert not (tmp_path / "run").exists()
 
@@ -159,8 +159,8 @@ class TestErrors:
         ("options", "error", "message"),
         [
             ({"target": "energy_peratom"}, DataError, "no column 'energy_peratom'.*Did you mean 'energy_per_atom'"),
-            ({"target": "formula"}, DataError, "'formula' is not a number"),
-            ({"target": "forces"}, DataError, "'forces' is not a number"),
+            ({"target": "formula"}, DataError, "column 'formula' .*expected: one number"),
+            ({"target": "forces"}, DataError, "column 'forces' .*expected: one number"),
             ({"target": "nothing"}, DataError, "No crystal of .* has a value of 'nothing'"),
             ({"transform": "log10"}, DataError, r"log10 needs positive labels; \d+ are not: emt-"),
             ({"split_column": "few", "fold": 5}, DataError, "few = 5; there are 0, 1"),
