@@ -253,7 +253,6 @@ def _benchmark(options: dict[str, Any]) -> None:
     quiet_lightning()
     result = benchmark(**options)
     print(f"scores     {result.out / 'scores.csv'}", f"table      {result.out / 'table.md'}", sep="\n")
-    print(f"report     {result.out / 'report.html'}")
     if result.unfinished:
         print(f"unfinished {len(result.unfinished)} cells: the same command goes on with them")
         if not options.get("report_only"):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from matgl_ssl._version import __version__
 from matgl_ssl.errors import ModelError, RunDirectoryError
 
-Kind = Literal["config", "environment", "facts", "checkpoint", "stamp"]
+Kind = Literal["config", "environment", "facts", "checkpoint", "stamp", "unit", "archive"]
 Content = dict[str, Any]
 
 _OPTIONS = {"depth_lr_factor": "layer_decay"}
@@ -38,6 +38,16 @@ def _environment_2(environment: Content) -> Content:
     return {"backend" if name == "lane" else name: value for name, value in environment.items()}
 
 
+def _unit_2(unit: Content) -> Content:
+    """Version 0.2 keeps what identifies a benchmark's unit, and what computed it."""
+    return {"where": {}, "facts": {}, "made_with": "matgl_ssl 0.1.0", **unit}
+
+
+def _archive_2(archive: Content) -> Content:
+    """Version 0.2 keeps facts that many units share once."""
+    return {"facts": {"": {}}, "units": [_unit_2(unit) | {"facts": ""} for unit in archive["units"]]}
+
+
 def _with_current_names(content: Content) -> Content:
     """Version 0.2's names of losses and recipes."""
     tables = {"loss": _LOSSES, "recipe": _RECIPES}
@@ -50,6 +60,8 @@ _STEPS: dict[Kind, tuple[Callable[[Content], Content], ...]] = {
     "facts": (),
     "checkpoint": (),
     "stamp": (_with_current_names,),
+    "unit": (_unit_2,),
+    "archive": (_archive_2,),
 }
 """For each kind of file, the functions from format 1 to 2, from 2 to 3, and so on."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -63,7 +64,8 @@ def parallel(
     if cluster is None and n_jobs <= 1:
         yield from _progress(map(function, items), what, total)
         return
-    with _dask(cluster) if cluster else _loky(n_jobs), closing(_whatever_dies(function, items)) as results:
+    at_work, parent = (_dask(cluster), None) if cluster else (_loky(n_jobs), os.getpid())
+    with at_work, closing(_whatever_dies(function, items, parent)) as results:
         yield from _progress(_sorted(results) if in_order else (result for _, result in results), what, total)
 
 
@@ -82,7 +84,9 @@ def _progress(results: Iterator[Result], what: str, total: int | None) -> Iterat
         yield from bar
 
 
-def _whatever_dies(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[tuple[int, Result]]:
+def _whatever_dies(
+    function: Callable[[Item], Result], items: Iterable[Item], parent: int | None
+) -> Generator[tuple[int, Result]]:
     """Numbered results as they come. Loky gives up when a process dies; then what it was at is begun again."""
     numbered, pending = enumerate(items), dict[int, Item]()
     deaths = 0
@@ -90,7 +94,7 @@ def _whatever_dies(function: Callable[[Item], Result], items: Iterable[Item]) ->
     def handed_out() -> Iterator[Any]:
         for i, item in chain(list(pending.items()), numbered):
             pending[i] = item
-            yield delayed(_numbered)(function, i, item)
+            yield delayed(_numbered)(function, i, item, parent)
 
     while True:
         try:
@@ -109,7 +113,9 @@ def _whatever_dies(function: Callable[[Item], Result], items: Iterable[Item]) ->
             logger.warning("A worker process was killed; what it was at is done again.")
 
 
-def _numbered(function: Callable[[Item], Result], i: int, item: Item) -> tuple[int, Result]:
+def _numbered(function: Callable[[Item], Result], i: int, item: Item, parent: int | None) -> tuple[int, Result]:
+    if parent not in (None, os.getppid()):
+        raise SystemExit  # killed with -9, it cannot tell its processes
     return i, function(item)
 
 

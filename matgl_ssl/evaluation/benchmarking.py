@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import torch
 from pydantic import Field
@@ -20,16 +18,18 @@ from tqdm import tqdm
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import Config
 from matgl_ssl.console import configure_logging
-from matgl_ssl.errors import ConfigError, MatGLSSLError
+from matgl_ssl.errors import ConfigError
 from matgl_ssl.training.options import with_options
+from matgl_ssl.work import parallel
 
 from .config import BenchmarkConfig, LeakRule, read_benchmark
 from .plan import Cell, Plan
 from .report import scores_of, write_report, write_scores
 from .runner import Runner
+from .schedule import seconds_left, work
 from .statistics import Score
+from .store import Kept, Store, Unit
 from .tasks import data_root
-from .units import Store, Unit, seconds_left, work
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,10 @@ class BenchmarkOptions(Config):
     )
     jobs: int = Field(1, ge=1, description="processes that share the cells, one thread each")
     leak_rule: LeakRule | None = Field(None, description="another leak rule than the file's")
+    cluster: str | None = Field(
+        None, description="address of a Dask scheduler (tcp://host:8786) whose workers do the work; they must see runs"
+    )
+    rerun_stale: bool = Field(False, description="compute anew what was published by other code than today's")
     report_only: bool = Field(False, description="run nothing; write the tables of what is finished")
 
 
@@ -56,7 +60,7 @@ class BenchmarkResult:
     """What ``benchmark`` leaves behind.
 
     Attributes:
-        out: The folder of ``scores.csv``, ``table.md``, ``report.html``, the figures, and ``units.jsonl``.
+        out: The folder of ``scores.csv``, ``table.md``, the figures, and ``units.jsonl``.
         scores: The finished cells that fine-tuned (and the baselines' beside them).
         unfinished: Cells that were asked for and are not finished: they failed, or only a report was asked for.
     """
@@ -94,7 +98,9 @@ def benchmark(
     content = {**content, **({"leak_rule": settings.leak_rule} if settings.leak_rule else {})}
     out, archives = _out(config, settings)
     root = data_root(data)
-    plan = _plan(content, root, Path(settings.runs), archives)
+    stale: Kept = "all" if settings.report_only else "none" if settings.rerun_stale else "published"
+    study = _Study(content, root.resolve(), Path(settings.runs).resolve(), archives, settings.only, stale)
+    plan = study.plan()
     unknown = sorted(settings.only.keys() - set(Cell._fields[:-1]))
     if unknown:
         raise ConfigError(f"--only knows {', '.join(Cell._fields[:-1])}, not {', '.join(unknown)}.")
@@ -103,11 +109,7 @@ def benchmark(
         raise ConfigError(f"No cell of the benchmark has {settings.only}.")
     if not settings.report_only:
         with _Progress(plan, settings, out) as progress:
-            if settings.jobs == 1:
-                with _one_thread():
-                    work(plan.units(settings.only), plan.store, progress.finished)
-            else:
-                _share(content, root, settings, archives, progress)
+            _run(study, plan, settings, progress)
     write_scores(plan, out)
     plan.store.archive(plan.published(), out / UNITS)
     title = "Benchmark" if isinstance(config, dict) else f"Benchmark {Path(config).stem}"
@@ -126,52 +128,59 @@ def _out(config: str | Path | dict[str, Any], settings: BenchmarkOptions) -> tup
     return folders[0], [folder / UNITS for folder in reversed(folders)]
 
 
-def _plan(content: dict[str, Any], root: Path, runs: Path, archives: Sequence[Path]) -> Plan:
-    config = BenchmarkConfig.build(content)
-    return Plan(Runner(config, root, runs / "pretrained"), Store(runs / "units", *archives))
+@dataclass(frozen=True)
+class _Study:
+    """What a process needs to know to take part."""
+
+    content: dict[str, Any]
+    root: Path
+    runs: Path
+    archives: list[Path]
+    only: dict[str, Any]
+    stale: Kept
+    token: str = field(default_factory=lambda: uuid4().hex)
+
+    def plan(self) -> Plan:
+        config = BenchmarkConfig.build(self.content)
+        store = Store(self.runs / "units", *self.archives, stale=self.stale)
+        return Plan(Runner(config, self.root, self.runs / "pretrained"), store)
+
+    def work(self, plan: Plan) -> Iterator[Unit]:
+        return work(plan.units(self.only), plan.store)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small tensors: a second thread only waits."""
+_AT_WORK: dict[str, Iterator[Unit]] = {}
+"""What this process does for studies, by token: plans, tasks and graphs stay from unit to unit."""
+
+
+def _one_more(study: _Study, _: Any) -> str | None:
+    """Finish a unit of a study; its name, or None if nothing is left to do."""
+    if study.token not in _AT_WORK:
+        configure_logging(logging.WARNING)
+        _AT_WORK[study.token] = study.work(study.plan())
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # small tensors: a second thread only waits
     try:
-        yield
+        unit = next(_AT_WORK[study.token], None)
     finally:
         torch.set_num_threads(before)
+    return unit.name if unit else None
 
 
-def _worker(content: dict[str, Any], root: Path, runs: Path, archives: Sequence[Path], only: dict[str, Any]) -> None:
-    configure_logging(logging.WARNING)
-    plan, parent = _plan(content, root, runs, archives), os.getppid()
-    with _one_thread():
-        work(plan.units(only), plan.store, wanted=lambda: os.getppid() == parent)  # killed with -9, it cannot say so
-
-
-def _share(
-    content: dict[str, Any], root: Path, settings: BenchmarkOptions, archives: Sequence[Path], progress: _Progress
-) -> None:
-    """Let processes of their own do the work, and watch."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when they import torch
-    context = multiprocessing.get_context("spawn")
-    arguments = (content, root, Path(settings.runs), archives, settings.only)
-    workers = [context.Process(target=_worker, args=arguments) for _ in range(settings.jobs)]
+def _run(study: _Study, plan: Plan, settings: BenchmarkOptions, progress: _Progress) -> None:
+    """Finish what is wanted, here or by processes of their own."""
+    if settings.jobs == 1 and settings.cluster is None:
+        _AT_WORK[study.token] = study.work(plan)
+    done = False
+    asked = iter(lambda: done, True)
     try:
-        for worker in workers:
-            worker.start()
-        while any(worker.is_alive() for worker in workers):
-            time.sleep(1)
-            progress.look()
+        for name in parallel(
+            partial(_one_more, study), asked, n_jobs=settings.jobs, cluster=settings.cluster, in_order=False
+        ):
+            done = done or name is None
+            progress.look(name)
     finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
-        os.environ.pop("OMP_NUM_THREADS")
-        os.environ |= {} if before is None else {"OMP_NUM_THREADS": before}
-    if all(worker.exitcode for worker in workers):
-        raise MatGLSSLError("Every worker process failed: see the messages above, or run with one job (--jobs 1).")
+        _AT_WORK.pop(study.token, None)
 
 
 class _Progress:
@@ -180,6 +189,7 @@ class _Progress:
     def __init__(self, plan: Plan, settings: BenchmarkOptions, out: Path) -> None:
         self.plan, self.jobs, self.out = plan, settings.jobs, out
         self.units = plan.units(settings.only)
+        self.by_name = {unit.name: unit for unit in self.units}
         self.cells = [unit for unit in self.units if unit.kind == "cell"]
         self.n = len(self._done())
 
@@ -195,15 +205,11 @@ class _Progress:
     def _done(self) -> list[Unit]:
         return [unit for unit in self.cells if self.plan.store.get(unit)]
 
-    def finished(self, unit: Unit) -> None:
-        """Say that a unit of this process is finished."""
-        if unit.kind == "cell":
-            self.look(unit)
-        else:
-            logger.info("%s: %.0f s", unit.label, (self.plan.store.get(unit) or {})["seconds"])
-
-    def look(self, unit: Unit | None = None) -> None:
-        """See what is finished."""
+    def look(self, name: str | None) -> None:
+        """See what is finished, by this process and others."""
+        unit = self.by_name.get(name or "")
+        if unit and unit.kind != "cell" and (found := self.plan.store.get(unit)):
+            logger.info("%s: %.0f s", unit.label, found["seconds"])
         done = self._done()
         if len(done) == self.n:
             return
@@ -213,7 +219,7 @@ class _Progress:
         left = "time left unknown" if seconds is None else f"about {_duration(seconds)} left"
         self.bar.set_postfix_str(left)
         if self.bar.disable:
-            score = f"  {unit.label}: {self.plan.store.result(unit)['mae']:.4g}" if unit else ""
+            score = f"  {unit.label}: {self.plan.store.result(unit)['mae']:.4g}" if unit and unit in done else ""
             logger.info("%d/%d cells, %s%s", self.n, len(self.cells), left, score)
         write_scores(self.plan, self.out)
         self.plan.store.archive(self.plan.published(), self.out / UNITS)

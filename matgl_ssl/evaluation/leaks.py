@@ -1,7 +1,8 @@
-"""The leak guard: which crystals of the corpus are left out because a downstream task has them, too.
+"""The leak guard: crystals of the corpus that a downstream task has, too, and labels that are what a task asks for.
 
 One corpus serves all tasks of a benchmark, so what any of them has is removed: all tables stand on the same
-encoders.
+encoders. A label column is known by its name, and by its values: one that goes with the target over the crystals both
+files have is the target under another name.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
+from matgl_ssl.columns import quantity
 from matgl_ssl.crystals import Crystal, CrystalDataset
-from matgl_ssl.errors import unknown
+from matgl_ssl.errors import ConfigError, unknown
 
 from .config import LeakRule
 from .tasks import Task
 
 RULES = ("formula", "structure", "none")
+SAME_RANKS = 0.95
+"""Rank correlation over shared crystals from which on two columns are one quantity."""
+ENOUGH = 20
+"""Shared crystals below which values say nothing."""
 
 
 @dataclass(frozen=True)
@@ -101,3 +107,63 @@ def as_facts(removed: Removed) -> dict[str, Any]:
 def from_facts(facts: Mapping[str, Any]) -> Removed:
     """From a file."""
     return Removed(facts["rule"], facts["rows"], facts["by_task"], facts["n_corpus"])
+
+
+def same_values(a: CrystalDataset, column_a: str, b: CrystalDataset, column_b: str) -> bool:
+    """Whether two columns rank the formulas that both tables have alike, the first as it is or divided by atoms.
+
+    Only formulas that stand once in each table are compared: those of several polymorphs name no crystal.
+    """
+    theirs = _by_formula(b, column_b)
+    return any(_alike(_by_formula(a, column_a, per_atom=each), theirs) for each in (False, True))
+
+
+def _alike(a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+    shared = sorted(a.keys() & b.keys())
+    if len(shared) < ENOUGH:
+        return False
+    ranks = np.stack([_ranks([table[formula] for formula in shared]) for table in (a, b)])
+    return bool(abs(np.corrcoef(ranks)[0, 1]) >= SAME_RANKS)
+
+
+def _ranks(values: list[float]) -> np.ndarray:
+    """Equal values share their mean rank."""
+    ordered = np.sort(values)
+    return np.asarray(np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right"), float)
+
+
+def _by_formula(crystals: CrystalDataset, column: str, *, per_atom: bool = False) -> dict[str, float]:
+    values = crystals.column(column)
+    if values.dtype.kind not in "fiub":
+        return {}
+    values = values / crystals.sizes() if per_atom else values
+    formulas = np.array(crystals.formulas(), dtype=object)
+    names, first, counts = np.unique(formulas, return_index=True, return_counts=True)
+    once = {str(name): float(values[i]) for name, i, n in zip(names, first, counts, strict=True) if n == 1}
+    return {name: value for name, value in once.items() if np.isfinite(value)}
+
+
+def refuse_same_quantity(
+    columns: tuple[str, ...], asked: str, task: CrystalDataset, target: str, corpus: CrystalDataset
+) -> None:
+    """Refuse to pretrain on labels that are what a task asks for.
+
+    Args:
+        columns: Label columns of the corpus that an arm is trained on.
+        asked: The quantity that the task asks for.
+        task: The task's crystals.
+        target: Their label column.
+        corpus: The corpus with those columns; names are enough to refuse, so it may lack them.
+
+    Raises:
+        ConfigError: If one of them is the same quantity, by its name or by its values.
+    """
+    for column in columns:
+        how = "name" if quantity(column) == asked else ""
+        if not how and column in corpus.label_names and same_values(corpus, column, task, target):
+            how = "values on shared crystals"
+        if how:
+            raise ConfigError(
+                f"{column!r} of {corpus.source} is {asked} by its {how}, which the task asks for: outside the revealed "
+                "labels no label of it may be used. Pretrain on another column."
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 
 from matgl_ssl._backend import BACKEND
 from matgl_ssl._files import digest
+from matgl_ssl.columns import quantity
 from matgl_ssl.config import Config
+from matgl_ssl.recipes import read_recipe
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
 from .config import BASELINES, LONGER, SCRATCH, ArmConfig, CorpusConfig
 from .leaks import from_facts
 from .pretraining import labels_used, pretraining_config
-from .quantities import quantity
 from .runner import Runner, best
+from .store import Store, Unit
 from .tasks import Labels, locate
-from .units import Store, Unit
 
 
 class Cell(NamedTuple):
@@ -56,7 +57,12 @@ class _Pretraining:
     labels: tuple[str, ...]
     guard: Unit
     unit: Unit
-    folder: str
+
+    @property
+    def folder(self) -> str:
+        """Where it goes; other code goes elsewhere."""
+        name = digest([self.unit.name, self.unit.made_with], 12)
+        return f"{self.unit.where['arm']}-{self.unit.where['encoder']}-{name}"
 
 
 class Plan:
@@ -115,9 +121,8 @@ class Plan:
         """Guards, trials and cells: what is left of a benchmark when its encoders are gone."""
         return [unit for unit in self._units.values() if unit.kind != "pretraining"]
 
-    def _unit(self, kind: str, label: str, key: dict[str, Any], run: Callable[[], Any], *needs: Unit) -> Unit:
+    def _unit(self, unit: Unit) -> Unit:
         """The same work is the same unit."""
-        unit = Unit(kind, label, {**key, "lane": BACKEND}, run, needs)
         return self._units.setdefault(unit.name, unit)
 
     def _facts(self, config: Config) -> dict[str, Any]:
@@ -130,9 +135,11 @@ class Plan:
         return {**facts, "files": [self._hashes[name] for name in names]}
 
     def _guard(self, corpus: CorpusConfig) -> Unit:
+        rule = corpus.leak_rule or self.config.leak_rule
         tasks = {name: self._facts(task) for name, task in self.config.tasks.items()}
-        key = {"corpus": self._facts(corpus), "rule": corpus.leak_rule or self.config.leak_rule, "tasks": tasks}
-        unit = self._unit("corpus", f"leak guard of {corpus.data}", key, partial(self.runner.guard, corpus))
+        facts = {"corpus": self._facts(corpus), "tasks": tasks}
+        run, label = partial(self.runner.guard, corpus), f"leak guard of {corpus.data}"
+        unit = self._unit(Unit("corpus", label, {"rule": rule}, run, facts=facts, sources="guard"))
         return self.guards.setdefault(unit.name, unit)
 
     def _pretraining(self, encoder: str, name: str, task: str) -> _Pretraining | None:
@@ -141,115 +148,118 @@ class Plan:
         arm = self.runner.arms[name]
         if arm.recipe is None and arm.supervised is None:
             return None
-        asked = self._asked(task)
-        if (encoder, name, asked) not in self._pretrainings:
-            config = pretraining_config(arm, self.config.pretrain, self.runner.model(encoder), asked)
-            self._pretrainings[encoder, name, asked] = self._pretraining_as(encoder, name, arm, config)
-        return self._pretrainings[encoder, name, asked]
+        key = encoder, name, self._asked(task)
+        if key not in self._pretrainings:
+            config = pretraining_config(arm, self.config.pretrain, self.runner.model(encoder), key[-1])
+            self._pretrainings[key] = self._pretraining_as(key, arm, config)
+        return self._pretrainings[key]
 
     def _pretraining_as(
-        self, encoder: str, name: str, arm: ArmConfig, config: PretrainConfig | FinetuneConfig
+        self, key: tuple[str, str, str], arm: ArmConfig, config: PretrainConfig | FinetuneConfig
     ) -> _Pretraining:
         """One pretraining serves all tasks that it may have the same labels for."""
-        guard = self.guard if arm.corpus is None else self._guard(arm.corpus)
-        key = {
-            "arm": name,
-            "options": _said(config),
-            "supervised": arm.supervised,
-            "guard": guard.name,
-            "lane": BACKEND,
-        }
-        folder = digest([repr(sorted(key.items()))], 12)
-        out = f"{name}-{encoder}-{folder}"
-        known = (made for made in self._pretrainings.values() if made.folder == out)
-        if made := next(known, None):
-            return made
-        labels = labels_used(config)
-        run = partial(self._pretrain, arm, config, labels, guard, out)
-        unit = self._unit("pretraining", f"pretraining {name} {encoder}", key, run, guard)
-        return _Pretraining(arm, config, labels, guard, unit, out)
+        encoder, name, _ = key
+        guard, labels = self.guard if arm.corpus is None else self._guard(arm.corpus), labels_used(config)
+        facts = {
+            "backend": BACKEND, "guard": guard.name, "labels": labels, "supervised": arm.supervised,
+            "recipe": read_recipe(arm.recipe) if arm.recipe and arm.recipe.endswith((".yaml", ".yml")) else arm.recipe,
+            "options": {**self.config.pretrain, **self.runner.model(encoder), **arm.pretrain},
+        }  # fmt: skip
+        label, where = f"pretraining {name} {encoder}", {"arm": name, "encoder": encoder}
+        run = partial(self._pretrain, key)
+        unit = self._unit(Unit("pretraining", label, where, run, (guard,), facts, "pretrained"))
+        return _Pretraining(arm, config, labels, guard, unit)
 
     def _asked(self, task: str) -> str:
         """The quantity that a task asks for."""
         spec = self.config.tasks[task]
         return quantity(spec.target, spec.quantity)
 
-    def _pretrain(
-        self, arm: ArmConfig, config: PretrainConfig | FinetuneConfig, labels: tuple[str, ...], guard: Unit, out: str
-    ) -> dict[str, Any]:
-        removed = from_facts(self.store.result(guard))
-        return {**self.runner.pretrain(arm, config, labels, removed, out), "folder": out}
+    def _pretrain(self, key: tuple[str, str, str]) -> dict[str, Any]:
+        made = self._pretrainings[key]
+        removed, out = from_facts(self.store.result(made.guard)), made.folder
+        return {**self.runner.pretrain(made.arm, made.config, made.labels, removed, out), "folder": out}
 
     def _cell(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, method: str) -> Unit | None:
+        label = f"{task} {encoder} {arm} {n} labels, seed {seed}, fold {fold}"
+        where: dict[str, Any] = {"task": task, "arm": arm, "n_labels": n, "seed": seed, "fold": fold}
+        where |= {} if self.config.part == "test" else {"part": self.config.part}
+        if arm in BASELINES:  # one number for all encoders and methods
+            run = partial(self._run_cell, task, encoder, arm, n, seed, fold, "fine-tune", [], None, None)
+            return self._unit(Unit("cell", label, where, run, (), self._task_facts(task), "baseline"))
+        where |= {"encoder": encoder, "method": method}
         if self.runner.arms[arm].chosen_from:
-            return self._chosen(task, encoder, arm, n, seed, fold)
+            return self._chosen(task, encoder, arm, n, seed, fold, label, where)
         pretraining = self._pretraining(encoder, arm, task)
         if pretraining and self._asked(task) in map(quantity, pretraining.labels):
             return None
-        spec = self.config.tasks[task]
         reference = self._pretraining(encoder, self.config.longer_by, task) if arm == LONGER else None
         tuned = SCRATCH if arm == LONGER else arm
-        fine_tunes = method == "fine-tune" and arm not in BASELINES
-        grid = self.config.grid_for(n)
-        trials = [self._trial(task, encoder, tuned, n, choice) for choice in grid] if fine_tunes else []
-        trials = trials if len(trials) > 1 else []
-        key: dict[str, Any] = {
-            "task": self._facts(spec), "arm": arm, "n_labels": n, "seed": seed, "fold": fold,
-            "method": "fine-tune" if arm in BASELINES else method,  # one number for all methods
-        }  # fmt: skip
-        key |= {} if self.config.part == "test" else {"part": self.config.part}
-        if arm not in BASELINES:
-            key |= self._training_key(encoder, arm, pretraining)
-            key |= {"grid": grid, "trials": [trial.name for trial in trials]} if fine_tunes else {}
-            key |= {"longer by": reference.unit.name} if reference else {}
-        label = f"{task} {encoder} {arm} {n} labels, seed {seed}, fold {fold}"
+        trials: list[Unit] = []
+        if method == "fine-tune":
+            grid = self.config.grid_for(n)
+            where |= {"grid": grid, "validation_crystals": self.config.validation_crystals}
+            trials = [self._trial(task, encoder, tuned, n, fold, choice) for choice in grid] if len(grid) > 1 else []
+        facts = self._arm_facts(task, encoder, arm, pretraining)
+        facts |= {"longer by": reference.unit.facts} if reference else {}
         run = partial(self._run_cell, task, encoder, arm, n, seed, fold, method, trials, pretraining, reference)
-        needs = [*([pretraining.unit] if pretraining else []), *([reference.guard] if reference else [])]
-        return self._unit("cell", label, key, run, *needs, *trials)
+        needs = [*([pretraining.unit] if pretraining else []), *([reference.guard] if reference else []), *trials]
+        sources = "pretrained" if pretraining or reference else "scratch"
+        return self._unit(Unit("cell", label, where, run, tuple(needs), facts, sources))
 
-    def _chosen(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int) -> Unit | None:
+    def _chosen(
+        self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, label: str, where: dict[str, Any]
+    ) -> Unit | None:
         """The cell of whichever of some arms has the least validation error."""
         names, grid = self.runner.arms[arm].chosen_from, self.config.grid_for(n)
         cells = {name: cell for name in names if (cell := self._cell(task, encoder, name, n, seed, fold, "fine-tune"))}
         if len(cells) < len(set(names)):
             return None
-        trials = [(name, self._trial(task, encoder, name, n, choice)) for name in names for choice in grid]
+        trials = [(name, self._trial(task, encoder, name, n, fold, choice)) for name in names for choice in grid]
 
         def run() -> dict[str, Any]:
-            tried = [({"arm": name, **t.key["choice"]}, float(self.store.result(t)["mae"])) for name, t in trials]
+            tried = [({"arm": name, **t.where["choice"]}, float(self.store.result(t)["mae"])) for name, t in trials]
             choice = best(tried)
             return {**self.store.result(cells[choice["arm"]]), "choice": choice, "tried": tried}
 
-        needs = [*cells.values(), *(trial for _, trial in trials)]
-        label = f"{task} {encoder} {arm} {n} labels, seed {seed}, fold {fold}"
-        return self._unit("cell", label, {"chosen from": [need.name for need in needs]}, run, *needs)
+        needs = (*cells.values(), *(trial for _, trial in trials))
+        facts = {"chosen from": [need.name for need in needs]}
+        return self._unit(Unit("cell", label, where, run, needs, facts, "pretrained"))
 
-    def _training_key(self, encoder: str, arm: str, pretraining: _Pretraining | None) -> dict[str, Any]:
-        own = self.runner.arms[arm]
+    def _task_facts(self, task: str) -> dict[str, Any]:
+        return {"backend": BACKEND, "task": self._facts(self.config.tasks[task])}
+
+    def _arm_facts(self, task: str, encoder: str, arm: str, pretraining: _Pretraining | None) -> dict[str, Any]:
+        """What the configuration itself says of an arm; what a recipe says more is known by the package's sources."""
+        names = (SCRATCH, LONGER) if arm == LONGER else (arm,)
         return {
+            **self._task_facts(task),
             "encoder": self.runner.model(encoder),
-            "finetune": {**self.config.finetune, **own.finetune},
-            "pretraining": pretraining.unit.name if pretraining else None,
-            **({"node embedding": True} if own.node_embedding_of else {}),
+            "finetune": self.config.finetune,
+            "arm": [_said(self.config.arms[name]).get("finetune", {}) for name in names if name in self.config.arms],
+            "pretraining": pretraining.unit.facts if pretraining else None,
+            "negnn": bool(self.runner.arms[arm].node_embedding_of),
         }
 
-    def _trial(self, task: str, encoder: str, arm: str, n: Labels, choice: dict[str, Any]) -> Unit:
+    def _trial(self, task: str, encoder: str, arm: str, n: Labels, fold: int, choice: dict[str, Any]) -> Unit:
         pretraining = self._pretraining(encoder, arm, task)
-        key = {
-            "task": self._facts(self.config.tasks[task]), "arm": arm, "n_labels": n, "choice": choice,
-            "validation_crystals": self.config.validation_crystals, **self._training_key(encoder, arm, pretraining),
+        where = {
+            "task": task, "encoder": encoder, "arm": arm, "n_labels": n, "fold": fold, "choice": choice,
+            "validation_crystals": self.config.validation_crystals,
         }  # fmt: skip
-        label = f"{task} {encoder} {arm} {n} labels, trial of {choice}"
-        run = partial(self._run_trial, task, encoder, arm, n, choice, pretraining)
-        return self._unit("trial", label, key, run, *([pretraining.unit] if pretraining else []))
+        label = f"{task} {encoder} {arm} {n} labels, fold {fold}, trial of {choice}"
+        run = partial(self._run_trial, task, encoder, arm, n, fold, choice, pretraining)
+        facts, needs = self._arm_facts(task, encoder, arm, pretraining), (pretraining.unit,) if pretraining else ()
+        return self._unit(Unit("trial", label, where, run, needs, facts, "pretrained" if pretraining else "scratch"))
 
     def _run_trial(
-        self, task: str, encoder: str, arm: str, n: Labels, choice: dict[str, Any], pretraining: _Pretraining | None
-    ) -> dict[str, Any]:
+        self, task: str, encoder: str, arm: str, n: Labels, fold: int, choice: dict[str, Any],
+        pretraining: _Pretraining | None,
+    ) -> dict[str, Any]:  # fmt: skip
         if pretraining:
             self.runner.refuse(pretraining.arm, pretraining.labels, self.runner.task(task))
         settings = self.runner.settings(encoder, arm, 0, **choice, **self._weights(arm, pretraining))
-        return self.runner.trial(task, settings, n)
+        return self.runner.trial(task, settings, n, fold)
 
     def _run_cell(
         self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, method: str, trials: list[Unit],
@@ -257,7 +267,7 @@ class Plan:
     ) -> dict[str, Any]:  # fmt: skip
         if pretraining:
             self.runner.refuse(pretraining.arm, pretraining.labels, self.runner.task(task))
-        tried = [(trial.key["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
+        tried = [(trial.where["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
         only = self.config.grid_for(n)[0] if method == "fine-tune" else {}  # a probe has nothing of the grid
         choice = best(tried) if tried else dict(only)
         settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(arm, pretraining))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from matgl_ssl.columns import quantity
 from matgl_ssl.crystals import CrystalDataset, read_crystals
 from matgl_ssl.crystals.batching import estimated_edges
 from matgl_ssl.encoders import Encoder
@@ -22,7 +23,6 @@ from matgl_ssl.training.finetune import finetune
 from matgl_ssl.training.pretrain import pretrain
 
 from .config import ArmConfig, CorpusConfig
-from .quantities import quantity
 from .tasks import locate
 
 CUTOFF = 5.0

@@ -24,11 +24,10 @@ from matgl_ssl.training.module import initialise
 
 from .baselines import DESCRIBED, median
 from .config import TRIVIAL, ArmConfig, BenchmarkConfig, CorpusConfig
-from .leaks import Removed, as_facts, leaking
+from .leaks import Removed, as_facts, leaking, refuse_same_quantity
 from .pool import TARGET, GraphPool, fine_tune, predict_rows
 from .pretraining import CUTOFF, edges_passed, pretrained, read_corpus
 from .probes import GRID, kernel_ridge, mlp, ridge
-from .quantities import refuse_same_quantity
 from .tasks import Labels, Task, read_task, validation_folds
 
 PROBES = {
@@ -107,10 +106,10 @@ class Runner:
             refuse_same_quantity(labels, task.quantity, task.crystals, TARGET, self._corpus(arm, labels))
             self._allowed.add(key)
 
-    def trial(self, task: str, settings: FinetuneConfig, n: Labels) -> dict[str, Any]:
-        """Error on held-out revealed labels, infinite if training diverges."""
+    def trial(self, task: str, settings: FinetuneConfig, n: Labels, fold: int) -> dict[str, Any]:
+        """Error on held-out labels of those that a fold reveals to seed 0, infinite if training diverges."""
         data, errors = self.task(task), []
-        for train, val in validation_folds(data.revealed(n, 0, 0), self.config.validation_crystals):
+        for train, val in validation_folds(data.revealed(n, 0, fold), self.config.validation_crystals):
             try:
                 errors.append(np.abs(self._transfer(data, settings, train, val) - data.labels[val]))
             except NonFiniteError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ class Score(NamedTuple):
     seed: int
     fold: int
     mae: float
+    made_with: str = ""
 
 
 class Interval(NamedTuple):
@@ -39,7 +41,9 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """``won`` if it lies below zero (a smaller error), ``lost`` if above, ``tied`` otherwise."""
+        """``won`` if it lies below zero (a smaller error), ``lost`` above, ``tied`` around it, ``-`` if unknown."""
+        if math.isnan(self.low):
+            return "-"
         return "won" if self.high < 0 else "lost" if self.low > 0 else "tied"
 
 

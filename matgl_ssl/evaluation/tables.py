@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -39,15 +38,6 @@ class Table:
         lines = [_line(self.header), _line(("---",) * len(self.header)), *map(_line, self.rows)] if self.rows else []
         parts = ["\n".join(lines), self.note]
         return "\n\n".join([f"## {self.title}", *filter(None, parts)]) + "\n"
-
-    def html(self) -> str:
-        """As HTML."""
-        head = "".join(f"<th>{html.escape(entry)}</th>" for entry in self.header)
-        rows = ("".join(f"<td>{html.escape(entry)}</td>" for entry in row) for row in self.rows)
-        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-        table = f"<table>\n<tr>{head}</tr>\n{body}\n</table>" if self.rows else ""
-        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
-        return "\n".join(filter(None, [f"<h2>{html.escape(self.title)}</h2>", table, note]))
 
 
 def error_tables(
@@ -120,12 +110,12 @@ def choices_table(cells: Sequence[Cell], results: Sequence[dict[str, object] | N
     """What each arm chose from the grid, and its validation errors."""
     rows = {}
     for cell, result in zip(cells, results, strict=True):
-        key = (cell.task, cell.encoder, cell.arm, str(cell.n_labels))
+        key = (cell.task, cell.encoder, cell.arm, str(cell.n_labels), str(cell.fold))
         if result and result.get("tried"):
             tried: list[tuple[dict[str, object], float]] = result["tried"]  # type: ignore[assignment]
             rows[key] = (*key, _options(result["choice"]), "; ".join(f"{_options(c)}: {e:.4g}" for c, e in tried))
     return Table(
-        "Chosen on validation, seed 0", ("task", "encoder", "arm", "labels", "chosen", "validation MAE"),
+        "Chosen on validation, seed 0", ("task", "encoder", "arm", "labels", "fold", "chosen", "validation MAE"),
         tuple(rows.values()),
     )  # fmt: skip
 
@@ -159,7 +149,8 @@ def _differences(
         for task in tasks
     ]
     counts: Counter[str] = verdicts(by_task)
-    tally = f"{counts['won']} / {counts['tied']} / {counts['lost']}" if by_task else NO_PAIR
+    known = [counts[verdict] for verdict in ("won", "tied", "lost")]
+    tally = " / ".join(map(str, known)) if any(known) else NO_PAIR
     return [*entries, *([_mean(planned, by_task, arm, mean_over)] if len(mean_over) > 1 else []), tally]
 
 

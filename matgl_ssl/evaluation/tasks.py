@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from matgl_ssl.columns import quantity
 from matgl_ssl.crystals import CrystalDataset, read_crystals
 from matgl_ssl.errors import DataError
 from matgl_ssl.training.splits import fold_numbers
@@ -17,7 +18,6 @@ from matgl_ssl.training.splits import fold_numbers
 from .config import Part, TaskConfig
 from .pool import TARGET
 from .probes import chemical_systems, grouped_folds
-from .quantities import quantity
 
 Labels = int | Literal["all"]
 ROOT = "MATGL_SSL_DATA"

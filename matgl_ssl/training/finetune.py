@@ -18,6 +18,7 @@ from torch import nn
 from matgl_ssl.acceleration import accelerate, decelerate, use, using
 from matgl_ssl.backends import Potential
 from matgl_ssl.boundary import verb
+from matgl_ssl.columns import unit_of
 from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CheckReport, CrystalDataset
 from matgl_ssl.crystals.labels import numbers
@@ -39,7 +40,7 @@ from .rundir import RunDirectory
 from .splits import Splits, split
 from .start import Start
 from .supervised import FinetuningModule, begin, prepare, representation_of, trained_model
-from .target import UNITS, transformed
+from .target import transformed
 from .trainer import Task, batches, fit
 
 logger = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ def _export(task: Task, graphs: Mapping[str, GraphDataset], run: RunDirectory) -
     if config.extensive:
         references = module.standardisation.references
         model = Potential(model, element_refs=None if references is None else references.float().numpy())
-    unit = config.unit or UNITS.get(config.target, "")
+    unit = config.unit or unit_of(config.target)
     target = {
         "name": config.target, "unit": unit, "transform": config.transform, "extensive": config.extensive,
     }  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from matgl_ssl.columns import unit_of
 from matgl_ssl.devices import in_float64
 from matgl_ssl.encoders import (
     ARCHITECTURES,
@@ -24,7 +25,7 @@ from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.models import build_negnn
 
 from .config import FinetuneConfig
-from .target import UNITS, Standardisation
+from .target import Standardisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
             "already, to go on with it."
         )
     # A run that trained energies exports them as a potential beside the encoder, whose readout is fresh.
-    energies = config.extensive and (config.unit or UNITS.get(config.target)) == "eV"
+    energies = config.extensive and (config.unit or unit_of(config.target)) == "eV"
     exports = ("potential", "encoder", "model") if energies else ("encoder", "model", "potential")
     loaded, stamp = load_with_stamp(init_from, trained_with=config.trained_with, prefer=exports)
     model = bare_model(loaded)

@@ -14,24 +14,6 @@ from matgl_ssl.devices import in_float64
 from matgl_ssl.encoders import architecture_of
 from matgl_ssl.errors import DataError
 
-UNITS = {
-    "band_gap": "eV",
-    "bulk_modulus": "GPa",
-    "bulk_modulus_vrh": "GPa",
-    "energy": "eV",
-    "energy_per_atom": "eV/atom",
-    "e_above_hull": "eV/atom",
-    "exfoliation_energy": "meV/atom",
-    "fermi_energy": "eV",
-    "formation_energy_per_atom": "eV/atom",
-    "heat_capacity_300K": "J/K/mol",
-    "last_phdos_peak": "1/cm",
-    "shear_modulus": "GPa",
-    "shear_modulus_vrh": "GPa",
-    "total_magnetization": "μB/cell",
-}
-"""Units of columns that go by these names in Materials Project, Matbench and JARVIS tables; ``unit`` overrides."""
-
 
 @dataclass(frozen=True, eq=False)
 class Standardisation:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matgl_ssl.evaluation.units import Store
 from synthetic import cell, corpus_and_task, study, write
 
+from matgl_ssl.columns import quantity
 from matgl_ssl.crystals import read_crystals
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.evaluation.config import ArmConfig, BenchmarkConfig, TaskConfig
-from matgl_ssl.evaluation.leaks import as_facts, from_facts, leaking
+from matgl_ssl.evaluation.leaks import as_facts, from_facts, leaking, refuse_same_quantity, same_values
 from matgl_ssl.evaluation.plan import Plan
 from matgl_ssl.evaluation.pretraining import labels_used, pretraining_config
-from matgl_ssl.evaluation.quantities import quantity, refuse_same_quantity, same_values
 from matgl_ssl.evaluation.runner import Runner
 from matgl_ssl.evaluation.tasks import read_task
-from matgl_ssl.evaluation.units import Store
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from matgl_ssl.errors import NonFiniteError
 from matgl_ssl.evaluation.config import BenchmarkConfig
 from matgl_ssl.evaluation.plan import Plan
 from matgl_ssl.evaluation.runner import Runner, best
-from matgl_ssl.evaluation.units import Store
+from matgl_ssl.evaluation.store import Store
 
 
 @pytest.fixture
@@ -76,9 +76,28 @@ def test_predictions_that_are_not_finite_are_no_score(root, monkeypatch):
     monkeypatch.setattr("matgl_ssl.evaluation.runner.predict_rows", lambda _, __, rows, ___: np.full(len(rows), np.nan))
     runner = plan(root).runner
     settings = runner.settings("MEGNet", "scratch", 0)
-    assert runner.trial("size", settings, 16) == {"mae": math.inf}
+    assert runner.trial("size", settings, 16, 0) == {"mae": math.inf}
     with pytest.raises(NonFiniteError, match="smaller"):
         runner.cell("size", "scratch", 16, 0, 0, method="fine-tune", settings=settings)
+
+
+def test_options_are_chosen_on_labels_that_the_fold_does_not_test_on(root, monkeypatch):
+    rounds = [{"tasks": ["size"], "arms": ["scratch"], "labels": ["all"], "seeds": [0], "folds": [0, 1]}]
+    made = plan(root, rounds=rounds, grid=[{"lr": 0.01}, {"lr": 0.1}])
+    task, seen = made.runner.task("size"), []
+
+    def transfer(self, task, settings, train, test):
+        seen.extend([*train, *test])
+        return np.zeros(len(test))
+
+    monkeypatch.setattr(Runner, "_transfer", transfer)
+    for planned in made.cells:
+        assert len(planned.unit.needs) == 2
+        for trial in planned.unit.needs:
+            assert trial.where["fold"] == planned.fold
+            trial.run()
+        assert not set(seen) & set(task.test_rows(planned.fold))
+        seen.clear()
 
 
 def test_options_that_all_diverge_are_chosen_by_nobody():

@@ -63,7 +63,7 @@ def test_too_few_numbers_make_no_interval():
     interval = bootstrap({"a": {0: [-1.0, -2.0]}})
     assert interval.mean == -1.5
     assert math.isnan(interval.low)
-    assert interval.verdict == "tied"
+    assert interval.verdict == "-"
 
 
 def test_differences_are_paired_by_task_fold_and_seed():
@@ -101,3 +101,9 @@ def test_won_lost_and_tied():
         table += scores(task, "scratch", base)
         table += scores(task, "arm", [b + s for b, s in zip(base, shift, strict=True)])
     assert verdicts(relative_differences(table, "arm")) == {"won": 1, "lost": 1, "tied": 1}
+
+
+def test_where_nothing_is_known_nothing_is_tied():
+    alone = bootstrap([-50.0])
+    assert alone.verdict == "-"
+    assert verdicts({"task": np.array([[-50.0]])}) == {"-": 1}

@@ -9,8 +9,8 @@ import pytest
 from matgl_ssl.evaluation.config import BenchmarkConfig
 from matgl_ssl.evaluation.plan import Cell
 from matgl_ssl.evaluation.statistics import Score
+from matgl_ssl.evaluation.store import Unit
 from matgl_ssl.evaluation.tables import error_tables, means_table
-from matgl_ssl.evaluation.units import Unit
 
 ERRORS = {"first": (10.0, 9.0), "second": (10.0, 7.0), "later": (10.0, 1.0)}
 

@@ -1,0 +1,167 @@
+"""Finished units of work: a folder of small files, and archives of what is published.
+
+A unit's result is one file, named by the hash of what identifies it and written in one move. A process that works on a
+unit holds a lock which the operating system takes back when the process ends, however it ends. Every result says what
+computed it: one of other code is not what this code would say.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from matgl_ssl._files import digest, locked, write_text
+from matgl_ssl.formats import header, upgrade
+
+from .made_with import made_with
+
+logger = logging.getLogger(__name__)
+
+Kept = Literal["all", "published", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A piece of work.
+
+    Attributes:
+        kind: What sort of work it is: ``corpus``, ``pretraining``, ``trial`` or ``cell``.
+        label: For people.
+        where: Which of its kind it is, within a study; JSON.
+        facts: What else the configuration says of it; JSON.
+        sources: What it runs through (see ``made_with.SOURCES``).
+        run: Does it, and returns the result; JSON.
+        needs: Units that must be finished before.
+    """
+
+    kind: str
+    label: str
+    where: Mapping[str, Any]
+    run: Callable[[], dict[str, Any]] = field(repr=False)
+    needs: tuple[Unit, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sources: str = "scratch"
+
+    @cached_property
+    def name(self) -> str:
+        """The unit's file."""
+        return f"{self.kind}-{_hash([self.kind, self.where, _hash(self.facts)])}"
+
+    @property
+    def made_with(self) -> str:
+        """What would compute it now."""
+        return made_with(self.sources)
+
+    def kept(self, result: Mapping[str, Any], seconds: float, made: str) -> dict[str, Any]:
+        """What is written down of it."""
+        return {
+            "label": self.label, "where": dict(self.where), "facts": dict(self.facts), "made_with": made,
+            "result": dict(result), "seconds": seconds,
+        }  # fmt: skip
+
+
+class Store:
+    """Finished units.
+
+    Args:
+        folder: Where this machine's lie.
+        archives: Files that ``archive`` wrote, perhaps elsewhere. Of two that differ the later counts.
+        stale: Which results of other code count as finished: none, those that only an archive has, or all.
+    """
+
+    def __init__(self, folder: Path, *archives: Path, stale: Kept = "published") -> None:
+        self.folder, self.stale = folder, stale
+        self._read: dict[str, dict[str, Any]] = {}
+        self._archived: dict[str, dict[str, Any]] = {}
+        for archive in filter(Path.exists, archives):
+            self._archived |= read_archive(archive)
+
+    def get(self, unit: Unit) -> dict[str, Any] | None:
+        """``result``, ``seconds`` and ``made_with`` of a finished unit, or None."""
+        if unit.name in self._read:
+            return self._read[unit.name]
+        local, archived = self._local(unit), self._archived.get(unit.name)
+        for found in (local, archived):
+            if found and found["made_with"] == unit.made_with:
+                self._read[unit.name] = found
+                return found
+        if self.stale == "all" or (self.stale == "published" and not local):
+            return local or archived
+        return None
+
+    def _local(self, unit: Unit) -> dict[str, Any] | None:
+        path = self.folder / f"{unit.name}.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:  # not JSON, or not UTF-8
+            logger.warning("%s is damaged: %s is done again.", path, unit.label)
+            path.unlink(missing_ok=True)
+            return None
+        return upgrade("unit", content, path)
+
+    def result(self, unit: Unit) -> dict[str, Any]:
+        """The result of a finished unit."""
+        found = self.get(unit)
+        if found is None:
+            raise KeyError(f"{unit.label} is not finished")
+        return dict(found["result"])
+
+    def keep(self, unit: Unit, result: dict[str, Any], seconds: float) -> None:
+        """Write a result down, in one move."""
+        content = header("unit") | unit.kept(result, seconds, unit.made_with)
+        write_text(self.folder / f"{unit.name}.json", json.dumps(content, indent=1, default=str))
+
+    def forget(self, unit: Unit) -> None:
+        """Have a unit done again."""
+        self._read.pop(unit.name, None)
+        (self.folder / f"{unit.name}.json").unlink(missing_ok=True)
+
+    def archive(self, units: Iterable[Unit], path: Path) -> None:
+        """Write those of the units that are finished into one file, and after them what archives had."""
+        found = {
+            unit.name: unit.kept(kept["result"], kept["seconds"], kept["made_with"])
+            for unit in units
+            if (kept := self.get(unit))
+        }
+        write_archive(path, found | (self._archived | found))
+
+    @contextmanager
+    def claim(self, unit: Unit) -> Iterator[bool]:
+        """Whether this process may work on a unit now; nobody else does within the block."""
+        with locked(self.folder / "locks" / unit.name, wait=False) as mine:
+            yield mine and self.get(unit) is None  # finished by another since
+
+
+def read_archive(path: Path) -> dict[str, dict[str, Any]]:
+    """The finished units of an archive by name; a damaged line is told of and left out."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            logger.warning("%s, line %d is damaged: its unit is done again.", path, number)
+    first = rows.pop(0) if rows and "format" in rows[0] else {}
+    content = upgrade("archive", {**first, "units": rows}, path)
+    if not first:
+        logger.warning("The units of %s are version 0.1's, and not known by name: benchmarks/upgrade_units.py.", path)
+    facts = content["facts"]
+    return {row.pop("unit"): {**row, "facts": facts[row["facts"]]} for row in content["units"]}
+
+
+def write_archive(path: Path, units: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write finished units, a line each; the first line has the facts that many of them share."""
+    facts = {_hash(unit["facts"]): unit["facts"] for unit in units.values()}
+    rows = [{"unit": name, **unit, "facts": _hash(unit["facts"])} for name, unit in units.items()]
+    write_text(path, "".join(f"{json.dumps(row)}\n" for row in [header("archive") | {"facts": facts}, *rows]))
+
+
+def _hash(content: Any) -> str:
+    return digest([json.dumps(content, sort_keys=True, default=str)], 20)
