@@ -79,7 +79,11 @@ def make_calculator(teacher: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def calculated(
-    crystals: Sequence[Crystal], teacher: str, arguments: Mapping[str, Any], num_workers: int
+    crystals: Sequence[Crystal],
+    teacher: str,
+    arguments: Mapping[str, Any],
+    num_workers: int,
+    cluster: str | None = None,
 ) -> Iterator[Crystal]:
     """Label crystals with a calculator, which each worker process makes for itself.
 
@@ -90,6 +94,7 @@ def calculated(
         teacher: As for ``make_calculator``.
         arguments: Its keyword arguments.
         num_workers: Processes that share the work.
+        cluster: Address of a Dask scheduler whose workers share it instead.
 
     Yields:
         Crystals with ``energy`` (eV), ``forces`` (eV/Å) and ``stress`` (eV/Å³, positive under tension), as far as the
@@ -103,7 +108,7 @@ def calculated(
     label = partial(_label_part, teacher, json.dumps(dict(arguments)))
     parts = [crystals[start : start + _BATCH] for start in range(0, len(crystals), _BATCH)]
     reasons = []
-    for labelled in parallel(label, parts, n_jobs=num_workers, what=teacher, total=len(parts)):
+    for labelled in parallel(label, parts, n_jobs=num_workers, cluster=cluster, what=teacher, total=len(parts)):
         for crystal, reason in labelled:
             if reason:
                 reasons.append(f"{crystal.id}: {reason}")

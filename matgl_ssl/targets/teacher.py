@@ -43,6 +43,7 @@ def teacher_labels(
     seed: int = 0,
     batch_size: int = 32,
     num_workers: int = 0,
+    cluster: str | None = None,
     device: torch.device | str = "cpu",
 ) -> CrystalDataset:
     """Give crystals, and perturbed copies of them, the labels of a MatGL potential or an ASE calculator.
@@ -62,6 +63,7 @@ def teacher_labels(
         seed: Seed of the perturbations.
         batch_size: Crystals in a potential's batch at most; uncommonly large ones come in smaller batches.
         num_workers: Processes that share a calculator's work; each makes the calculator for itself.
+        cluster: Address of a Dask scheduler whose workers share it instead.
         device: Where a potential runs.
 
     Returns:
@@ -89,7 +91,7 @@ def teacher_labels(
                     for row, crystal in enumerate(crystals)
                     for copy in range(copies + 1)
                 ]
-                labelled = list(calculated(todo, str(teacher), arguments or {}, num_workers))
+                labelled = list(calculated(todo, str(teacher), arguments or {}, num_workers, cluster))
             else:
                 potential = load_model(teacher, trained_with=trained_with, prefer=PREFER, device=device)
                 labelled = list(_labelled(crystals, teacher, potential, copies, (sigma, strain), seed, batch_size))

@@ -52,7 +52,7 @@ class RunConfig(OptimizerConfig):
     seed: int = Field(0, ge=0, description="seed of weights, order, splits and views")
     num_workers: int = Field(0, ge=0, description="processes that build graphs ahead")
     cluster: str | None = Field(
-        None, description="address of a Dask scheduler (tcp://host:8786) whose workers compute targets"
+        None, description="address of a Dask scheduler (tcp://host:8786): its workers compute targets and labels"
     )
     accelerator: str = Field("auto", description="where to train: auto, cpu, gpu, cuda or mps")
     devices: int | str = Field(1, description="how many devices, which (0,3 or cuda:1), or auto for all")

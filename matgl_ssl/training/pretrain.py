@@ -238,7 +238,7 @@ def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) 
     crystals = teacher_labels(
         crystals, config.teacher, arguments=config.teacher_args, trained_with=config.teacher_trained_with,
         copies=config.teacher_copies, sigma=config.teacher_sigma, strain=config.teacher_strain, seed=config.seed,
-        num_workers=config.num_workers, device=choose(config.accelerator, config.devices).first,
+        num_workers=config.num_workers, cluster=config.cluster, device=choose(config.accelerator, config.devices).first,
     )  # fmt: skip
     if not len(crystals):
         raise DataError(f"{config.teacher} can label none of the crystals: see the warnings.")
