@@ -99,16 +99,6 @@ def _reduced(crystal: Crystal) -> Structure:
     return crystal.to_structure().get_reduced_structure(reduction_algo="niggli").get_primitive_structure()
 
 
-def as_facts(removed: Removed) -> dict[str, Any]:
-    """For a file."""
-    return {"rule": removed.rule, "rows": removed.rows, "by_task": removed.by_task, "n_corpus": removed.n_corpus}
-
-
-def from_facts(facts: Mapping[str, Any]) -> Removed:
-    """From a file."""
-    return Removed(facts["rule"], facts["rows"], facts["by_task"], facts["n_corpus"])
-
-
 def same_values(a: CrystalDataset, column_a: str, b: CrystalDataset, column_b: str) -> bool:
     """Whether two columns rank the formulas that both tables have alike, the first as it is or divided by atoms.
 

@@ -16,7 +16,7 @@ from matgl_ssl.recipes import read_recipe
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
 from .config import BASELINES, LONGER, SCRATCH, ArmConfig, CorpusConfig
-from .leaks import from_facts
+from .leaks import Removed
 from .pretraining import labels_used, pretraining_config
 from .runner import Runner, best
 from .store import Store, Unit
@@ -177,7 +177,7 @@ class Plan:
 
     def _pretrain(self, key: tuple[str, str, str]) -> dict[str, Any]:
         made = self._pretrainings[key]
-        removed, out = from_facts(self.store.result(made.guard)), made.folder
+        removed, out = Removed(**self.store.result(made.guard)), made.folder
         return {**self.runner.pretrain(made.arm, made.config, made.labels, removed, out), "folder": out}
 
     def _cell(self, task: str, encoder: str, arm: str, n: Labels, seed: int, fold: int, method: str) -> Unit | None:
@@ -273,7 +273,7 @@ class Plan:
         settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(arm, pretraining))
         extra = 0.0
         if reference:  # its compute is known without its encoder
-            removed = from_facts(self.store.result(reference.guard))
+            removed = Removed(**self.store.result(reference.guard))
             extra = self.runner.edges_passed(reference.arm, reference.config, removed)
         scored = self.runner.cell(task, arm, n, seed, fold, method=method, settings=settings, extra_edges=extra)
         return {**scored, "choice": choice, "tried": tried}

@@ -11,7 +11,7 @@ from pathlib import Path
 from matgl_ssl._files import write_text
 
 from .figures import improvements, learning_curves
-from .leaks import from_facts
+from .leaks import Removed
 from .plan import Cell, Plan
 from .statistics import Score
 from .tables import choices_table, error_tables, means_table
@@ -93,7 +93,7 @@ def _leaks(plan: Plan) -> list[str]:
         if plan.store.get(guard) is None:
             sentences.append(f"Corpus {name}: leak rule `{guard.where['rule']}`; not looked at yet.")
         else:
-            removed = from_facts(plan.store.result(guard))
+            removed = Removed(**plan.store.result(guard))
             sentences.append(f"Corpus {name}: {removed}, for all tasks at once, so that one encoder serves every task.")
     return sentences
 

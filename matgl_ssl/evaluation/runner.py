@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from matgl_ssl.training.module import initialise
 
 from .baselines import DESCRIBED, median
 from .config import TRIVIAL, ArmConfig, BenchmarkConfig, CorpusConfig
-from .leaks import Removed, as_facts, leaking, refuse_same_quantity
+from .leaks import Removed, leaking, refuse_same_quantity
 from .pool import TARGET, GraphPool, fine_tune, predict_rows
 from .pretraining import CUTOFF, edges_passed, pretrained, read_corpus
 from .probes import GRID, kernel_ridge, mlp, ridge
@@ -81,7 +81,7 @@ class Runner:
     def guard(self, corpus: CorpusConfig) -> dict[str, Any]:
         """What leaks out of a corpus into any task."""
         tasks = [self.task(name) for name in self.config.tasks]
-        return as_facts(leaking(read_corpus(corpus, self.root), tasks, corpus.leak_rule or self.config.leak_rule))
+        return asdict(leaking(read_corpus(corpus, self.root), tasks, corpus.leak_rule or self.config.leak_rule))
 
     def pretrain(
         self,
