@@ -14,7 +14,7 @@ from matgl_ssl.registry import KINDS, package_of
 _PACKAGE = Path(__file__).parents[1]
 _TASKS = ("crystals", "columns.py", "evaluation/tasks.py", "evaluation/probes.py")
 _TRAINING = ("backends", "encoders", "acceleration", "models", "views", "losses", "hub", "inference", "training")
-_RUN = (*_TASKS, *_TRAINING, "evaluation/runner.py")
+_RUN = (*_TASKS, *_TRAINING, "evaluation/pool.py", "evaluation/runner.py")
 
 SOURCES = {
     "guard": (*_TASKS, "evaluation/leaks.py"),

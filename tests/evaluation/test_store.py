@@ -232,6 +232,7 @@ def test_what_computes_a_unit_is_known_by_its_code_not_its_words(tmp_path, monke
     assert (
         change("training/config.py", '"""Options of ``pretrain``."""', '"""Other words."""  # and a comment') == set()
     )
+    assert all((tmp_path / "matgl_ssl" / name).exists() for names in made.SOURCES.values() for name in names)
     assert change("training/config.py", "Field(10.0, gt=0", "Field(5.0, gt=0") == {"scratch", "pretrained"}
     assert change("pretexts/masked_atoms.py", "0.15", "0.25") == {"pretrained"}
     assert change("targets/density.py", "def __call__", "def called") == {"baseline", "pretrained"}
