@@ -39,12 +39,12 @@ def test_the_study_that_is_shown_runs(tmp_path):
         "grid": [{**choice, "epochs": 1} for choice in study["grid"]],
         "rounds": [{**part, **few} for part in study["rounds"]],
     }
-    study["arms"]["best-frozen"]["finetune"]["freeze"] = 1
+    study["arms"]["textbook-frozen"]["finetune"]["freeze"] = 1
     (tmp_path / "gaps.yaml").write_text(yaml.safe_dump(study))
     result = benchmark(config=tmp_path / "gaps.yaml", data=tmp_path, runs=tmp_path / "runs")
     assert not result.unfinished
     assert {score.arm for score in result.scores} == set(study["rounds"][0]["arms"])
     tables = re.findall(r"^\| (`.*?) \|", DOCS.read_text(), re.MULTILINE)
     files = [name for entry in tables for name in re.findall(r"`([^`]+\.[^`]+)`", entry)]
-    assert len(files) == 7
+    assert len(files) == 6
     assert all(list((tmp_path / "results" / "gaps").glob(name)) for name in files)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from matgl_ssl.evaluation.units import Store
 from synthetic import cell, corpus_and_task, study, write
 
 from matgl_ssl.columns import quantity
@@ -15,6 +14,7 @@ from matgl_ssl.evaluation.leaks import leaking, refuse_same_quantity, same_value
 from matgl_ssl.evaluation.plan import Plan
 from matgl_ssl.evaluation.pretraining import labels_used, pretraining_config
 from matgl_ssl.evaluation.runner import Runner
+from matgl_ssl.evaluation.store import Store
 from matgl_ssl.evaluation.tasks import read_task
 
 
