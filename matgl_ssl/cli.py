@@ -148,9 +148,12 @@ def _pretrain(options: dict[str, Any]) -> None:
     from matgl_ssl.recipes import fine_tuning
     from matgl_ssl.training.pretrain import pretrain
     from matgl_ssl.training.rundir import RunDirectory
+    from matgl_ssl.training.team import is_first
 
     quiet_lightning()
     result = pretrain(data=_data_of(options), **options)
+    if not is_first():
+        return
     print(f"encoder    {result.encoder}", *([f"potential  {result.potential}"] if result.potential else []), sep="\n")
     try:
         options = fine_tuning(RunDirectory(result.out).stored_config()["recipe"])
@@ -162,9 +165,12 @@ def _pretrain(options: dict[str, Any]) -> None:
 
 def _finetune(options: dict[str, Any]) -> None:
     from matgl_ssl.training.finetune import finetune
+    from matgl_ssl.training.team import is_first
 
     quiet_lightning()
     result = finetune(data=_data_of(options), **options)
+    if not is_first():
+        return
     target = json.loads((result.model / "model.json").read_text(encoding="utf-8"))["metadata"]["matgl_ssl"]["target"]
     metrics = (result.out / "metrics.json").read_text(encoding="utf-8")
     part = next(name for name in ("test", "val", "train") if name in json.loads(metrics))

@@ -80,6 +80,12 @@ class TrainingInterrupted(MatGLSSLError):
         self.exit_code = 128 + signum
 
 
+class ProcessLostError(MatGLSSLError, RuntimeError):
+    """A process of a run of several ended before the others; ``--resume`` goes on from the last checkpoint."""
+
+    exit_code = 9
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:
     """The error for a name nobody knows: the nearest one and all the others."""
     valid = sorted(valid)

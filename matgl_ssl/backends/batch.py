@@ -117,6 +117,16 @@ class CrystalBatch:
 
         return CrystalBatch(**{f.name: move(getattr(self, f.name)) for f in dataclasses.fields(self)})
 
+    def nothing(self) -> CrystalBatch:
+        """A batch of no crystals with the same notes and labels."""
+
+        def none(name: str, value: Any) -> Any:
+            if isinstance(value, dict):
+                return {k: none(k, v) for k, v in value.items()}
+            return value[:, :0] if name == "edge_index" else value[:0]
+
+        return CrystalBatch(**{f.name: none(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)})
+
     def positions(self) -> Tensor:
         """Cartesian coordinates in Å, ``(N, 3)``."""
         return torch.einsum("ni,nij->nj", self.frac_coords, self.lattice[self.batch])

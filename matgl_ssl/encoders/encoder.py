@@ -174,8 +174,11 @@ class Encoder(nn.Module):
             stresses: Also differentiate it by strain; implies ``forces``.
 
         Returns:
-            Features at layers 0 to ``n_layers``.
+            Features at layers 0 to ``n_layers``. Those of no crystals have no rows, and are still functions of the
+            weights: a process that has no part of a batch takes part in its backward.
         """
+        if not len(batch):
+            return self._of_nothing(batch, forces=forces, stresses=stresses)
         batch, differentiated = self._hidden(batch.to(self.mask_token.device, self.dtype)), forces or stresses
         if EDGE_VECTOR in batch.edge and differentiated:
             raise ModelError("Forces need the crystal's own edges: a view that hides or replaces some has none.")
@@ -245,19 +248,36 @@ class Encoder(nn.Module):
             for handle in handles:
                 handle.remove()
 
+    def _of_nothing(self, batch: CrystalBatch, **options: bool) -> Features:
+        """No row of the features of a minimal crystal, with the notes that the batch has."""
+        minimal = self._minimal()
+        if MASK in batch.atom:
+            minimal.atom[MASK] = torch.ones(1, dtype=torch.bool)
+        if HIDDEN in batch.edge:
+            minimal.edge[HIDDEN] = torch.zeros(6, dtype=torch.bool)
+        features = self(minimal, **options)
+
+        def none(value: Any) -> Any:
+            return [None if v is None else v[:0] for v in value] if isinstance(value, list) else value[:0]
+
+        named: dict[str, Any] = {f.name: getattr(features, f.name) for f in dataclasses.fields(features)}
+        cut: dict[str, Any] = {name: value if value is None else none(value) for name, value in named.items()}
+        return Features(**cut)
+
+    def _minimal(self) -> CrystalBatch:
+        """One atom with six neighbours."""
+        numbers, offsets = torch.zeros(1, dtype=torch.long), torch.cat([torch.eye(3), -torch.eye(3)])
+        return CrystalBatch(
+            numbers, torch.zeros(1, 3), 0.6 * self.cutoff * torch.eye(3)[None], torch.zeros(2, 6, dtype=torch.long),
+            offsets, numbers, torch.ones(1, dtype=torch.long), torch.full((1,), 6), {}, {}, {}, [""],
+        )  # fmt: skip
+
     def _dims(self) -> tuple[tuple[int, ...], int | None]:
         """Sizes of node and edge vectors, from a pass over a minimal crystal rather than from guessed attributes."""
         if not hasattr(self, "_cached_dims"):
-            side = 0.6 * self.cutoff
-            numbers = torch.zeros(1, dtype=torch.long)
-            offsets = torch.cat([torch.eye(3), -torch.eye(3)])
-            batch = CrystalBatch(
-                numbers, torch.zeros(1, 3), side * torch.eye(3)[None], torch.zeros(2, 6, dtype=torch.long), offsets,
-                numbers, torch.ones(1, dtype=torch.long), torch.full((1,), 6), {}, {}, {}, [""],
-            )  # fmt: skip
             state = torch.zeros(1, dtype=torch.long) if self.architecture.state_labels(self.model) else None
             with torch.no_grad():
-                features = self(batch, state=state)
+                features = self(self._minimal(), state=state)
             edge = features.edge[-1]
             self._cached_dims = (
                 tuple(node.shape[-1] for node in features.node),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .barlow_twins import barlow_twins
 from .cosine import cosine
-from .distributed import gather, global_mean, joint_means, rows_before, total, world_size
+from .distributed import gather, global_mean, joint_means, rank_and_world, rows_before, total, world_size
 from .elementwise import ELEMENTWISE
 from .nt_xent import nt_xent
 from .simsiam import simsiam
@@ -18,6 +18,7 @@ __all__ = [
     "global_mean",
     "joint_means",
     "nt_xent",
+    "rank_and_world",
     "rows_before",
     "simsiam",
     "total",

@@ -14,9 +14,16 @@ import torch
 from torch import Tensor, distributed
 
 
+def rank_and_world() -> tuple[int, int]:
+    """Number of this process, and how many share a batch."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
 def world_size() -> int:
     """Number of processes that share a batch."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return rank_and_world()[1]
 
 
 def total(value: Tensor) -> Tensor:

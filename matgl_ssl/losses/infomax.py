@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .distributed import global_mean
+
 
 @dataclass(eq=False)
 class Scores:
@@ -69,7 +71,7 @@ def critic_accuracy(positive: Scores, negatives: Sequence[Scores]) -> Tensor:
     sorts = [positive.values > 0], [negative.values < 0 for negative in negatives]
     weights = [positive.weights], [negative.weights for negative in negatives]
     shares = [
-        (torch.cat(right) * torch.cat(weight)).sum() / torch.cat(weight).sum().clamp(min=1e-9)
+        global_mean(torch.cat(right).to(torch.cat(weight).dtype), torch.cat(weight))
         for right, weight in zip(sorts, weights, strict=True)
     ]
     return torch.stack(shares).mean().detach()

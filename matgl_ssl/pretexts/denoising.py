@@ -72,4 +72,5 @@ class Denoising(Pretext):
         predicted = self.predict(features["displaced"], batch["displaced"])
         target = self.target(batch["displaced"]).to(predicted)
         loss = global_mean(self.loss(predicted, target, reduction="none"))
-        return PretextOutput(loss, {"baseline": self.loss(torch.zeros_like(target), target)})
+        baseline = global_mean(self.loss(torch.zeros_like(target), target, reduction="none"))
+        return PretextOutput(loss, {"baseline": baseline})

@@ -134,5 +134,5 @@ class EnergyForceStress(Pretext):
             error = (prediction.detach() - label).abs()
             if name == "energy" and not self.per_atom:
                 error = error / n
-            metrics[f"{name}_mae"] = error.sum() / there.sum().clamp(min=1)
+            metrics[f"{name}_mae"] = global_mean(error, there)
         return PretextOutput(loss, metrics)

@@ -23,7 +23,8 @@ class PretextOutput:
 
     Attributes:
         loss: Scalar to minimise.
-        metrics: Further scalars for the log, detached.
+        metrics: Further scalars for the log, detached. Of several processes the average is logged: means are to be
+            taken by ``global_mean``, too.
     """
 
     loss: Tensor

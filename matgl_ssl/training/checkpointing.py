@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from matgl_ssl._files import atomic_path
 from matgl_ssl.errors import TrainingInterrupted
 
+from .team import largest
+
 
 class ResumableCheckpoint(Checkpoint):
     """Keep ``last.ckpt`` fresh: at an epoch's end, every few minutes, and when SIGINT or SIGTERM arrives.
@@ -22,7 +24,8 @@ class ResumableCheckpoint(Checkpoint):
     Epochs that are over sooner than fifty times what saving takes share a checkpoint.
 
     A signal lets the step under way finish, saves, and raises ``TrainingInterrupted``; a second one, a second later or
-    more, does not wait. The file is replaced in one move: a crash while writing leaves the previous state.
+    more, does not wait. One that reaches any process of a run stops all of them after the same step. The file is
+    replaced in one move: a crash while writing leaves the previous state.
 
     Args:
         path: The checkpoint file.
@@ -32,7 +35,7 @@ class ResumableCheckpoint(Checkpoint):
     def __init__(self, path: Path, *, minutes: float = 5.0) -> None:
         self.path = path
         self.seconds = 60 * minutes
-        self._signum: int | None = None
+        self._signum = 0
         self._saved = time.monotonic()
         self._took = 0.0
 
@@ -42,7 +45,7 @@ class ResumableCheckpoint(Checkpoint):
 
         def remember(signum: int, frame: FrameType | None) -> None:
             nonlocal first
-            if self._signum is None:
+            if not self._signum:
                 self._signum, first = signum, time.monotonic()
             elif time.monotonic() - first > 1:  # `timeout` and terminals send the same one twice at once
                 raise KeyboardInterrupt
@@ -54,23 +57,23 @@ class ResumableCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
         """Log, and save if it is time to; an epoch's last batch waits for its end, when its metrics are complete."""
         pl_module.log_step()  # here, because the module's own hook runs after checkpoints were written
-        if trainer.is_last_batch:
-            return
-        if self._signum is not None or time.monotonic() - self._saved > self.seconds:
-            self._save(trainer)
+        signum, due = largest(self._signum, time.monotonic() - self._saved > self.seconds)
+        if (signum or due) and not trainer.is_last_batch:
+            self._save(trainer, signum)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Save the finished epoch, if saving has not taken more than a fiftieth of the time since the last."""
         is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if is_last or self._signum is not None or time.monotonic() - self._saved >= 50 * self._took:
-            self._save(trainer)
+        signum, due = largest(self._signum, time.monotonic() - self._saved >= 50 * self._took)
+        if is_last or signum or due:
+            self._save(trainer, signum)
 
     def teardown(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Pass on a signal that came after the last checkpoint."""
-        if self._signum is not None:
+        if self._signum:
             signal.raise_signal(self._signum)
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def _save(self, trainer: L.Trainer, signum: int) -> None:
         started = time.monotonic()
         for logger in trainer.loggers:
             logger.save()
@@ -78,10 +81,10 @@ class ResumableCheckpoint(Checkpoint):
             trainer.save_checkpoint(partial)
         self._saved = time.monotonic()
         self._took = self._saved - started
-        if self._signum is not None:
-            name = signal.Signals(self._signum).name
+        if signum:
+            name = signal.Signals(signum).name
             raise TrainingInterrupted(
                 f"{name}: stopped at step {trainer.global_step}, saved in {self.path}. "
                 "Run the same command with --resume to go on exactly from there.",
-                self._signum,
+                signum,
             )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from matgl_ssl.backends import EDGE_VECTOR, CrystalBatch
 from matgl_ssl.errors import NonFiniteError
+from matgl_ssl.losses import gather
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class CollapseMonitor(L.Callback):
         pairs = []
         for batch in trainer.val_dataloaders:
             crystals = batch[0].to(pl_module.device)
-            pairs.append([_vectors(pl_module, b) for b in (crystals, compressed(crystals))])
+            pairs.append([gather(_vectors(pl_module, b)) for b in (crystals, compressed(crystals))])
         pl_module.train(training)
         vectors, moved = (torch.cat(part) for part in zip(*pairs, strict=True))
         self.structure_before = relative_change(vectors, moved)
@@ -119,8 +120,8 @@ class CollapseMonitor(L.Callback):
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: list[CrystalBatch], *args: Any, **kwargs: Any
     ) -> None:
         """Collect the crystal vectors of a held-out batch, and those of the same crystals compressed."""
-        self._vectors.append(pl_module.crystal_vectors.detach().cpu())
-        self._compressed.append(_vectors(pl_module, compressed(batch[0].to(pl_module.device))))
+        self._vectors.append(gather(pl_module.crystal_vectors.detach().cpu()))
+        self._compressed.append(gather(_vectors(pl_module, compressed(batch[0].to(pl_module.device)))))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Judge them."""

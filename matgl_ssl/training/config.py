@@ -56,6 +56,8 @@ class RunConfig(OptimizerConfig):
     )
     accelerator: str = Field("auto", description="where to train: auto, cpu, gpu, cuda or mps")
     devices: int | str = Field(1, description="how many devices, which (0,3 or cuda:1), or auto for all")
+    num_nodes: int = Field(1, ge=1, description="machines, each with as many devices; started by torchrun or srun")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="how several devices train: Lightning's DDP")
     acceleration: Literal["off", "torch", "native"] | None = Field(
         None, description="run models through a compiled kernel (native), without it (torch), or MatGL's own code (off)"
     )

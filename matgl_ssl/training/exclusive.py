@@ -13,10 +13,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from lightning.pytorch.utilities import rank_zero_only
-
 from matgl_ssl._files import locked
 from matgl_ssl.errors import RunDirectoryError
+
+from .team import is_first
 
 logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,7 +30,7 @@ def exclusive(verb: F) -> F:
 
     @wraps(verb)
     def alone(*, out: str | Path, **options: Any) -> Any:
-        if getattr(rank_zero_only, "rank", 0):
+        if not is_first():
             return verb(out=out, **options)
         with occupied(Path(out)):
             return verb(out=out, **options)

@@ -22,11 +22,11 @@ from matgl_ssl.columns import unit_of
 from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CheckReport, CrystalDataset
 from matgl_ssl.crystals.labels import numbers
-from matgl_ssl.devices import choose
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
 from matgl_ssl.hub import model_output, refuse_other_arguments, save_model
+from matgl_ssl.losses import rank_and_world
 from matgl_ssl.targets import with_targets
 from matgl_ssl.views import View
 
@@ -41,6 +41,7 @@ from .splits import Splits, split
 from .start import Start
 from .supervised import FinetuningModule, begin, prepare, representation_of, trained_model
 from .target import transformed
+from .team import Team
 from .trainer import Task, batches, fit
 
 logger = logging.getLogger(__name__)
@@ -100,20 +101,34 @@ def finetune(
     named = {k: describe(v) for k, v in sources.items() if v is not None}
     settings = FinetuneConfig.build(stored, given, named, {"data": describe(data)})
     use(settings.acceleration)
-    if not resume:
+    team = Team(settings)
+    if team.leads and not resume:
         run.refuse_if_used()
-    device, checkpoint = choose(settings.accelerator, settings.devices).first, run.resume(settings) if resume else None
-    begun, encoder = _begin(settings, sources, options.get("model"))
+    arguments = {"data": data, "out": out, "config": config, "resume": resume, **options}
+    with team.at_work(finetune, arguments):
+        sources["data"] = data
+        task, graphs, checkpoint = team.in_turn(lambda: _prepared(settings, sources, options, run, team, resume))
+        fit(task, run, checkpoint)
+        return team.first(lambda: _export(task, graphs, run))
+
+
+def _prepared(
+    config: FinetuneConfig, sources: Mapping[str, Any], asked: Mapping[str, Any], run: RunDirectory, team: Team,
+    resume: bool,
+) -> tuple[Task, dict[str, GraphDataset], Path | None]:  # fmt: skip
+    """What is trained, the graphs of each part that has crystals, and what to go on from."""
+    checkpoint = run.resume(config) if resume else None
+    begun, encoder = _begin(config, sources, asked.get("model"))
     if not resume:
-        settings = settings.model_copy(update={"model": encoder.architecture.name})
-    splits, report = _crystals({**sources, "data": data}, encoder, settings)
-    if not resume:
-        run.start(settings)
-    report.write(run.path / "skipped.json")
-    task, graphs = _prepare(begun, encoder, splits, settings, run, device)
+        config = config.model_copy(update={"model": encoder.architecture.name})
+    splits, report = _crystals(sources, encoder, config)
+    if team.leads:
+        if not resume:
+            run.start(config)
+        report.write(run.path / "skipped.json")
+    task, graphs = _prepare(begun, encoder, splits, config, run, team)
     task.facts |= weights_facts(init_from=sources["init_from"])
-    fit(task, run, checkpoint)
-    return _export(task, graphs, run)
+    return task, graphs, checkpoint
 
 
 def _begin(config: FinetuneConfig, sources: Mapping[str, Any], asked: str | None) -> tuple[Start, Encoder]:
@@ -169,10 +184,10 @@ def _labelled(crystals: CrystalDataset, config: FinetuneConfig) -> CrystalDatase
 
 
 def _prepare(
-    begun: Start, encoder: Encoder, splits: Splits, config: FinetuneConfig, run: RunDirectory, device: torch.device
+    begun: Start, encoder: Encoder, splits: Splits, config: FinetuneConfig, run: RunDirectory, team: Team
 ) -> tuple[Task, dict[str, GraphDataset]]:
     """What is trained, and the graphs of each part that has crystals."""
-    representation = representation_of(begun.model, device)
+    representation = representation_of(begun.model, team.device)
     parts = {name: with_targets(part, representation) for name, part in splits.parts().items() if len(part)}
     column = next((target.column for target in representation), None)
     graphs = {
@@ -190,7 +205,8 @@ def _prepare(
     task.facts = data_facts([config.target], **splits.parts())
     if representation:
         task.facts["frozen encoder"] = representation[0].weights
-    task.val = batches(graphs["val"], config) if "val" in graphs else None
+    task.val = batches(graphs["val"], config, ranks=rank_and_world()) if "val" in graphs else None
+    task.team = team
     task.callbacks = _callbacks(config, run)
     return task, graphs
 

@@ -21,7 +21,7 @@ from matgl_ssl.crystals.batching import estimated_edges, ordinary_limit
 from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.views import View, sample_generator
 
-from .order import BatchOrder, Position, rank_and_world
+from .order import BatchOrder, Position
 
 
 @dataclass
@@ -52,7 +52,9 @@ class Samples(Dataset[list[Graph]]):
         raise NotImplementedError
 
     def collate(self, samples: Sequence[list[Graph]]) -> list[CrystalBatch]:
-        """One batch for each view."""
+        """One batch for each view; of no samples, batches of no crystals."""
+        if not samples:
+            return [batch.nothing() for batch in self.collate(self.__getitems__([(0, 0)]))]
         return [collate(graphs) for graphs in zip(*samples, strict=True)]
 
 
@@ -162,12 +164,13 @@ class SeededLoader:
 
     Args:
         dataset: The crystals' graphs.
-        batch_size: Crystals in a batch at most.
+        batch_size: Crystals in a batch at most, for each process.
         seed: Seed of the order.
         shuffle: Draw a new order each epoch; otherwise rows come in order, always as in epoch 0 (for validation).
         num_workers: Worker processes that build graphs ahead; 0 builds them in the training process.
         max_edges: Estimated edges of a batch at most, before views change them; a crystal with more makes a batch of
             its own. None sets a limit that only uncommonly large cells reach (``ordinary_limit``).
+        ranks: Number of this process, and how many share the batches.
 
     Attributes:
         order: Which crystals make which batch.
@@ -176,18 +179,19 @@ class SeededLoader:
 
     def __init__(
         self, dataset: Samples, *, batch_size: int, seed: int, shuffle: bool, num_workers: int = 0,
-        max_edges: int | None = None,
+        max_edges: int | None = None, ranks: tuple[int, int] = (0, 1),
     ) -> None:  # fmt: skip
         self.dataset = dataset
+        batch_size, max_edges = batch_size * ranks[1], max_edges and max_edges * ranks[1]
         max_edges = max_edges or ordinary_limit(dataset.edges, batch_size)
-        self.order = BatchOrder(dataset.edges, batch_size, max_edges, seed, shuffle)
+        self.order = BatchOrder(dataset.edges, batch_size, max_edges, seed, shuffle, *ranks)
         self.num_workers = num_workers
         self.epoch = 0
         self.batch = 0
         self.waited = 0.0
         self._stream: Iterator[list[CrystalBatch]] | None = None
         self._end: Callable[[], object] = lambda: None
-        self._stream_at: tuple[int, ...] = ()
+        self._stream_at: Position | None = None
 
     def __len__(self) -> int:
         """Batches of the epoch that the next batch belongs to."""
@@ -199,7 +203,7 @@ class SeededLoader:
 
     def start(self) -> None:
         """Have the workers build the next batches from now on."""
-        if self._stream is not None and self._stream_at == self._place():
+        if self._stream is not None and self._stream_at == self._position():
             return
         loader = DataLoader(
             self.dataset,
@@ -211,7 +215,7 @@ class SeededLoader:
         )
         self.close()
         _give_back_memory()
-        self._stream, self._stream_at = iter(loader), self._place()
+        self._stream, self._stream_at = iter(loader), self._position()
         self._end = weakref.finalize(self, _end_workers, self._stream)  # at the latest when the interpreter exits
 
     def close(self) -> None:
@@ -240,12 +244,9 @@ class SeededLoader:
         assert stream is not None  # noqa: S101 - start saw to it
         batch = next(stream)
         self.batch += 1
-        self._stream, self._stream_at = stream, self._place()
+        self._stream, self._stream_at = stream, self._position()
         self.waited += time.perf_counter() - started
         return batch
 
     def _position(self) -> Position:
         return self.order.following((self.epoch, self.batch))
-
-    def _place(self) -> tuple[int, ...]:
-        return *self._position(), *rank_and_world()

@@ -19,9 +19,10 @@ from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import NonFiniteError
 from matgl_ssl.formats import header
-from matgl_ssl.losses import joint_means
+from matgl_ssl.losses import joint_means, rank_and_world
 
 from .config import OptimizerConfig
+from .team import everyones
 
 T = TypeVar("T")
 
@@ -83,7 +84,9 @@ class TrainingModule(L.LightningModule):
         yield {"params": [p for p in self.parameters() if p.requires_grad], "factor": 1.0}
 
     def on_train_start(self) -> None:
-        """Start the clock of the first epoch, its first batch included."""
+        """Start the clock of the first epoch, its first batch included; dropout differs from rank to rank."""
+        if self.global_rank:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
         self._start_clock()
 
     def training_step(self, batches: list[CrystalBatch], batch_idx: int) -> Tensor:
@@ -113,8 +116,10 @@ class TrainingModule(L.LightningModule):
         where = ""
         if self.incidents:
             path = self.incidents / f"step-{self.global_step}.json"
-            incident = {"step": self.global_step, "epoch": self.current_epoch, "what": what, "ids": self._ids}
-            write_text(path, json.dumps(incident, indent=1))
+            ids = [i for part in everyones(self._ids) for i in part]
+            incident = {"step": self.global_step, "epoch": self.current_epoch, "what": what, "ids": ids}
+            if self.global_rank == 0:
+                write_text(path, json.dumps(incident, indent=1))
             where = f" Its crystals are listed in {path}; the last checkpoint is intact."
         raise NonFiniteError(
             f"Step {self.global_step}: {what}, and the weights were not updated.{where} Try a smaller learning rate "
@@ -141,7 +146,7 @@ class TrainingModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Average over the held-out crystals."""
         self.epoch_metrics |= self.val_means.take("val_")
-        self.log("val_loss", self.epoch_metrics["val_loss"], prog_bar=True, logger=False)
+        self.log("val_loss", self.epoch_metrics["val_loss"], prog_bar=True, logger=False, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's row."""
@@ -182,7 +187,8 @@ class TrainingModule(L.LightningModule):
         checkpoint["matgl_ssl"] = {
             **header("checkpoint"),
             "run": self.run_identity,
-            "random_state": get_random_state(),
+            "processes": rank_and_world()[1],
+            "random_states": everyones(get_random_state()),
             "means": {"totals": self.train_means.totals, "count": self.train_means.count},
             "epoch_metrics": self.epoch_metrics,
             "loader": self.trainer.train_dataloader.state_dict(),
@@ -191,7 +197,8 @@ class TrainingModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         state = checkpoint["matgl_ssl"]
-        self._random_state = state["random_state"]
+        states = state.get("random_states") or [state["random_state"]]  # version 0.1 knew one process
+        self._random_state = states[self.global_rank]
         self.train_means.totals, self.train_means.count = state["means"]["totals"], state["means"]["count"]
         self.epoch_metrics = state["epoch_metrics"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
-import torch
 
 from matgl_ssl.crystals.batching import batch_bounds
 
@@ -19,8 +19,8 @@ class BatchOrder:
     """The batches of every epoch.
 
     A batch is full when the next crystal would make it too large or too costly, so that epochs may differ in their
-    number of batches. Under ``torch.distributed`` each rank takes every world-size-th batch, and those left over at an
-    epoch's end are left out.
+    number of batches. Several processes share each batch: consecutive crystals with about as many edges for each, in
+    order of rank, and none for some only where a batch has fewer crystals than there are processes.
 
     Attributes:
         edges: Estimated edges of each crystal, shape ``(n,)``.
@@ -28,6 +28,8 @@ class BatchOrder:
         max_edges: Edges of a batch at most; a crystal with more makes a batch of its own.
         seed: Seed of the order.
         shuffle: Draw a new order each epoch; otherwise rows come in order, always as in epoch 0 (for validation).
+        rank: Whose parts these are.
+        world: How many processes share the batches.
     """
 
     edges: np.ndarray
@@ -35,21 +37,22 @@ class BatchOrder:
     max_edges: int
     seed: int
     shuffle: bool
+    rank: int = 0
+    world: int = 1
     _counts: dict[int, int] = field(default_factory=dict)
 
     def n_batches(self, epoch: int) -> int:
-        """Batches of an epoch, the same number on every rank."""
+        """Batches of an epoch."""
         if epoch not in self._counts:
             self._counts[epoch] = len(self._cut(epoch)[1]) - 1
-        return max(1, self._counts[epoch] // rank_and_world()[1])
+        return self._counts[epoch]
 
     def batches(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
-        """The (epoch, row) items of an epoch, batch by batch."""
+        """The (epoch, row) items of an epoch, batch by batch; this process's part of them."""
         order, bounds = self._cut(epoch)
-        rank, world = rank_and_world()
-        for i in range(rank, world * self.n_batches(epoch), world):
-            start, stop = bounds[i % (len(bounds) - 1) :][:2]
-            yield [(epoch, row) for row in order[start:stop].tolist()]
+        for start, stop in pairwise(bounds):
+            rows = order[start:stop]
+            yield [(epoch, row) for row in rows[shares(self.edges[rows], self.world)[self.rank]].tolist()]
 
     def batches_from(self, epoch: int, batch: int) -> Iterator[list[tuple[int, int]]]:
         """Batches of this epoch and all later ones, without end."""
@@ -71,8 +74,12 @@ class BatchOrder:
         return order, batch_bounds(self.edges[order], self.batch_size, self.max_edges)
 
 
-def rank_and_world() -> tuple[int, int]:
-    """Number of this process, and how many there are."""
-    if not torch.distributed.is_initialized():
-        return 0, 1
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+def shares(edges: np.ndarray, world: int) -> list[slice]:
+    """Cut a batch into consecutive parts of about as many edges, none of them empty if that can be."""
+    n, before = len(edges), np.concatenate([[0], np.cumsum(edges)])
+    bounds = [0]
+    for k in range(1, world):
+        least = min(bounds[-1] + 1, n)
+        nearest = int(np.abs(before - before[-1] * k / world).argmin())
+        bounds.append(min(max(nearest, least), max(n - (world - k), least)))
+    return [slice(*pair) for pair in pairwise([*bounds, n])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,12 @@ from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.devices import choose
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import copy_model, load_model, new_model, refuse_other_arguments, save_model, without_dropout
 from matgl_ssl.hub.stamp import VECTOR
+from matgl_ssl.losses import rank_and_world
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import with_targets
@@ -36,6 +36,7 @@ from .loader import ViewDataset
 from .module import TrainingModule, initialise
 from .options import with_options
 from .rundir import RunDirectory
+from .team import Team
 from .trainer import Task, batches, fit
 
 logger = logging.getLogger(__name__)
@@ -112,10 +113,21 @@ def pretrain(
     run = RunDirectory(out)
     settings = _settings(file, options, describe(data), config, run.stored_config() if resume else {})
     use(settings.acceleration)
-    if not resume:
+    team = Team(settings)
+    if team.leads and not resume:
         run.refuse_if_used()
+    with team.at_work(pretrain, {"data": data, "out": out, "config": config, "resume": resume, **options}):
+        base = model if isinstance(model, nn.Module) else None
+        task, checkpoint = team.in_turn(lambda: _prepared(settings, data, base, run, team, resume))
+        fit(task, run, checkpoint)
+        return team.first(lambda: _export(task, run))
+
+
+def _prepared(
+    settings: PretrainConfig, data: Any, base: nn.Module | None, run: RunDirectory, team: Team, resume: bool
+) -> tuple[Task, Path | None]:
+    """What is trained, and what to go on from."""
     checkpoint = run.resume(settings) if resume else None
-    base = model if isinstance(model, nn.Module) else None
     encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
     if settings.teacher and not mixture.labels:
         raise ConfigError(f"Recipe {settings.recipe!r} asks for no labels: leave out --teacher.")
@@ -125,13 +137,13 @@ def pretrain(
     )
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
-    if not resume:
-        run.start(settings)
-    report.write(run.path / "skipped.json")
-    task = _prepare(encoder, mixture, crystals, settings)
+    if team.leads:
+        if not resume:
+            run.start(settings)
+        report.write(run.path / "skipped.json")
+    task = _prepare(encoder, mixture, crystals, settings, team)
     task.facts |= weights_facts(model=base or settings.model)
-    fit(task, run, checkpoint)
-    return _export(encoder, mixture, settings, run, len(task.train.dataset))
+    return task, checkpoint
 
 
 def _settings(
@@ -155,17 +167,17 @@ def _settings(
     return settings
 
 
-def _prepare(encoder: Encoder, mixture: Mixture, crystals: CrystalDataset, config: PretrainConfig) -> Task:
+def _prepare(encoder: Encoder, mixture: Mixture, crystals: CrystalDataset, config: PretrainConfig, team: Team) -> Task:
     """Everything that is computed once before training."""
     if not config.teacher:  # before the split, so that another seed finds them in the cache
         crystals = with_targets(crystals, mixture.targets, num_workers=config.num_workers, cluster=config.cluster)
     split = random_split(len(crystals), config.val_fraction, config.seed)
-    parts = [_taught(crystals.select(rows), mixture, config) for rows in split]
+    parts = [_taught(crystals.select(rows), mixture, config, team) for rows in split]
     mixture.prepare(parts[0])
     build = encoder.graph_builder()
     train, val = (
-        batches(ViewDataset(part, build, mixture.views, config.seed), config, shuffle=part is parts[0])
-        for part in parts
+        batches(ViewDataset(part, build, mixture.views, config.seed), config, shuffle=shuffle, ranks=rank_and_world())
+        for part, shuffle in zip(parts, (True, False), strict=True)
     )
     logger.info(
         "Pretraining %s on %d crystals (%d held out) with %s.",
@@ -177,7 +189,7 @@ def _prepare(encoder: Encoder, mixture: Mixture, crystals: CrystalDataset, confi
     facts = data_facts(mixture.labels, train=parts[0], val=parts[1])
     if mixture.targets:
         facts["formulas of the computed targets"] = ", ".join(target.column for target in mixture.targets)
-    return Task(module, config, train, val, facts, [CollapseMonitor()])
+    return Task(module, config, train, val, facts, [CollapseMonitor()], team)
 
 
 def _recipe(given: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +203,6 @@ def _recipe(given: dict[str, Any]) -> dict[str, Any]:
 
 def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
     """The encoder and its pretexts, in that order of random numbers."""
-    choose(config.accelerator, config.devices)  # what is not there is said before anything is written
     trains_output = any(registry.load("pretexts", p.name).trains_output for p in config.pretexts)
     if model is None and config.model in ARCHITECTURES:
         model = new_model(config.model, config.model_args)
@@ -231,24 +242,24 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     return crystals
 
 
-def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig) -> CrystalDataset:
+def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig, team: Team) -> CrystalDataset:
     """With the teacher's labels, if there is one; after the split, so that copies of a crystal stay on its side."""
     if not config.teacher:
         return crystals
     crystals = teacher_labels(
         crystals, config.teacher, arguments=config.teacher_args, trained_with=config.teacher_trained_with,
         copies=config.teacher_copies, sigma=config.teacher_sigma, strain=config.teacher_strain, seed=config.seed,
-        num_workers=config.num_workers, cluster=config.cluster, device=choose(config.accelerator, config.devices).first,
+        num_workers=config.num_workers, cluster=config.cluster, device=team.device,
     )  # fmt: skip
     if not len(crystals):
         raise DataError(f"{config.teacher} can label none of the crystals: see the warnings.")
     return with_targets(crystals, mixture.targets, num_workers=config.num_workers, cluster=config.cluster)
 
 
-def _export(
-    encoder: Encoder, mixture: Mixture, config: PretrainConfig, run: RunDirectory, n_crystals: int
-) -> PretrainResult:
+def _export(task: Task, run: RunDirectory) -> PretrainResult:
     """Write plain MatGL models. A pretext may have trained a sum over atoms: then it is a potential as well."""
+    module, config = cast("PretrainingModule", task.module), cast("PretrainConfig", task.config)
+    encoder, mixture, n_crystals = module.encoder, module.mixture, len(task.train.dataset)
     model = without_dropout(encoder.model.to("cpu"))
     output = mixture.trained_output if is_extensive(model) else None
     targets = {target.column: repr(target) for target in mixture.targets}

@@ -29,6 +29,8 @@ _FREE_ON_RESUME = {
     "checkpoint_minutes",
     "accelerator",
     "devices",
+    "num_nodes",
+    "strategy",
     "acceleration",
     "allow_changed_environment",
 }

@@ -17,7 +17,7 @@ from matgl_ssl.encoders import Encoder, layer_of_parameter
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.hub import without_dropout
-from matgl_ssl.losses import ELEMENTWISE, global_mean
+from matgl_ssl.losses import ELEMENTWISE, global_mean, rank_and_world
 from matgl_ssl.models import NEGNN
 from matgl_ssl.targets.representation import Representation
 
@@ -111,7 +111,7 @@ def prepare(begun: Start, encoder: Encoder, crystals: CrystalDataset, graphs: Sa
     standardisation = _standardise(crystals, begun, config)
     if begun.keep:
         standardisation.unfold_from(begun.model)
-    train = batches(graphs, config, shuffle=True)
+    train = batches(graphs, config, shuffle=True, ranks=rank_and_world())
     return Task(
         FinetuningModule(encoder, standardisation, config, total_steps=train.steps(config.epochs)), config, train
     )

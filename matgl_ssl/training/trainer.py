@@ -17,8 +17,9 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from matgl_ssl.acceleration import accelerate
-from matgl_ssl.devices import choose, fit_to
-from matgl_ssl.errors import ConfigError
+from matgl_ssl.devices import fit_to
+from matgl_ssl.errors import ConfigError, DataError, RunDirectoryError
+from matgl_ssl.losses import rank_and_world
 
 from .checkpointing import ResumableCheckpoint
 from .config import RunConfig
@@ -26,6 +27,7 @@ from .loader import Samples, SeededLoader
 from .log import MetricsCSV
 from .module import TrainingModule
 from .rundir import RunDirectory
+from .team import Team, everyones
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ class Task:
         val: Held-out batches, always the same.
         facts: What must be the same when a run is resumed (a fingerprint of the data).
         callbacks: Further callbacks of Lightning's trainer.
+        team: The processes that train it; None for this one alone.
     """
 
     module: TrainingModule
@@ -51,13 +54,16 @@ class Task:
     val: SeededLoader | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     callbacks: Sequence[L.Callback] = ()
+    team: Team | None = None
 
 
-def batches(graphs: Samples, config: RunConfig, *, shuffle: bool = False) -> SeededLoader:
-    """The batches of a run; those of held-out crystals are not shuffled."""
+def batches(
+    graphs: Samples, config: RunConfig, *, shuffle: bool = False, ranks: tuple[int, int] = (0, 1)
+) -> SeededLoader:
+    """The batches of a run, or a rank's parts of them; those of held-out crystals are not shuffled."""
     return SeededLoader(
         graphs, batch_size=config.batch_size, seed=config.seed, shuffle=shuffle, num_workers=config.num_workers,
-        max_edges=config.max_edges,
+        max_edges=config.max_edges, ranks=ranks,
     )  # fmt: skip
 
 
@@ -80,18 +86,23 @@ def fit(task: Task, run: RunDirectory | None = None, checkpoint: Path | None = N
         checkpoint: What to go on from, of the run; None starts anew.
 
     Raises:
-        ConfigError: If there is more than one device to train on.
-        RunDirectoryError: If the run to be resumed saw other facts.
+        ConfigError: If there is no such device, or several are asked for and there is no team.
+        RunDirectoryError: If the run to be resumed saw other facts, or was of another number of processes.
+        DataError: If the processes of the team see other data.
         NonFiniteError: At the first loss or gradient that is not finite.
         TrainingInterrupted: After a signal, with the state saved.
     """
     config, module = task.config, task.module
     even = len({task.train.order.n_batches(epoch) for epoch in range(config.epochs)}) < 2
-    devices = choose(config.accelerator, config.devices)
-    fit_to(module, devices.first)
+    team = task.team or Team(config)
+    if rank_and_world()[1] != team.size:
+        raise ConfigError(f"This trains on one device, not on {team.size}: give --devices 1.")
+    if any(facts != task.facts for facts in everyones(task.facts)):
+        raise DataError("The processes of the run see other data or weights: they must lie where all can read them.")
+    fit_to(module, team.device)
     with _quiet_lightning(entirely=run is None):
         trainer = L.Trainer(
-            **devices.trainer_options(),
+            **team.options,
             **(_kept(task, run, checkpoint) if run else _NOTHING_KEPT),
             max_epochs=config.epochs,
             gradient_clip_val=config.clip,
@@ -99,12 +110,9 @@ def fit(task: Task, run: RunDirectory | None = None, checkpoint: Path | None = N
             limit_val_batches=1.0 if task.val else 0,
             enable_model_summary=False,
             log_every_n_steps=1,
+            use_distributed_sampler=False,  # the loader gives each process its part
             reload_dataloaders_every_n_epochs=0 if even else 1,
         )
-        if trainer.world_size > 1:
-            raise ConfigError(
-                f"Runs are of one device, not {trainer.world_size}: give --devices 1 (with --resume here)."
-            )
         accelerate(module.encoder.model)
         module.train()  # models come loaded in eval mode, and Lightning keeps the mode it finds
         loaders = [task.train, *([task.val] if task.val else [])]
@@ -121,16 +129,17 @@ def fit(task: Task, run: RunDirectory | None = None, checkpoint: Path | None = N
 def _kept(task: Task, run: RunDirectory, checkpoint: Path | None) -> dict[str, Any]:
     """The trainer's options that keep log and state in a run directory."""
     keep_steps = None
-    if checkpoint is None:
+    leads, n_processes = rank_and_world()[0] == 0, rank_and_world()[1]
+    if checkpoint is not None:
+        keep_steps = _restore_position(run, task, n_processes)
+    elif leads:
         run.write_facts(task.facts)
-    else:
-        keep_steps = _restore_position(run, task)
     task.module.incidents = run.incidents
     task.module.run_identity = run.identity(task.config, task.facts)
-    loggers: list[Logger] = [MetricsCSV(run.metrics, keep_steps)]
+    loggers: list[Logger] = [MetricsCSV(run.metrics, keep_steps)] if leads else []
     with suppress(ModuleNotFoundError):
-        loggers.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
-    interactive = sys.stderr.isatty()
+        loggers += [TensorBoardLogger(run.path, name="tensorboard", version="")] if leads else []
+    interactive = leads and sys.stderr.isatty()
     return {
         "default_root_dir": run.path,
         "logger": loggers,
@@ -143,9 +152,16 @@ def _kept(task: Task, run: RunDirectory, checkpoint: Path | None) -> dict[str, A
     }
 
 
-def _restore_position(run: RunDirectory, task: Task) -> int:
+def _restore_position(run: RunDirectory, task: Task, n_processes: int) -> int:
     """Put the loader where the run stood, and return the step."""
     checkpoint = run.load_checkpoint(task.config, task.facts)
+    stored = checkpoint["matgl_ssl"].get("processes", 1)
+    if stored != n_processes:
+        raise RunDirectoryError(
+            f"--resume: the run in {run.path} was of {stored} processes, and this one is of {n_processes}. Its batches "
+            f"and random numbers are those of {stored}: give --devices (times --num-nodes) {stored}, or start another "
+            f"run with {task.config.weights_option} {run.path}."
+        )
     task.train.load_state_dict(checkpoint["matgl_ssl"]["loader"])  # Lightning forgets it at an epoch's end
     return int(checkpoint["global_step"])
 
@@ -161,6 +177,7 @@ def _quiet_lightning(*, entirely: bool) -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
         warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a NEGNN's encoder is
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # its successor is not in older torch
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning on torch >= 2.10
         if entirely:
             lightnings.setLevel(logging.ERROR)

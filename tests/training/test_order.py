@@ -1,9 +1,10 @@
-"""Batches by cost: known beforehand, resumable, and the same number on every rank."""
+"""Batches by cost: known beforehand, resumable, and shared by all processes."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import multiprocessing
 import pickle
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from small_systems import ELEMENTS, cscl, iron, skewed, supercell
-from torch import distributed, multiprocessing
 
 from matgl_ssl import pretrain
 from matgl_ssl.backends import collate
@@ -19,7 +19,7 @@ from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.training.loader import SeededLoader, ViewDataset
-from matgl_ssl.training.order import BatchOrder
+from matgl_ssl.training.order import BatchOrder, shares
 from matgl_ssl.views import DisplaceAtoms, MaskAtoms, View
 
 LIMIT = 900
@@ -139,51 +139,34 @@ def test_a_worker_that_fails_takes_no_batch_along(data):
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_ranks_share_an_epoch_in_equal_numbers_of_steps(monkeypatch, world):
+def test_ranks_share_every_batch_about_equally(world):
     edges = np.random.default_rng(0).integers(1, 120, 97)
-    everything = [list(order(edges).batches(epoch)) for epoch in range(4)]
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: world)
-    for epoch, batches in enumerate(everything):
-        shares = []
-        for rank in range(world):
-            monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
-            shares.append(list(order(edges).batches(epoch)))
-            assert len(shares[-1]) == order(edges).n_batches(epoch) == len(batches) // world
-        joined = [batch for step in zip(*shares, strict=True) for batch in step]
-        assert joined == batches[: len(batches) // world * world]
+    for epoch in range(4):
+        ranks = [list(order(edges, rank=rank, world=world).batches(epoch)) for rank in range(world)]
+        whole = list(order(edges).batches(epoch))
+        assert [[row for part in step for row in part] for step in zip(*ranks, strict=True)] == whole
+        for parts, batch in zip(zip(*ranks, strict=True), whole, strict=True):
+            costs = [sum(edges[row] for _, row in part) for part in parts]
+            assert max(costs) <= sum(costs) / world + max(edges[row] for _, row in batch)
+            assert all(parts) or len(batch) < world
 
 
-def test_fewer_batches_than_ranks_are_doubled(monkeypatch):
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 3)
-    for rank, row in enumerate([0, 1, 0]):
-        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
-        assert list(order(np.array([400, 400]), shuffle=False).batches(0)) == [[(0, row)]]
+def test_a_batch_of_fewer_crystals_than_ranks_leaves_some_without():
+    assert [part.stop - part.start for part in shares(np.array([5, 5]), 4)] == [1, 1, 0, 0]
+    assert [part.stop - part.start for part in shares(np.array([9, 1, 1]), 3)] == [1, 1, 1]
 
 
-def _epochs(rank: int, data: ViewDataset, folder: str) -> None:
-    torch.set_num_threads(1)
-    train = loader(data)
-    train.start()  # too early: one process, for all it knows
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.save([ids(train) for _ in range(3)], f"{folder}/{rank}.pt")
-    distributed.barrier()
-    distributed.destroy_process_group()
+def test_the_joint_batches_are_those_of_one_process_with_as_many_crystals(data):
+    ranks = [ids(loader(data, batch_size=2, max_edges=LIMIT // 2, ranks=(rank, 2))) for rank in range(2)]
+    assert [first + second for first, second in zip(*ranks, strict=True)] == ids(loader(data))
 
 
-def test_two_real_processes_take_every_other_batch(data, tmp_path):
-    processes = [multiprocessing.get_context("fork").Process(target=_epochs, args=(r, data, tmp_path)) for r in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    shares = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
-    alone = loader(data)
-    for mine, yours in zip(*shares, strict=True):
-        whole = ids(alone)
-        assert [batch for step in zip(mine, yours, strict=True) for batch in step] == whole[: len(whole) // 2 * 2]
+def test_a_part_without_crystals_has_the_notes_of_the_others(data):
+    [whole], nothing = data.collate(data.__getitems__([(0, 0)]))[1:], data.collate([])
+    assert len(nothing[1]) == 0
+    assert whole.atom.keys() == nothing[1].atom.keys()
+    pickled = pickle.loads(pickle.dumps(nothing[1]))
+    assert pickled.edge_index.shape == (2, 0)
 
 
 @pytest.mark.parametrize("keep", [True, False])
