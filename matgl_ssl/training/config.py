@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from matgl_ssl.config import Config
 from matgl_ssl.renamed import LossName
@@ -132,9 +132,18 @@ class FinetuneConfig(RunConfig):
     split_column: str | None = Field(None, description="column that holds fold numbers; without it, a fraction")
     fold: int = Field(0, description="fold to test on, with --split-column")
     test_fraction: float = Field(0.1, ge=0, lt=1, description="share of the crystals to test on")
-    val_fraction: float = Field(0.1, ge=0, lt=1, description="share of the remaining crystals to validate on")
+    val_fraction: float = Field(
+        0.0, ge=0, lt=1,
+        description="share of the remaining crystals to validate on; 0.1 with --patience or --selection best",
+    )  # fmt: skip
     val_data: str | None = Field(None, description="validation crystals from elsewhere")
     test_data: str | None = Field(None, description="test crystals from elsewhere")
     n_train: int | None = Field(None, ge=1, description="reveal only this many labels (training and validation)")
     epochs: int = Field(100, ge=0, description="passes over the training crystals")
     batch_size: int = Field(32, ge=1, description="crystals in a batch at most")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hold_out_what_decides(cls, given: dict[str, Any]) -> dict[str, Any]:
+        decides = given.get("patience") or given.get("selection") == "best"
+        return {"val_fraction": 0.1, **given} if decides else given

@@ -64,6 +64,7 @@ def run(task: CrystalDataset, out: Path, **options: Any) -> FinetuneResult:
         "epochs": 1,
         "batch_size": 16,
         "accelerator": "cpu",
+        "val_fraction": 0.1,
     }
     return finetune(data=task, out=out, **{**defaults, **start, **options})
 
@@ -245,6 +246,13 @@ class TestBudget:
         counts = {name: part["n"] for name, part in json.loads((result.out / "metrics.json").read_text()).items()}
         assert counts == {"train": 9, "val": 3, "test": 10}
         assert stamp(result.model)["n_labels"] == 9
+
+    def test_every_label_is_trained_on_unless_something_is_decided_by_some(self, task, tmp_path):
+        options = {"target": TARGET, "model": "MEGNet", "model_args": arguments("MEGNet"), "epochs": 0, "fold": 1,
+                   "n_train": 10, "split_column": "fold", "accelerator": "cpu"}  # fmt: skip
+        for name, more, expected in (("all", {}, 10), ("best", {"selection": "best"}, 9), ("few", {"patience": 2}, 9)):
+            result = finetune(data=task, out=tmp_path / name, **options, **more)
+            assert json.loads((result.out / "metrics.json").read_text())["train"]["n"] == expected
 
     def test_scratch_and_pretrained_arms_of_a_seed_see_the_same_crystals(self, task, tmp_path):
         path = save_model(small("MEGNet"), tmp_path / "encoder", kind="encoder", readout="untrained")

@@ -36,7 +36,7 @@ ARGUMENTS = {**SMALL["MEGNet"], "nblocks": 2, "element_types": list(EMT_METALS)}
 ARGUMENTS = {k: list(v) if isinstance(v, tuple) else v for k, v in ARGUMENTS.items()}
 OPTIONS = {
     "target": TARGET, "model": "MEGNet", "model_args": ARGUMENTS, "epochs": 1, "batch_size": 16, "accelerator": "cpu",
-    "test_fraction": 0.25,
+    "test_fraction": 0.25, "val_fraction": 0.1,
 }  # fmt: skip
 
 
