@@ -36,7 +36,7 @@ def test_fine_tuning_trains_and_predicts_with_the_state_it_is_told(labelled, tmp
         init_from=labelled, data=crystals(), target="gap", out=tmp_path / "run", state_attr=2, lr=0.01, **OPTIONS
     )
     embedding = next(k for k in labelled.state_dict() if "state_embedding" in k)
-    change = load_model(result.model, prefer=("model",))[0].state_dict()[embedding] - labelled.state_dict()[embedding]
+    change = load_model(result.model, prefer=("model",)).state_dict()[embedding] - labelled.state_dict()[embedding]
     changed = change.abs().sum(1) > 0
     assert changed.tolist() == [False, False, True, False]
     rows = np.genfromtxt(result.out / "predictions.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
