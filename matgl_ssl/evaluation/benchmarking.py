@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 from uuid import uuid4
 
 import torch
@@ -30,6 +30,9 @@ from .schedule import seconds_left, work
 from .statistics import Score
 from .store import Kept, Store, Unit
 from .tasks import data_root
+
+if TYPE_CHECKING:
+    from matgl_ssl.options import BenchmarkKeywords
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class BenchmarkResult:
 @with_options(BenchmarkOptions)
 @verb
 def benchmark(
-    *, config: str | Path | dict[str, Any], data: str | Path | None = None, **options: Any
+    *, config: str | Path | dict[str, Any], data: str | Path | None = None, **options: Unpack[BenchmarkKeywords]
 ) -> BenchmarkResult:
     """Run a benchmark, or go on with it, and write its tables.
 

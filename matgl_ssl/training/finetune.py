@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import lightning as L
 import numpy as np
@@ -44,6 +44,9 @@ from .target import transformed
 from .team import Team
 from .trainer import Task, batches, fit
 
+if TYPE_CHECKING:
+    from matgl_ssl.options import FinetuneKeywords
+
 logger = logging.getLogger(__name__)
 
 
@@ -75,7 +78,12 @@ class Patience(EarlyStopping):
 @using
 @exclusive
 def finetune(
-    *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
+    *,
+    data: Any,
+    out: str | Path,
+    config: str | Path | None = None,
+    resume: bool = False,
+    **options: Unpack[FinetuneKeywords],
 ) -> FinetuneResult:
     """Fine-tune an encoder on a scalar property of crystals.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ from .options import with_options
 from .rundir import RunDirectory
 from .team import Team
 from .trainer import Task, batches, fit
+
+if TYPE_CHECKING:
+    from matgl_ssl.options import PretrainKeywords
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +94,12 @@ class PretrainResult:
 @using
 @exclusive
 def pretrain(
-    *, data: Any, out: str | Path, config: str | Path | None = None, resume: bool = False, **options: Any
+    *,
+    data: Any,
+    out: str | Path,
+    config: str | Path | None = None,
+    resume: bool = False,
+    **options: Unpack[PretrainKeywords],
 ) -> PretrainResult:
     """Pretrain a MatGL encoder on crystals without labels.
 
@@ -111,7 +119,7 @@ def pretrain(
     file = read_yaml(config) if config else {}
     model = options.get("model", file.get("model"))
     run = RunDirectory(out)
-    settings = _settings(file, options, describe(data), config, run.stored_config() if resume else {})
+    settings = _settings(file, dict(options), describe(data), config, run.stored_config() if resume else {})
     use(settings.acceleration)
     team = Team(settings)
     if team.leads and not resume:

@@ -66,7 +66,7 @@ def test_two_processes_agree(name, tmp_path):
 
 @pytest.mark.parametrize("columns", [{}, {"energy": "square"}])
 def test_what_cannot_be_learned_is_refused(columns):
-    with pytest.raises(ConfigError, match="log10|at least 1 item"):
+    with pytest.raises(ConfigError, match=r"log10|at least 1 item"):
         build_pretext("property-labels", small_encoder("MEGNet"), {"columns": columns})
 
 
