@@ -203,7 +203,14 @@ def test_a_disk_that_is_full(table, tmp_path):
     assert not (tmp_path / "full").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP])
+def number(request):
+    """A signal that ends this process, also where nohup has it ignored."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
 def test_a_signal_before_training_leaves_nothing(table, tmp_path, monkeypatch, number):
     before = signal.getsignal(number)
     monkeypatch.setattr(pretraining, "with_targets", lambda *args, **kwargs: os.kill(os.getpid(), number))
