@@ -176,7 +176,7 @@ def test_an_arm_may_be_whichever_does_best_on_validation(truth, root, monkeypatc
     scores = {(score.arm, score.seed): score.mae for score in result.scores}
     assert {(s.arm, s.seed): s.mae for s in chosen.scores} == {("chosen", k): scores["helps", k] for k in (0, 1, 2)}
     (row,) = (line for line in (chosen.out / "table.md").read_text().splitlines() if "| chosen | 16 | " in line)
-    assert "| chosen | 16 | arm helps, " in row
+    assert "| chosen | 16 | 0 | arm helps, " in row
     assert [row.count(f"arm {name}, ") for name in members] == [2, 3, 2]
 
 
@@ -228,7 +228,8 @@ def test_an_option_that_is_new_leaves_what_is_finished(truth, root):
     config, _ = truth
     found = [json.loads(path.read_text())["facts"] for path in (root / "runs" / "units").glob("pretraining-*.json")]
     model = {"model": "MEGNet", "model_args": config["encoders"]["MEGNet"]}
-    assert [facts["options"] for facts in found] == [{**config["pretrain"], **model}] * 3
+    options = json.loads(json.dumps({**config["pretrain"], **model}))  # JSON knows no tuples
+    assert [facts["options"] for facts in found] == [options] * 3
 
 
 def test_another_leak_rule_is_another_encoder(truth, root):
