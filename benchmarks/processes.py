@@ -4,8 +4,8 @@
     MATGL_SSL_DATA=... python benchmarks/processes.py --repeats 1
 
 Both are runs from the command line with 32 crystals a process in a batch, on the 512 crystals of
-``results/speed/crystals.txt``, taken in turn. A run's number is the median over its epochs but the first (in which graphs
-are built), from ``metrics.csv``. ``results/processes.json`` has every run with the machine's load before it.
+``results/speed/crystals.txt``, taken in turn. A run's number is the median over its epochs but the first (in which
+graphs are built), from ``metrics.csv``. ``results/processes.json`` has every run with the machine's load before it.
 """
 
 from __future__ import annotations
