@@ -15,6 +15,7 @@ from matgl_ssl import list_recipes
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.pyg,  # DGL makes graphs only on devices that it knows
     pytest.mark.skipif(
         not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
         reason="this torch cannot simulate a device",
