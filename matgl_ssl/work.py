@@ -116,7 +116,8 @@ def _whatever_dies(
 def _numbered(function: Callable[[Item], Result], i: int, item: Item, parent: int | None) -> tuple[int, Result]:
     if parent not in (None, os.getppid()):
         raise SystemExit  # killed with -9, it cannot tell its processes
-    return i, function(item)
+    with parallel_config("sequential"):  # what uses joblib inside would ask the cluster, and let others in meanwhile
+        return i, function(item)
 
 
 def _sorted(results: Iterator[tuple[int, Result]]) -> Iterator[Result]:

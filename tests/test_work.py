@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+from joblib import Parallel, delayed
+from processes import alive, cluster, wait_until
 
 from matgl_ssl.errors import ConfigError, MatGLSSLError
 from matgl_ssl.work import parallel
@@ -29,20 +29,6 @@ if __name__ == "__main__":
 """
 
 
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "too late"
-        time.sleep(0.05)
-
-
 class Work:
     """Squares a number; the first process that gets to ``deadly`` is killed there with -9."""
 
@@ -55,6 +41,25 @@ class Work:
             (self.folder / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return i * i, os.getpid()
+
+
+class Nested:
+    """What uses joblib inside, as scikit-learn does. Two at once in one process are an error."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, i):
+        busy = self.folder / f"busy-{os.getpid()}"
+        busy.touch(exist_ok=False)
+        found = sum(Parallel()(delayed(slow_root)(x) for x in (1, 4)))
+        busy.unlink()
+        return found
+
+
+def slow_root(x):
+    time.sleep(0.2)
+    return x**0.5
 
 
 def test_one_job_is_this_process(tmp_path):
@@ -114,36 +119,9 @@ def test_a_signal_leaves_no_process(tmp_path, signum, code):
     wait_until(lambda: not any(alive(path.name) for path in pids.iterdir()))
 
 
-@contextmanager
-def cluster(tmp_path):
-    """A scheduler and two workers, real processes on this machine."""
-    pytest.importorskip("distributed")
-    python, file = sys.executable, tmp_path / "scheduler.json"
-    run = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    run["env"] = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    scheduler = ["-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    worker = ["-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
-    where = ["--scheduler-file", str(file)]
-    processes = [
-        subprocess.Popen([python, *scheduler, *where], **run),
-        *(subprocess.Popen([python, *worker, *where, "--name", f"worker-{i}"], **run) for i in range(2)),
-    ]
-    try:
-        yield file, processes[1:]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
 def test_a_dask_cluster_survives_a_killed_worker(tmp_path):
-    with cluster(tmp_path) as (file, workers):
-        from distributed import Client
-
-        wait_until(file.exists)
-        with Client(scheduler_file=str(file), timeout=60) as client:
-            client.wait_for_workers(2, timeout=60)
-            address = client.scheduler.address
+    with cluster(tmp_path) as (address, workers):
+        assert list(parallel(Nested(tmp_path), range(8), cluster=address)) == [3.0] * 8
         results = list(parallel(Work(tmp_path, deadly=7), range(20), cluster=address))
         assert [square for square, _ in results] == [i * i for i in range(20)]
         assert {pid for _, pid in results} <= {worker.pid for worker in workers}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, Unpack
 from uuid import uuid4
 
@@ -152,21 +153,24 @@ class _Study:
         return work(plan.units(self.only), plan.store)
 
 
+_ALONE = Lock()
+"""Weights are drawn from generators that all threads share: of a Dask worker's threads one works at a time."""
 _AT_WORK: dict[str, Iterator[Unit]] = {}
 """What this process does for studies, by token: plans, tasks and graphs stay from unit to unit."""
 
 
 def _one_more(study: _Study, _: Any) -> str | None:
     """Finish a unit of a study; its name, or None if nothing is left to do."""
-    if study.token not in _AT_WORK:
-        configure_logging(logging.WARNING)
-        _AT_WORK[study.token] = study.work(study.plan())
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small tensors: a second thread only waits
-    try:
-        unit = next(_AT_WORK[study.token], None)
-    finally:
-        torch.set_num_threads(before)
+    with _ALONE:
+        if study.token not in _AT_WORK:
+            configure_logging(logging.WARNING)
+            _AT_WORK[study.token] = study.work(study.plan())
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)  # small tensors: a second thread only waits
+        try:
+            unit = next(_AT_WORK[study.token], None)
+        finally:
+            torch.set_num_threads(before)
     return unit.name if unit else None
 
 

@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+from threading import Thread
 
 import pytest
 import yaml
+from processes import cluster, wait_until
 from synthetic import corpus_and_task, study
 
 from matgl_ssl.errors import ConfigError
@@ -329,6 +331,25 @@ def test_wrong_names_are_told_and_nothing_else(root, changes, message):
     with pytest.raises(ConfigError, match=message) as error:
         benchmark(config=study(root, **changes), data=root, out=root / "x", runs=root / "runs")
     assert "corpus.parquet" not in str(error.value)  # not the whole configuration
+
+
+@pytest.mark.slow
+def test_a_cluster_finishes_a_study_while_a_worker_is_killed(truth, root, tmp_path):
+    config, result = truth
+    changed = {**config, "rounds": [{**ROUND, "arms": ["trivial", "forest", "tabular-targets"]}]}
+    with cluster(tmp_path) as (address, workers):
+        Thread(target=kill_after, args=(tmp_path / "runs" / "units", workers[0]), daemon=True).start()
+        found = benchmark(config=changed, data=root, out=tmp_path / "out", runs=tmp_path / "runs", cluster=address)
+        assert workers[0].wait(60) == -signal.SIGKILL
+    assert not found.unfinished
+    assert set(found.scores) <= set(result.scores)
+    assert len(found.scores) == 9
+
+
+def kill_after(units, worker):
+    """Kill a worker once something is finished."""
+    wait_until(lambda: list(units.glob("cell-*.json")), 300)
+    worker.kill()
 
 
 @pytest.mark.slow
