@@ -208,7 +208,7 @@ def _predict(options: dict[str, Any]) -> None:
     from dataclasses import asdict, replace
 
     from matgl_ssl.crystals import Crystal, read_crystals
-    from matgl_ssl.crystals.files import readable
+    from matgl_ssl.crystals.layouts import readable
     from matgl_ssl.inference import predict
 
     crystals: list[Crystal] = []

@@ -16,7 +16,10 @@ from pymatgen.core import Structure
 
 from matgl_ssl.boundary import typed
 from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
-from matgl_ssl.crystals.files import PARSERS, Entry, atoms_labels, file_kind, readable, row_entry, stem
+from matgl_ssl.crystals.layouts import PARSERS, file_kind, readable, stem
+from matgl_ssl.crystals.layouts.entries import Entry
+from matgl_ssl.crystals.layouts.rows import row_entry
+from matgl_ssl.crystals.layouts.structures import atoms_labels
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns

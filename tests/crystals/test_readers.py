@@ -23,7 +23,7 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
 
 from matgl_ssl.crystals import Crystal, CrystalDataset, read_crystals
-from matgl_ssl.crystals.files import readable
+from matgl_ssl.crystals.layouts import readable
 from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.errors import BadStructureError, DataError
 
