@@ -84,7 +84,7 @@ clean: ## Remove the environments, caches and build leftovers
 
 .venv-dgl/.installed: pyproject.toml constraints/dgl.txt
 	$(call venv,.venv-dgl)
-	$(call install,.venv-dgl,constraints/dgl.txt,-e '.[dgl]' pytest pytest-xdist 'setuptools>=77')
+	$(call install,.venv-dgl,constraints/dgl.txt,-e '.[dgl,test]')
 	touch $@
 
 .venv-matgl/.installed: constraints/pyg.txt
