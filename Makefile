@@ -17,6 +17,7 @@ PY_BARE := .venv-matgl/bin/python
 # $(call venv,folder): a virtual environment whose pip works (an interrupted one is made anew)
 venv = @echo "Making $(1): torch and matgl take a few minutes."; \
 	$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(1)
+comma := ,
 # $(call install,folder,constraints,what): torch goes first and alone, so that nothing later picks another build of it
 install = $(1)/bin/python -m pip install $(PIP_FLAGS) -c $(2) torch && \
 	$(1)/bin/python -m pip install $(PIP_FLAGS) -c $(2) $(3)
@@ -84,7 +85,7 @@ clean: ## Remove the environments, caches and build leftovers
 
 .venv-dgl/.installed: pyproject.toml constraints/dgl.txt
 	$(call venv,.venv-dgl)
-	$(call install,.venv-dgl,constraints/dgl.txt,-e '.[dgl,test]')
+	$(call install,.venv-dgl,constraints/dgl.txt,-e '.[dgl$(comma)test]')
 	touch $@
 
 .venv-matgl/.installed: constraints/pyg.txt
