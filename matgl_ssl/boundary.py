@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError, ResourceError
+from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError, ResourceError, is_full_disk
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CACHES = {
     "HF_DATASETS_CACHE": "~/.cache/huggingface/datasets",
     "HF_HOME": "~/.cache/huggingface",
@@ -22,7 +21,6 @@ _CACHES = {
     "XDG_CACHE_HOME": "~/.cache",
 }
 _MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
-_TORCH_WRITES = ("PytorchStreamWriter failed", "unexpected pos")
 
 
 def verb(function: Callable[P, T]) -> Callable[P, T]:
@@ -64,10 +62,13 @@ def typed(err: BaseException) -> MatGLSSLError | None:
             return DataError(f"A file, or the name of one, is not UTF-8: {seen}. Save it as UTF-8, or rename it.")
         if is_out_of_memory(seen):
             return ResourceError(f"Out of memory: {seen}. Give a smaller --batch-size or --max-edges.")
+        if is_full_disk(seen):
+            where = f"{_path(seen)}: " if isinstance(seen, OSError) and seen.filename else ""
+            return ResourceError(f"{where}{seen}. The disk or a quota is full: make room, or give another place.")
         if isinstance(seen, OSError) and seen.errno not in (None, errno.EPIPE):
-            return _of_system(seen)
-        if isinstance(seen, RuntimeError) and any(text in str(seen) for text in _TORCH_WRITES):
-            return ResourceError(f"A file could not be written whole ({seen}). {_advice(errno.ENOSPC)}")
+            return ResourceError(
+                f"{_path(seen)}{': ' * bool(_path(seen))}{seen.strerror or seen}. {_advice(_path(seen))}"
+            )
         names = {cls.__name__ for cls in type(seen).__mro__}  # without importing the libraries
         if "ArrowException" in names:
             return DataError(f"The table cannot be used as it is: {seen}")
@@ -84,14 +85,11 @@ def is_out_of_memory(err: BaseException) -> bool:
     )
 
 
-def _of_system(err: OSError) -> ResourceError:
-    path = os.fsdecode(err.filename) if isinstance(err.filename, str | bytes | os.PathLike) else ""
-    return ResourceError(f"{path}{': ' * bool(path)}{err.strerror or err}. {_advice(err.errno, path)}")
+def _path(err: OSError) -> str:
+    return os.fsdecode(err.filename) if isinstance(err.filename, str | bytes | os.PathLike) else ""
 
 
-def _advice(number: int | None, path: str = "") -> str:
-    if number in _FULL:
-        return "The disk or a quota is full: make room, or give another place."
+def _advice(path: str) -> str:
     for variable, default in _CACHES.items():
         folder = os.environ.get(variable) or os.path.expanduser(default)  # noqa: PTH111 - there may be no home
         if path.startswith(folder):

@@ -52,11 +52,59 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"No configuration file {path}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as err:
         raise ConfigError(f"{path} is not UTF-8 ({err}): save it as UTF-8 (PowerShell's > writes UTF-16).") from err
-    except yaml.YAMLError as err:
-        raise ConfigError(f"{path} is not YAML: {err}") from err
+    content = plain_yaml(text, path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of options, not {type(content).__name__}.")
     return upgrade("config", content, path) if "format" in content else content  # a run's, or one written by hand
+
+
+def plain_yaml(text: str, where: object) -> Any:
+    """The numbers, texts, lists and mappings of a YAML text.
+
+    Args:
+        text: The text, of at most a million characters.
+        where: The file, for messages.
+
+    Raises:
+        ConfigError: If it is not YAML, gives a key twice, or is too large once its anchors are filled in.
+    """
+    loader = _PlainLoader(text[:_LARGEST])
+    try:
+        node = loader.get_single_node()
+        if len(text) > _LARGEST or _size(node, {}) > _LARGEST // 10:
+            raise ConfigError(f"{where} is too large for a configuration.")
+        return None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, RecursionError, ValueError) as err:  # ValueError: a date that is none
+        raise ConfigError(f"{where} is not YAML or JSON: {err}") from err
+    finally:
+        loader.dispose()
+
+
+_LARGEST = 1_000_000
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML would take the last of two values that have one key."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen and not key.tag.endswith(":merge"):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
+def _size(node: Any, known: dict[int, int]) -> int:
+    """Nodes below one, those that an anchor repeats each time."""
+    if id(node) not in known:
+        known[id(node)] = _LARGEST  # of one that contains itself
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        pairs = isinstance(node, yaml.MappingNode)
+        known[id(node)] = 1 + sum(_size(n, known) for part in parts for n in (part if pairs else (part,)))
+    return known[id(node)]

@@ -8,7 +8,7 @@ from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from matgl_ssl.errors import did_you_mean
+from matgl_ssl.errors import ConfigError, did_you_mean
 from matgl_ssl.renamed import LOSSES, OPTIONS, current
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def number_or_text(value: str) -> int | str:
 
 
 def _yaml(value: str) -> Any:
-    import yaml
+    from matgl_ssl.config import plain_yaml
 
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as err:
-        raise argparse.ArgumentTypeError(f"not YAML or JSON: {err}") from err
+        return plain_yaml(value, value)
+    except ConfigError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
 
 
 def add_fields(parser: argparse.ArgumentParser, config: type[Config]) -> None:

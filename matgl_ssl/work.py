@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from itertools import chain
 from types import FrameType
 from typing import Any, TypeVar
@@ -114,10 +116,22 @@ def _whatever_dies(
 
 
 def _numbered(function: Callable[[Item], Result], i: int, item: Item, parent: int | None) -> tuple[int, Result]:
-    if parent not in (None, os.getppid()):
-        raise SystemExit  # killed with -9, it cannot tell its processes
+    if parent is not None:
+        end_with(parent)
     with parallel_config("sequential"):  # what uses joblib inside would ask the cluster, and let others in meanwhile
         return i, function(item)
+
+
+@cache
+def end_with(parent: int, exit_code: int = 1) -> None:
+    """End this process within a second of its parent's end: killed with -9, that one cannot tell its processes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _sorted(results: Iterator[tuple[int, Result]]) -> Iterator[Result]:

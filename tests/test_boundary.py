@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -200,6 +201,7 @@ def test_a_disk_that_is_full(table, tmp_path):
     done = run(finetuning(table, tmp_path / "full"), before=limit)
     assert done.returncode == 8, done.stderr
     assert "Traceback" not in done.stderr
+    assert re.search(r"last.ckpt cannot be written: disk or quota are full .* MB are free", done.stderr)
     assert not (tmp_path / "full").exists()
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from matgl_ssl._files import atomic_path, digest, locked, write_text
+from matgl_ssl._files import _HOST, atomic_path, digest, locked, write_text
 
 HOLD = """
 import sys, time
@@ -31,6 +33,30 @@ class TestAtomicPath:
             assert path.read_text(encoding="utf-8") == "old ü"
         assert path.read_text() == "new"
         assert list(path.parent.iterdir()) == [path]
+
+    def test_what_a_killed_process_left_is_removed_and_nothing_else(self, tmp_path):
+        ended = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+        )
+        for name in (
+            f".a.txt.{_HOST}-{ended.stdout.strip()}.tmp",
+            f".b.{_HOST}-{os.getpid()}.tmp",
+            ".mine.1.tmp",
+            "c.tmp",
+        ):
+            (tmp_path / name).touch()
+        write_text(tmp_path / "file.txt", "new")
+        assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
+            ["file.txt", f".b.{_HOST}-{os.getpid()}.tmp", ".mine.1.tmp", "c.tmp"]
+        )
+
+    def test_it_is_on_the_disk_before_it_has_its_name(self, tmp_path, monkeypatch):
+        order = []
+        monkeypatch.setattr(os, "fsync", lambda fd: order.append(Path(f"/proc/self/fd/{fd}").resolve().name))
+        replace = Path.replace
+        monkeypatch.setattr(Path, "replace", lambda old, new: (order.append("replace"), replace(old, new))[1])
+        write_text(tmp_path / "file.txt", "new")
+        assert order == [f".file.txt.{_HOST}-{os.getpid()}.tmp", "replace", tmp_path.name]
 
     def test_a_failure_leaves_the_old_file_and_nothing_else(self, tmp_path):
         path = tmp_path / "file.txt"

@@ -106,7 +106,10 @@ def test_items_are_asked_for_as_processes_become_free(tmp_path):
     assert len(asked) < 30
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
+)
 def test_a_signal_leaves_no_process(tmp_path, signum, code):
     script = tmp_path / "shares.py"
     script.write_text(SHARES)

@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from matgl_ssl._files import atomic_path
+from matgl_ssl._files import second_name
 from matgl_ssl.errors import TrainingInterrupted
 
 from .team import largest
@@ -25,15 +25,17 @@ class ResumableCheckpoint(Checkpoint):
 
     A signal lets the step under way finish, saves, and raises ``TrainingInterrupted``; a second one, a second later or
     more, does not wait. One that reaches any process of a run stops all of them after the same step. The file is
-    replaced in one move: a crash while writing leaves the previous state.
+    replaced in one move, and the one before it is kept, in case the disk damages the new one.
 
     Args:
         path: The checkpoint file.
+        previous: Where the one before it is kept.
         minutes: Longest time between checkpoints within an epoch.
     """
 
-    def __init__(self, path: Path, *, minutes: float = 5.0) -> None:
+    def __init__(self, path: Path, previous: Path, *, minutes: float = 5.0) -> None:
         self.path = path
+        self.previous = previous
         self.seconds = 60 * minutes
         self._signum = 0
         self._saved = time.monotonic()
@@ -77,8 +79,9 @@ class ResumableCheckpoint(Checkpoint):
         started = time.monotonic()
         for logger in trainer.loggers:
             logger.save()
-        with atomic_path(self.path) as partial:  # only the first rank writes
-            trainer.save_checkpoint(partial)
+        if trainer.is_global_zero and self.path.exists():
+            second_name(self.path, self.previous)
+        trainer.save_checkpoint(self.path)
         self._saved = time.monotonic()
         self._took = self._saved - started
         if signum:

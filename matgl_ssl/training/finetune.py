@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import lightning as L
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
@@ -238,7 +237,7 @@ def _export(task: Task, graphs: Mapping[str, GraphDataset], run: RunDirectory) -
     module, config = cast("FinetuningModule", task.module), cast("FinetuneConfig", task.config)
     best = run.checkpoint.with_name("best.ckpt")
     if config.selection == "best" and best.exists():
-        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        module.load_state_dict(run.load_checkpoint(best, config, task.facts)["state_dict"])
     model = trained_model(module)
     if config.extensive:
         references = module.standardisation.references

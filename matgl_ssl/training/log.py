@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
-from matgl_ssl._files import atomic_path
+from matgl_ssl._files import atomic_path, digest
+from matgl_ssl.errors import RunDirectoryError
+
+logger = logging.getLogger(__name__)
 
 
 class MetricsCSV(Logger):
@@ -21,15 +26,41 @@ class MetricsCSV(Logger):
     Args:
         path: The file.
         keep_steps: Keep the rows of an existing file up to this step; None starts a new file.
+        saved: What ``state`` gave when that step was saved; None where version 0.1 saved it.
+
+    Raises:
+        RunDirectoryError: If the file is not the one that was saved.
     """
 
-    def __init__(self, path: Path, keep_steps: int | None = None) -> None:
+    def __init__(self, path: Path, keep_steps: int | None = None, saved: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.path = path
         self.rows: list[dict[str, str]] = []
         if keep_steps is not None and path.exists():
-            with path.open(newline="") as f:
-                self.rows = [row for row in csv.DictReader(f) if int(row["step"]) <= keep_steps]
+            try:
+                self.rows = self._read(keep_steps, saved)
+            except (ValueError, TypeError, KeyError) as err:  # what is no table of numbers by step
+                raise RunDirectoryError(
+                    f"{path} is damaged: its rows are not those that the run wrote. Put the file back, or move it away "
+                    "to go on without the rows before the checkpoint."
+                ) from err
+        elif keep_steps:
+            logger.warning("%s is gone: the log begins anew after step %d.", path, keep_steps)
+
+    def _read(self, keep_steps: int, saved: Mapping[str, Any] | None) -> list[dict[str, str]]:
+        with self.path.open(newline="", encoding="utf-8") as f:
+            rows = [row for row in csv.DictReader(f) if int(row["step"]) <= keep_steps]
+        if saved is None:
+            return rows
+        rows = [row for row in rows if int(row["step"]) < keep_steps]
+        if _digest(rows) != saved["digest"]:
+            raise ValueError("other rows")
+        return [*rows, *saved["last"]]
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint of a step keeps: a hash of the rows before it, and its own row, which may still grow."""
+        before, last = ([row for row in self.rows if (int(row["step"]) < step) is early] for early in (True, False))
+        return {"digest": _digest(before), "last": [dict(row) for row in last]}
 
     @property
     def name(self) -> str:
@@ -56,7 +87,7 @@ class MetricsCSV(Logger):
     def save(self) -> None:
         """Write the file; whoever reads it meanwhile sees the old one or the new one."""
         columns = list(dict.fromkeys(k for row in self.rows for k in row))
-        with atomic_path(self.path) as partial, partial.open("w", newline="") as f:
+        with atomic_path(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as f:
             writer = csv.DictWriter(f, columns, restval="")
             writer.writeheader()
             writer.writerows(self.rows)
@@ -64,3 +95,7 @@ class MetricsCSV(Logger):
     def finalize(self, status: str) -> None:
         """Write what is left."""
         self.save()
+
+
+def _digest(rows: list[dict[str, str]]) -> str:
+    return digest(json.dumps(sorted((k, v) for k, v in row.items() if v)) for row in rows)

@@ -22,6 +22,7 @@ from matgl_ssl.formats import header
 from matgl_ssl.losses import joint_means, rank_and_world
 
 from .config import OptimizerConfig
+from .log import MetricsCSV
 from .team import everyones
 
 T = TypeVar("T")
@@ -192,6 +193,7 @@ class TrainingModule(L.LightningModule):
             "means": {"totals": self.train_means.totals, "count": self.train_means.count},
             "epoch_metrics": self.epoch_metrics,
             "loader": self.trainer.train_dataloader.state_dict(),
+            "log": [log.state(self.global_step) for log in self.loggers if isinstance(log, MetricsCSV)],
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

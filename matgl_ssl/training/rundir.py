@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from matgl_ssl._files import write_text
-from matgl_ssl.config import Config
+from matgl_ssl.config import Config, plain_yaml
 from matgl_ssl.encoders import ARCHITECTURES
 from matgl_ssl.errors import BackendError, RunDirectoryError
 from matgl_ssl.formats import Kind, header, upgrade
 
+from .checkpoint_files import read_checkpoint
 from .config import RunConfig
 from .environment import changes, environment
 from .exclusive import LOCK
+
+logger = logging.getLogger(__name__)
 
 _FREE_ON_RESUME = {
     "num_workers",
@@ -59,6 +62,7 @@ class RunDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoints" / "last.ckpt"
+        self.previous_checkpoint = self.checkpoint.with_name("previous.ckpt")
         self.metrics = self.path / "metrics.csv"
         self.incidents = self.path / "incidents"
         self.figures = self.path / "figures"
@@ -105,6 +109,17 @@ class RunDirectory:
             self._write_environment(environment())
             return None
         self._refuse_changed_environment(config)
+        return self._intact_checkpoint()
+
+    def _intact_checkpoint(self) -> Path:
+        try:
+            read_checkpoint(self.checkpoint)
+        except RunDirectoryError as err:
+            if not self.previous_checkpoint.exists():
+                raise
+            read_checkpoint(self.previous_checkpoint)
+            logger.warning("%s Going on from the checkpoint before it, %s.", err, self.previous_checkpoint)
+            return self.previous_checkpoint
         return self.checkpoint
 
     def stored_config(self) -> dict[str, Any]:
@@ -116,7 +131,10 @@ class RunDirectory:
         path = self.path / "config.yaml"
         if not path.exists():
             raise RunDirectoryError(f"There is no run to resume in {self.path} (no config.yaml). Leave out --resume.")
-        stored = upgrade("config", yaml.safe_load(path.read_text(encoding="utf-8")), path)
+        content = plain_yaml(path.read_text(encoding="utf-8"), path)
+        if not isinstance(content, dict):
+            raise RunDirectoryError(f"{path} is damaged: it holds no options.")
+        stored = upgrade("config", content, path)
         folders = self._read_json("environment").get("started_in", {})
         roots = [self.path / folders[name] for name in ("from_run", "folder") if name in folders]
         for name in _KNOWN_BY_CONTENT.keys() & stored.keys():
@@ -132,10 +150,11 @@ class RunDirectory:
         """Write down what tells whether a resumed run sees the same data and starts from the same weights."""
         self.write_json("facts.json", {**header("facts"), **facts})
 
-    def load_checkpoint(self, config: RunConfig, facts: Mapping[str, str]) -> dict[str, Any]:
-        """Read the checkpoint, and check that it, the data and the configuration belong together.
+    def load_checkpoint(self, path: Path, config: RunConfig, facts: Mapping[str, str]) -> dict[str, Any]:
+        """Read a checkpoint of the run, and check that it, the data and the configuration belong together.
 
         Args:
+            path: The checkpoint, as ``resume`` gave it.
             config: The run's configuration.
             facts: What is to be trained on, and from which weights, now.
 
@@ -143,15 +162,12 @@ class RunDirectory:
             RunDirectoryError: If they do not, or the checkpoint cannot be read.
         """
         self._refuse_other_facts(self._read_json("facts"), facts, config)
-        try:
-            checkpoint = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            own = upgrade("checkpoint", checkpoint["matgl_ssl"], self.checkpoint)
-        except RunDirectoryError:
-            raise
-        except Exception as err:  # torch raises whatever the damaged bytes make it
-            raise RunDirectoryError(f"{self.checkpoint} is damaged: {type(err).__name__}: {err}") from err
+        checkpoint = read_checkpoint(path)
+        if "matgl_ssl" not in checkpoint:
+            raise RunDirectoryError(f"{path} is no checkpoint of matgl_ssl.")
+        own = upgrade("checkpoint", checkpoint["matgl_ssl"], path)
         if run := own.get("run"):  # version 0.1 did not say
-            stored = upgrade("config", run["config"], self.checkpoint)
+            stored = upgrade("config", run["config"], path)
             self._refuse_others(stored, config, run["facts"], "in its checkpoint", "in config.yaml")
             self._refuse_other_facts(run["facts"], facts, config)
         record = self._read_json("environment")
@@ -160,7 +176,7 @@ class RunDirectory:
         ):
             self._write_config(config)  # where things lie now, for the next time
             self._write_environment(record)
-        return dict(checkpoint)
+        return checkpoint
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file in one move."""

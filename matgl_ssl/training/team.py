@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -28,7 +27,9 @@ from matgl_ssl.console import configure_logging
 from matgl_ssl.devices import choose
 from matgl_ssl.errors import ConfigError, MatGLSSLError, ProcessLostError
 from matgl_ssl.losses import rank_and_world
+from matgl_ssl.work import end_with
 
+from .checkpoint_files import CheckpointFiles
 from .config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Team:
         self._local, self._cuda, self._starts = len(devices), devices.kind == "cuda", False
         self.device = devices.first
         self._environment: ClusterEnvironment = self.options["plugins"][0]
+        self.options["plugins"].append(CheckpointFiles())
         if self.size == 1:
             return
         self.local_rank = self._environment.local_rank()
@@ -232,15 +234,9 @@ def _end_with(children: list[subprocess.Popen[bytes]], ended: threading.Event) -
             os._exit(ProcessLostError.exit_code)
 
 
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(ProcessLostError.exit_code)
-
-
 def main() -> int:
     """Be one of the other processes: do what the first one does."""
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    end_with(os.getppid(), ProcessLostError.exit_code)
     module, verb, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this one
     configure_logging(logging.ERROR)
     try:

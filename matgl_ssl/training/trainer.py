@@ -128,15 +128,15 @@ def fit(task: Task, run: RunDirectory | None = None, checkpoint: Path | None = N
 
 def _kept(task: Task, run: RunDirectory, checkpoint: Path | None) -> dict[str, Any]:
     """The trainer's options that keep log and state in a run directory."""
-    keep_steps = None
+    position: tuple[Any, ...] = ()
     leads, n_processes = rank_and_world()[0] == 0, rank_and_world()[1]
     if checkpoint is not None:
-        keep_steps = _restore_position(run, task, n_processes)
+        position = _restore_position(run, checkpoint, task, n_processes)
     elif leads:
         run.write_facts(task.facts)
     task.module.incidents = run.incidents
     task.module.run_identity = run.identity(task.config, task.facts)
-    loggers: list[Logger] = [MetricsCSV(run.metrics, keep_steps)] if leads else []
+    loggers: list[Logger] = [MetricsCSV(run.metrics, *position)] if leads else []
     with suppress(ModuleNotFoundError):
         loggers += [TensorBoardLogger(run.path, name="tensorboard", version="")] if leads else []
     interactive = leads and sys.stderr.isatty()
@@ -147,14 +147,14 @@ def _kept(task: Task, run: RunDirectory, checkpoint: Path | None) -> dict[str, A
         "callbacks": [
             *task.callbacks,
             TQDMProgressBar() if interactive else EpochLines(),
-            ResumableCheckpoint(run.checkpoint, minutes=task.config.checkpoint_minutes),
+            ResumableCheckpoint(run.checkpoint, run.previous_checkpoint, minutes=task.config.checkpoint_minutes),
         ],
     }
 
 
-def _restore_position(run: RunDirectory, task: Task, n_processes: int) -> int:
-    """Put the loader where the run stood, and return the step."""
-    checkpoint = run.load_checkpoint(task.config, task.facts)
+def _restore_position(run: RunDirectory, path: Path, task: Task, n_processes: int) -> tuple[int, Any]:
+    """Put the loader where the run stood, and return the step and the state of its log."""
+    checkpoint = run.load_checkpoint(path, task.config, task.facts)
     stored = checkpoint["matgl_ssl"].get("processes", 1)
     if stored != n_processes:
         raise RunDirectoryError(
@@ -163,7 +163,7 @@ def _restore_position(run: RunDirectory, task: Task, n_processes: int) -> int:
             f"run with {task.config.weights_option} {run.path}."
         )
     task.train.load_state_dict(checkpoint["matgl_ssl"]["loader"])  # Lightning forgets it at an epoch's end
-    return int(checkpoint["global_step"])
+    return int(checkpoint["global_step"]), next(iter(checkpoint["matgl_ssl"].get("log", [])), None)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from matgl_ssl.errors import RunDirectoryError
 from matgl_ssl.training.config import OptimizerConfig
 from matgl_ssl.training.log import MetricsCSV
 from matgl_ssl.training.module import Means, Schedule, get_random_state, set_random_state
@@ -42,6 +43,42 @@ def test_a_resumed_log_keeps_the_rows_up_to_its_checkpoint_and_drops_later_ones(
     assert [(row["step"], row["loss"]) for row in read(path)] == [
         ("1", "1.0"), ("2", "2.0"), ("3", "3.0"), ("4", "40.0"),
     ]  # fmt: skip
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A log of five steps, and what a checkpoint of the third keeps of it."""
+    log = MetricsCSV(tmp_path / "metrics.csv")
+    states = []
+    for step in range(1, 6):
+        log.log_metrics({"loss": step / 7, "lr": 0.125}, step=step)
+        states.append(log.state(step))
+    log.save()
+    return log.path, states[2]
+
+
+def test_a_log_is_held_to_what_its_checkpoint_keeps(saved):
+    path, state = saved
+    rows = MetricsCSV(path, 3, state).rows
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+    whole, messages = path.read_bytes(), set()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = MetricsCSV(path, 3, state).rows
+        except RunDirectoryError as err:
+            messages.add(str(err))
+        else:
+            assert found == rows  # it lay in the rows after the checkpoint
+    advice = "Put the file back, or move it away to go on without the rows before the checkpoint."
+    assert messages == {f"{path} is damaged: its rows are not those that the run wrote. {advice}"}
+
+
+def test_a_log_that_is_gone_begins_anew_and_says_so(saved, caplog):
+    path, state = saved
+    path.unlink()
+    assert MetricsCSV(path, 3, state).rows == []
+    assert "is gone" in caplog.text
 
 
 def test_a_new_log_does_not_take_over_an_old_file(tmp_path):

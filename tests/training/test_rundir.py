@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 import yaml
 
 from matgl_ssl.config import read_yaml
@@ -57,7 +58,7 @@ def test_a_file_is_no_run_directory(tmp_path):
 
 def test_the_same_run_can_be_resumed_from_its_checkpoint_or_from_the_start(run):
     assert run.resume(CONFIG) is None
-    run.checkpoint.write_text("state")
+    torch.save({"weights": torch.arange(64.0)}, run.checkpoint)
     assert run.resume(CONFIG) == run.checkpoint
 
 
@@ -79,7 +80,7 @@ def test_a_run_with_another_option_is_refused_and_the_option_named(run, option, 
     ("option", "value"), [("num_workers", 4), ("checkpoint_minutes", 1.0), ("accelerator", "cpu"), ("devices", 1)]
 )
 def test_how_a_run_is_computed_may_change(run, option, value):
-    run.checkpoint.write_text("state")
+    torch.save({"weights": torch.arange(64.0)}, run.checkpoint)
     assert run.resume(CONFIG.model_copy(update={option: value})) == run.checkpoint
 
 
