@@ -42,9 +42,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise
         written, free = (temporary.stat().st_size if temporary.exists() else 0), shutil.disk_usage(path.parent).free
         raise ResourceError(
-            f"{path} cannot be written: disk or quota are full after {written / 1e6:.1f} MB of it (in "
-            f"{path.parent} {free / 1e6:.1f} MB are free). What was there before is still there. Make room and give the command "
-            "again (a run goes on with --resume), or give another place."
+            f"{path} cannot be written: disk or quota are full after {written / 1e6:.1f} MB of it, and {path.parent} "
+            f"has {free / 1e6:.1f} MB free. What was there before is still there. Make room and give the command again "
+            "(a run goes on with --resume), or give another place."
         ) from err
     finally:
         temporary.unlink(missing_ok=True)

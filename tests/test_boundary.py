@@ -201,7 +201,7 @@ def test_a_disk_that_is_full(table, tmp_path):
     done = run(finetuning(table, tmp_path / "full"), before=limit)
     assert done.returncode == 8, done.stderr
     assert "Traceback" not in done.stderr
-    assert re.search(r"last.ckpt cannot be written: disk or quota are full .* MB are free", done.stderr)
+    assert re.search(r"last.ckpt cannot be written: disk or quota are full .* MB free", done.stderr)
     assert not (tmp_path / "full").exists()
 
 
