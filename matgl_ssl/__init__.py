@@ -26,6 +26,8 @@ _EXPORTS = {
     "benchmark": "evaluation",
     "BenchmarkResult": "evaluation.benchmarking",
     "load_model": "hub",
+    "pull": "hub",
+    "push": "hub",
     "read_stamp": "hub",
     "save_model": "hub",
     "Embeddings": "inference.embed",
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
     from .evaluation import benchmark as benchmark
     from .evaluation.benchmarking import BenchmarkResult as BenchmarkResult
     from .hub import load_model as load_model
+    from .hub import pull as pull
+    from .hub import push as push
     from .hub import read_stamp as read_stamp
     from .hub import save_model as save_model
     from .inference.embed import Embeddings as Embeddings

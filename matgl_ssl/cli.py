@@ -32,7 +32,7 @@ examples:
   mgl-ssl predict  -m runs/gap --data POSCAR
   mgl-ssl embed    -m runs/pre --data crystals.parquet --level atom --out embeddings.parquet
 """
-MODEL = "model directory, run directory or hub name"
+MODEL = "model directory, run directory or hub name (OWNER/NAME or OWNER/NAME@REVISION)"
 DATA = "crystals: a file, a folder, a table, or a Hugging Face data set"
 STATE = "for a model that was trained with state labels (fidelities, for example), the label"
 
@@ -301,6 +301,32 @@ def _doctor(options: dict[str, Any]) -> None:
         raise DataError("No crystal can be trained on.")
 
 
+def _push_options(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run directory or model directory")
+    parser.add_argument("repo", metavar="OWNER/NAME", help="where on the hub; made if it is not there")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", metavar="BRANCH", help="branch to send to, made if there is none (default: main)")
+    parser.add_argument("--message", metavar="TEXT", help="the commit's message")
+    parser.add_argument("--license", metavar="NAME", help="the model's licence, as the hub names it (cc-by-4.0)")
+
+
+def _push(options: dict[str, Any]) -> None:
+    from matgl_ssl.hub import push
+
+    print(f"pushed  {push(**options)}")
+
+
+def _pull_options(parser: Parser) -> None:
+    parser.add_argument("name", metavar="OWNER/NAME[@REVISION]", help="a model on the hub")
+    parser.add_argument("--out", metavar="DIR", help="folder to copy it to, new or empty (default: the cache alone)")
+
+
+def _pull(options: dict[str, Any]) -> None:
+    from matgl_ssl.hub import pull
+
+    print(f"model  {pull(**options)}")
+
+
 class Verb(NamedTuple):
     """A verb: its line of help, what adds its options, and what runs it."""
 
@@ -317,6 +343,8 @@ VERBS = {
     "benchmark": Verb(
         "compare pretrained encoders with scratch, paired, on few labels", _benchmark_options, _benchmark
     ),
+    "push": Verb("send a model and its card to the Hugging Face hub", _push_options, _push),
+    "pull": Verb("fetch a model from the Hugging Face hub", _pull_options, _pull),
     "list": Verb("list pretexts, targets, views, recipes, encoders or teachers", _list_options, _list),
     "doctor": Verb("say which crystals cannot be trained on, and why", _doctor_options, _doctor),
 }

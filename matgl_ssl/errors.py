@@ -55,6 +55,10 @@ class ModelError(MatGLSSLError, ValueError):
     exit_code = 5
 
 
+class HubError(ModelError):
+    """The Hugging Face hub cannot be reached, lacks a model, or does not let you read or write it."""
+
+
 class RunDirectoryError(MatGLSSLError, ValueError):
     """A run directory is not empty, not resumable, or belongs to another configuration."""
 

@@ -48,6 +48,11 @@ def _archive_2(archive: Content) -> Content:
     return {"facts": {"": {}}, "units": [_unit_2(unit) | {"facts": ""} for unit in archive["units"]]}
 
 
+def _stamp_3(stamp: Content) -> Content:
+    """Version 0.3 names its reference crystals, and has a digest of the files that it is in."""
+    return {**stamp, "references": {r["id"]: r["prediction"] for r in stamp["references"]}}
+
+
 def _with_current_names(content: Content) -> Content:
     """Version 0.2's names of losses and recipes."""
     tables = {"loss": _LOSSES, "recipe": _RECIPES}
@@ -59,7 +64,7 @@ _STEPS: dict[Kind, tuple[Callable[[Content], Content], ...]] = {
     "environment": (_environment_2,),
     "facts": (),
     "checkpoint": (),
-    "stamp": (_with_current_names,),
+    "stamp": (_with_current_names, _stamp_3),
     "unit": (_unit_2,),
     "archive": (_archive_2,),
 }

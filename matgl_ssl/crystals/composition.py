@@ -19,6 +19,14 @@ def compositions(crystals: CrystalDataset, element_types: Sequence[str]) -> np.n
     return counts
 
 
+def elements_of(crystals: CrystalDataset) -> list[str]:
+    """Symbols of the elements that occur, by atomic number."""
+    numbers: set[int] = set()
+    for z in crystals.each("numbers"):
+        numbers.update(z.tolist())
+    return [Element.from_Z(z).symbol for z in sorted(numbers)]
+
+
 def element_references(energies: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Least-squares energy of each element, shape ``(n_elements,)``; zero for those that do not occur.
 

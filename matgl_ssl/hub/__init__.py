@@ -7,6 +7,7 @@ from .load import load_model, load_with_stamp, new_model, read_stamp, refuse_oth
 from .output import evaluating, model_output
 from .resolve import resolve
 from .save import save_model
+from .share import pull, push
 
 __all__ = [
     "copy_model",
@@ -15,6 +16,8 @@ __all__ = [
     "load_with_stamp",
     "model_output",
     "new_model",
+    "pull",
+    "push",
     "read_stamp",
     "refuse_other_arguments",
     "resolve",

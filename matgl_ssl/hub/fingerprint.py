@@ -9,6 +9,7 @@ from torch import nn
 
 from matgl_ssl._files import digest
 
+from .files import ModelFiles
 from .resolve import EXPORTS, resolve
 
 
@@ -25,5 +26,5 @@ def fingerprint(source: str | Path | nn.Module, *, prefer: Sequence[str] = EXPOR
     if isinstance(source, nn.Module):
         weights = source.state_dict().items()
         return digest((name.encode() + w.detach().cpu().numpy().tobytes() for name, w in weights), 16)
-    path = resolve(source, prefer=prefer)
-    return digest(((path / name).read_bytes() for name in ("model.json", "model.pt", "state.pt")), 16)
+    content = ModelFiles.read(resolve(source, prefer=prefer)).content
+    return digest((content[name] for name in ("model.json", "model.pt", "state.pt")), 16)

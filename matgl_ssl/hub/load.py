@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,19 @@ from numpy._core.multiarray import _reconstruct
 from torch import nn
 
 from matgl_ssl.acceleration import Mode, accelerate
+from matgl_ssl.backends import Potential
 from matgl_ssl.devices import fit_to
 from matgl_ssl.encoders import ARCHITECTURES, find_architecture
 from matgl_ssl.errors import ConfigError, ModelError, unknown
 
 from .failures import load_errors, run_errors
+from .files import ModelFiles, read_description
+from .limits import check_sizes, values_within
 from .resolve import EXPORTS, resolve
-from .stamp import check_backend, check_references, stamp_of
+from .stamp import check_backend, check_digest, check_references, stamp_of
 
 _TRUSTED_MODULE = re.compile(r"matgl\.(models|apps)(\.\w+)?")
-_TRUSTED_CLASSES = {"Potential", *(name for name, cls in vars(models).items() if isinstance(cls, type))}
+_TRUSTED_CLASSES = {"Potential": Potential} | {n: cls for n, cls in vars(models).items() if isinstance(cls, type)}
 """MatGL builds whatever class a file names, with the arguments the file names: only its own models are let through."""
 _NEGNN_MODULE = "matgl_ssl.models.negnn"
 
@@ -55,8 +58,8 @@ def load_model(
         The model. What its files say of it is ``read_stamp(source)``.
 
     Raises:
-        ModelError: If there is none, it cannot be read or trusted, or it does not run here. The message tells damaged
-            files from another MatGL, too little memory, and a device that fails.
+        ModelError: If there is none, it cannot be read or trusted, is not what was saved, or does not run here. The
+            message tells damaged files from another MatGL, too little memory, and a device that fails.
         BackendError: If it belongs to the other graph library, or nobody can tell.
         ConfigError: If ``trained_with`` is neither.
     """
@@ -75,7 +78,7 @@ def read_stamp(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> dict[s
     Raises:
         ModelError: If there is no such model, or its stamp is damaged.
     """
-    return stamp_of(_read_json(resolve(source, prefer=prefer) / "model.json"))
+    return stamp_of(read_description(resolve(source, prefer=prefer) / "model.json"))
 
 
 def load_with_stamp(
@@ -96,13 +99,13 @@ def load_with_stamp(
         with run_errors(str(source), device):
             model = _placed(new_model(str(source)).eval(), device, acceleration)
         return model, {"kind": "encoder", "readout": "untrained"}
-    path, name = resolve(source, prefer=prefer), str(source)
-    model_json = _read_json(path / "model.json")
-    _check_class(name, model_json)
-    check_backend(name, model_json, trained_with)
-    stamp = stamp_of(model_json)
+    files, name = ModelFiles.read(resolve(source, prefer=prefer)), str(source)
+    cls = _trusted_class(name, files.description)
+    check_backend(name, files.description, trained_with)
+    stamp = stamp_of(files.description)
+    check_digest(name, files, stamp)
     with load_errors(name, stamp):
-        model = _load_checked(name, path)
+        model = _load_checked(name, cls, files)
     with run_errors(name, device):
         # Before its references are checked, so that they check this, too.
         model = _placed(model, device, acceleration)
@@ -149,56 +152,44 @@ def refuse_other_arguments(model: Any, arguments: Mapping[str, Any]) -> None:
             )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as err:
-        raise ModelError(f"{path} is not JSON: {err}. Fetch or export the model again.") from err
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} does not describe a MatGL model. Fetch or export the model again.")
-    return content
-
-
-def _load_checked(name: str, path: Path) -> nn.Module:
+def _load_checked(name: str, cls: Any, files: ModelFiles) -> nn.Module:
     """Load with MatGL what torch's restricted unpickler has read before: MatGL 2.2 itself unpickles without limits."""
     with _safe_globals():
-        _check_classes(name, torch.load(path / "model.pt", map_location="cpu", weights_only=True))
-        weights = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
-        # MatGL's TensorNet is built in two precisions where matgl.float_th was changed: all in that one.
-        model: nn.Module = matgl.load_model(path).eval().to(matgl.float_th)
+        arguments, weights = (
+            torch.load(files.archive(file), map_location="cpu", weights_only=True) for file in ("model.pt", "state.pt")
+        )
+        for value in values_within(name, arguments):
+            if isinstance(value, Mapping) and ("@class" in value or "@module" in value):
+                _trusted_class(name, value)
+        check_sizes(name, arguments, weights)
+        read = {file: files.archive(file) for file in ("model.pt", "state.pt")}
+        # Of model.json MatGL takes the number of the class's version, for a warning.
+        # Its TensorNet is built in two precisions where matgl.float_th was changed: all in that one.
+        model: nn.Module = cls.load({**read, "model.json": files.folder / "model.json"}).eval().to(matgl.float_th)
     missing = sorted({key for key, _ in model.named_parameters()} - set(weights))
     if missing:  # MatGL 2.2 leaves them random without a word
         raise ModelError(f"{name}: state.pt lacks {len(missing)} of the model's weights, {missing[0]} for one.")
     return model
 
 
-def _is_trusted(module: str, cls: str) -> bool:
-    """Whether it is a class of MatGL's, of an installed architecture, or a NEGNN, which builds none but these."""
-    if module == _NEGNN_MODULE:
-        return cls in {f"{name}NEGNN" for name in ARCHITECTURES}
-    own = {(a.cls.__module__, a.cls.__name__) for a in ARCHITECTURES.values()}
-    return (module, cls) in own or (bool(_TRUSTED_MODULE.fullmatch(module)) and cls in _TRUSTED_CLASSES)
+def _trusted_class(name: str, node: Mapping[str, Any]) -> Any:
+    """The class a file names, if it is MatGL's, an installed architecture's, or a NEGNN, which builds none but these.
 
-
-def _check_class(name: str, node: Mapping[str, Any]) -> None:
+    Raises:
+        ModelError: If it is another, which is not looked up.
+    """
     module, cls = str(node.get("@module")), str(node.get("@class"))
-    if not _is_trusted(module, cls):
+    if module == _NEGNN_MODULE and cls in {f"{a}NEGNN" for a in ARCHITECTURES}:
+        return getattr(import_module(_NEGNN_MODULE), cls)
+    known = dict(_TRUSTED_CLASSES) if _TRUSTED_MODULE.fullmatch(module) else {}
+    known |= {a.cls.__name__: a.cls for a in ARCHITECTURES.values() if a.cls.__module__ == module}
+    if cls not in known:
         raise ModelError(
             f"{name} asks for the class {module}.{cls}, which is not a model of MatGL's. It was not loaded: "
             "a model file can name any class of any installed package and have it built. If you trust it, build the "
             "model in Python and pass the instance."
         )
-
-
-def _check_classes(name: str, node: Any) -> None:
-    if isinstance(node, Mapping):
-        if "@class" in node or "@module" in node:
-            _check_class(name, node)
-        for value in node.values():
-            _check_classes(name, value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            _check_classes(name, value)
+    return known[cls]
 
 
 def _safe_globals() -> AbstractContextManager[Any]:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from matgl.config import MATGL_CACHE
-
 from matgl_ssl._files import previous_folder
-from matgl_ssl.errors import ModelError, did_you_mean
+from matgl_ssl.errors import HubError, ModelError, did_you_mean
 
-FILES = ("model.pt", "state.pt", "model.json")
-"""The triple that MatGL writes for every model."""
+from .files import FILES
+from .remote import fetch, split_name
 
 EXPORTS = ("model", "potential", "encoder")
 """What a run directory can hold."""
 
 MATGL_ORG = "materialyze"
 """Hugging Face organisation that MatGL looks bare names up in."""
-
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w\-.]*(/[\w\-.]+)?")
 
 
 def is_model_directory(path: Path) -> bool:
@@ -34,13 +27,14 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
     """Find the directory of a saved model.
 
     Args:
-        source: A model directory, a run directory, or a hub name (``owner/name``, or a bare name of MatGL's own),
-            looked up in MatGL's cache first, so that it works offline once downloaded (and stays what it was:
-            ``matgl.clear_cache()`` makes room for a newer one).
+        source: A model directory, a run directory, or a hub name: ``OWNER/NAME``, ``OWNER/NAME@REVISION``, or a bare
+            name of MatGL's own. It is looked up in MatGL's cache first, so that it works offline once downloaded, and
+            stays what it was: ``pull`` fetches a newer one.
         prefer: Which export of a run directory to take, first one present.
 
     Raises:
-        ModelError: If there is no such model, with what was looked for and what is near.
+        ModelError: If there is no such model, with what was looked for and what is near. It is a ``HubError`` for what
+            looks like a hub name.
     """
     path = Path(source)
     for place in (path, *(path / name for name in prefer)):
@@ -59,27 +53,13 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
             raise ModelError(f"The run in {path} has exported no model: it did not finish. Go on with --resume.")
         raise ModelError(f"{path} is neither a model directory ({', '.join(FILES)}) nor a run directory.")
     name = str(source)
-    if not _HUB_NAME.fullmatch(name) or (path.parent != Path() and path.parent.is_dir()):
+    on_hub = split_name(name if "/" in name else f"{MATGL_ORG}/{name}")
+    if on_hub is None or (path.parent != Path() and path.parent.is_dir()):
         raise ModelError(f"There is no model at {source}.{_near(path)}")
-    repo = name if "/" in name else f"{MATGL_ORG}/{name}"
     try:
-        files = _from_hub(repo)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as err:
-        raise ModelError(
-            f"{name!r} is not a local path and not an architecture, and the hub model {repo!r} cannot be had: "
-            f"{err}{_near(path)}"
-        ) from err
-    if len({file.parent for file in files}) > 1:
-        raise ModelError(f"The hub model {repo!r} changed while it was fetched. Try again.")
-    return files[0].parent
-
-
-def _from_hub(repo: str) -> list[Path]:
-    cache = str(MATGL_CACHE)
-    try:
-        return [Path(hf_hub_download(repo, file, cache_dir=cache, local_files_only=True)) for file in FILES]
-    except LocalEntryNotFoundError:
-        return [Path(hf_hub_download(repo, file, cache_dir=cache)) for file in FILES]
+        return fetch(*on_hub)
+    except HubError as err:
+        raise HubError(f"{name!r} is not a local path and not an architecture. {err}{_near(path)}") from err
 
 
 def _near(path: Path) -> str:

@@ -10,11 +10,14 @@ from torch import nn
 
 from matgl_ssl._files import previous_folder, replace_folder
 
-from .stamp import make_stamp
+from .card import model_card
+from .files import read_description
+from .remote import CARD
+from .stamp import make_stamp, sign, stamp_of
 
 
 def save_model(model: nn.Module, path: Path, **facts: Any) -> Path:
-    """Save a model as MatGL's triple, stamped: whoever loads ``path`` gets the old model or the new one, never half.
+    """Save a model as MatGL's triple, stamped, with its card: ``path`` holds the old model or the new one, never half.
 
     Args:
         model: A bare MatGL model without dropout, or a ``Potential`` around one.
@@ -29,5 +32,7 @@ def save_model(model: nn.Module, path: Path, **facts: Any) -> Path:
         previous_folder(path).replace(path)
     shutil.rmtree(partial, ignore_errors=True)
     model.save(partial, metadata=make_stamp(model, **facts))  # type: ignore[operator]
+    sign(partial)
+    (partial / CARD).write_text(model_card(stamp_of(read_description(partial / "model.json"))), encoding="utf-8")
     replace_folder(partial, path)
     return path

@@ -6,7 +6,9 @@ MatGL's files do not record the graph library. A bare M3GNet or MEGNet saved by 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,19 +23,23 @@ from matgl_ssl.encoders import GraphBuilder, architecture_of, bare_model
 from matgl_ssl.errors import BackendError, ModelError
 from matgl_ssl.formats import header, upgrade
 
+from .files import KEY, ModelFiles
 from .output import evaluating, model_output
 
 VECTOR = "crystal vector"
 """The stamp's ``readout`` where pretraining trained what makes its crystal vector, and not what follows that."""
 
-KEY = "matgl_ssl"
-"""Where in ``model.json``'s metadata the stamp lies."""
+_FIRST_SIGNED = 3
+"""The first format of a stamp that has a digest."""
 
 _PREFERRED = ("Na", "Cl", "Si", "O", "Ti", "Sr", "Cu", "Al", "C")
 
 
 def reference_crystals(element_types: tuple[str, ...]) -> list[Crystal]:
-    """Three small crystals (rock salt, fcc, perovskite) out of the elements a model knows."""
+    """Small crystals: rock salt, fcc and perovskite of elements a model knows, and each of these elements as fcc.
+
+    The stamp names them, and does not hold them: another crystal has another id.
+    """
     from pymatgen.core import Element
 
     known = [e for e in _PREFERRED if e in element_types] or list(element_types)
@@ -45,6 +51,7 @@ def reference_crystals(element_types: tuple[str, ...]) -> list[Crystal]:
         Crystal(np.array(z[:2]), np.array([origin, half]), 5.6 * fcc, id="rock salt"),
         Crystal(np.array(z[:1]), np.array([origin]), 4.1 * fcc, id="fcc"),
         Crystal(np.array([z[0], z[1], *[z[2]] * 3]), np.array(perovskite), 3.9 * np.eye(3), id="perovskite"),
+        *(Crystal(np.array([Element(e).Z]), np.array([origin]), 4.1 * fcc, id=f"fcc {e}") for e in element_types),
     ]
 
 
@@ -65,20 +72,19 @@ def make_stamp(model: nn.Module, **facts: Any) -> dict[str, Any]:
         model: The model about to be saved.
         **facts: What else to say: ``kind``, ``readout``, ``target``, ``unit``, ...
     """
-    crystals = reference_crystals(tuple(bare_model(model).element_types))
-    values = predict_references(model, crystals)
-    references = [
-        {
-            "id": c.id,
-            "numbers": c.numbers.tolist(),
-            "frac_coords": c.frac_coords.tolist(),
-            "lattice": c.lattice.tolist(),
-            "prediction": value,
-        }
-        for c, value in zip(crystals, values, strict=True)
-    ]
+    bare = bare_model(model)
+    crystals = reference_crystals(tuple(bare.element_types))
+    references = dict(zip([c.id for c in crystals], predict_references(model, crystals), strict=True))
     versions = {"matgl_ssl": __version__, "matgl": MATGL_VERSION, "torch": torch.__version__.split("+")[0]}
-    return {KEY: {**header("stamp"), **facts, "graph_library": BACKEND, "versions": versions, "references": references}}
+    own = {"architecture": architecture_of(bare).name, "cutoff": float(bare.cutoff), "graph_library": BACKEND}
+    return {KEY: {**header("stamp"), **facts, **own, "versions": versions, "references": references}}
+
+
+def sign(folder: Path) -> None:
+    """Write the digest of a stamped model's files into its stamp."""
+    files = ModelFiles.read(folder)
+    files.description["metadata"][KEY]["digest"] = files.digest()
+    (folder / "model.json").write_text(json.dumps(files.description, indent=4), encoding="utf-8")
 
 
 def stamp_of(model_json: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,9 +98,11 @@ def stamp_of(model_json: Mapping[str, Any]) -> dict[str, Any]:
     if stamp is None:
         return {}
     try:
+        signed = isinstance(stamp.get("digest"), str) or stamp.get("format", 1) < _FIRST_SIGNED
         stamp = upgrade("stamp", stamp, "The stamp in model.json")
-        whole = stamp["graph_library"] in ("pyg", "dgl") and str(stamp["versions"]["matgl"]) and stamp["references"]
-    except (KeyError, TypeError, ValueError) as err:
+        whole = signed and stamp["graph_library"] in ("pyg", "dgl") and str(stamp["versions"]["matgl"])
+        whole = whole and stamp["references"] and all(isinstance(v, float) for v in stamp["references"].values())
+    except (KeyError, TypeError, AttributeError, ValueError) as err:
         if isinstance(err, ModelError):
             raise
         whole = False
@@ -177,6 +185,19 @@ def _refuse_other(name: str, library: str, reason: str) -> None:
     )
 
 
+def check_digest(name: str, files: ModelFiles, stamp: Mapping[str, Any]) -> None:
+    """Refuse a stamped model whose files are not, bit for bit, those that were saved.
+
+    Raises:
+        ModelError: If weights, architecture or stamp are others.
+    """
+    if "digest" in stamp and stamp["digest"] != files.digest():
+        raise ModelError(
+            f"{name} is not what was saved: the files in {files.folder} are incomplete or were changed (their digest "
+            "is not the one in the stamp). Fetch or export the model again."
+        )
+
+
 def check_references(name: str, model: nn.Module, stamp: Mapping[str, Any]) -> None:
     """Refuse a stamped model that does not predict what it predicted when it was saved.
 
@@ -186,16 +207,17 @@ def check_references(name: str, model: nn.Module, stamp: Mapping[str, Any]) -> N
     if not stamp:
         return
     references = stamp["references"]
-    crystals = [
-        Crystal(np.array(r["numbers"]), np.array(r["frac_coords"]), np.array(r["lattice"]), id=r["id"])
-        for r in references
-    ]
-    expected = np.array([r["prediction"] for r in references])
-    got = np.array(predict_references(model, crystals))
+    known = {crystal.id: crystal for crystal in reference_crystals(tuple(bare_model(model).element_types))}
+    if others := references.keys() - known.keys():
+        raise ModelError(f"{name}: its stamp tells of {', '.join(sorted(others))}, which it does not know.")
+    expected = np.array(list(references.values()))
+    got = np.array(predict_references(model, [known[id_] for id_ in references]))
     scale = max(float(np.abs(expected).max()), 1e-3)
-    if not np.allclose(got, expected, rtol=0, atol=1e-4 * scale, equal_nan=True):
+    differ = ~np.isclose(got, expected, rtol=0, atol=1e-4 * scale, equal_nan=True)
+    if differ.any():
+        i = int(differ.argmax())
         raise ModelError(
-            f"{name} does not predict what it predicted when it was saved: {crystals[0].id} {expected[0]:.6g} then, "
-            f"{got[0]:.6g} now. The files were changed, or this MatGL ({MATGL_VERSION}) computes it differently from "
-            f"the one that saved it ({stamp['versions']['matgl']})."
+            f"{name} does not predict what it predicted when it was saved: {list(references)[i]} {expected[i]:.6g} "
+            f"then, {got[i]:.6g} now. The files were changed, or this MatGL ({MATGL_VERSION}) computes it differently "
+            f"from the one that saved it ({stamp['versions']['matgl']})."
         )

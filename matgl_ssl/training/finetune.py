@@ -34,7 +34,8 @@ from .data import checked_crystals, data_facts, describe, read_source, weights_f
 from .exclusive import exclusive
 from .loader import GraphDataset
 from .options import with_options
-from .parity import Row, as_csv, columns, compare_with_median, parity_plot, scores
+from .parity import Row, as_csv, columns, compare_with_median, mae_interval, parity_plot, scores
+from .provenance import provenance, public_name, trained_elements
 from .rundir import RunDirectory
 from .splits import Splits, split
 from .start import Start
@@ -135,6 +136,7 @@ def _prepared(
         report.write(run.path / "skipped.json")
     task, graphs = _prepare(begun, encoder, splits, config, run, team)
     task.facts |= weights_facts(init_from=sources["init_from"])
+    task.elements = trained_elements(splits.train, sources["init_from"])
     return task, graphs, checkpoint
 
 
@@ -246,21 +248,30 @@ def _export(task: Task, graphs: Mapping[str, GraphDataset], run: RunDirectory) -
     target = {
         "name": config.target, "unit": unit, "transform": config.transform, "extensive": config.extensive,
     }  # fmt: skip
-    facts = {"init_from": config.init_from or "scratch", "n_labels": len(graphs["train"])}
+    facts = {
+        "init_from": public_name(config.init_from or "scratch"), "n_labels": len(graphs["train"]), **provenance(task),
+    }  # fmt: skip
     if config.node_embedding_from:
-        facts["node_embedding_from"] = config.node_embedding_from
+        facts["node_embedding_from"] = public_name(config.node_embedding_from)
     table = _predictions(accelerate(model), config, graphs)
     if not all(math.isfinite(row.prediction) for row in table):
         raise NonFiniteError(f"Training diverged at a learning rate of {config.lr:g}. Try a smaller one.")
+    metrics = {name: scores(*columns(table, name)) for name in graphs}
+    held_out = next((name for name in ("test", "val") if name in metrics), None)
+    if held_out:
+        interval = mae_interval(*columns(table, held_out))
+        facts["metrics"] = {"part": held_out, **_without_nan(metrics[held_out]), "mae_interval": interval}
     path = save_model(decelerate(model), run.path / "model", kind="model", readout="trained", target=target, **facts)
     run.write_text("predictions.csv", as_csv(table))
-    metrics = {name: scores(*columns(table, name)) for name in graphs}
-    finite = {name: {k: v if math.isfinite(v) else None for k, v in part.items()} for name, part in metrics.items()}
-    run.write_json("metrics.json", finite)  # JSON has no NaN
-    shown = "test" if "test" in metrics else "val" if "val" in metrics else "train"
+    run.write_json("metrics.json", {name: _without_nan(part) for name, part in metrics.items()})
+    shown = held_out or "train"
     compare_with_median(table, shown, metrics[shown]["mae"], config.target)
     parity_plot(run.figures / "parity.png", {n: columns(table, n) for n in graphs}, f"{config.target} ({unit})")
     return FinetuneResult(run.path, path, metrics[shown])
+
+
+def _without_nan(part: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in part.items()}  # JSON has no NaN
 
 
 def _predictions(model: nn.Module, config: FinetuneConfig, graphs: Mapping[str, GraphDataset]) -> list[Row]:

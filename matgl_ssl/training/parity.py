@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import bootstrap
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,20 @@ def scores(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
         "mad": float(np.abs(labels - labels.mean()).mean()),
         "n": len(labels),
     }
+
+
+def mae_interval(labels: np.ndarray, predictions: np.ndarray) -> list[float] | None:
+    """The 95 % interval of the mean absolute error, by bootstrap over crystals; None for fewer than ten of them.
+
+    Args:
+        labels: Shape ``(n,)``.
+        predictions: Shape ``(n,)``.
+    """
+    errors = np.abs(predictions - labels)
+    if len(errors) < 10 or not errors.std():
+        return None
+    found = bootstrap((errors,), np.mean, n_resamples=2000, batch=100, method="percentile", rng=0)
+    return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
 
 
 def parity_plot(path: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], label: str) -> None:

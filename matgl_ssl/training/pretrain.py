@@ -35,6 +35,7 @@ from .exclusive import exclusive
 from .loader import ViewDataset
 from .module import TrainingModule, initialise
 from .options import with_options
+from .provenance import provenance, trained_elements
 from .rundir import RunDirectory
 from .team import Team
 from .trainer import Task, batches, fit
@@ -149,9 +150,7 @@ def _prepared(
         if not resume:
             run.start(settings)
         report.write(run.path / "skipped.json")
-    task = _prepare(encoder, mixture, crystals, settings, team)
-    task.facts |= weights_facts(model=base or settings.model)
-    return task, checkpoint
+    return _prepare(encoder, mixture, crystals, base or settings.model, settings, team), checkpoint
 
 
 def _settings(
@@ -175,7 +174,10 @@ def _settings(
     return settings
 
 
-def _prepare(encoder: Encoder, mixture: Mixture, crystals: CrystalDataset, config: PretrainConfig, team: Team) -> Task:
+def _prepare(
+    encoder: Encoder, mixture: Mixture, crystals: CrystalDataset, start: str | nn.Module, config: PretrainConfig,
+    team: Team,
+) -> Task:  # fmt: skip
     """Everything that is computed once before training."""
     if not config.teacher:  # before the split, so that another seed finds them in the cache
         crystals = with_targets(crystals, mixture.targets, num_workers=config.num_workers, cluster=config.cluster)
@@ -194,10 +196,10 @@ def _prepare(encoder: Encoder, mixture: Mixture, crystals: CrystalDataset, confi
     module = PretrainingModule(
         encoder, mixture, optimizer=config, total_steps=train.steps(config.epochs), log_every=config.log_every
     )
-    facts = data_facts(mixture.labels, train=parts[0], val=parts[1])
+    facts = data_facts(mixture.labels, train=parts[0], val=parts[1]) | weights_facts(model=start)
     if mixture.targets:
         facts["formulas of the computed targets"] = ", ".join(target.column for target in mixture.targets)
-    return Task(module, config, train, val, facts, [CollapseMonitor()], team)
+    return Task(module, config, train, val, facts, [CollapseMonitor()], team, trained_elements(parts[0], start))
 
 
 def _recipe(given: dict[str, Any]) -> dict[str, Any]:
@@ -273,7 +275,7 @@ def _export(task: Task, run: RunDirectory) -> PretrainResult:
     targets = {target.column: repr(target) for target in mixture.targets}
     facts = {
         "recipe": config.recipe, "pretexts": [p.name for p in config.pretexts], "n_crystals": n_crystals,
-        **({"targets": targets} if targets else {}),
+        **provenance(task), **({"targets": targets} if targets else {}),
     }  # fmt: skip
     readout = VECTOR if mixture.trains_readout else "untrained"
     path = save_model(model, run.path / "encoder", kind="encoder", readout=readout, **facts)

@@ -46,6 +46,7 @@ class Task:
         facts: What must be the same when a run is resumed (a fingerprint of the data).
         callbacks: Further callbacks of Lightning's trainer.
         team: The processes that train it; None for this one alone.
+        elements: What the export says of the elements that training saw (``trained_elements``).
     """
 
     module: TrainingModule
@@ -55,6 +56,7 @@ class Task:
     facts: dict[str, Any] = field(default_factory=dict)
     callbacks: Sequence[L.Callback] = ()
     team: Team | None = None
+    elements: list[str] | None = None
 
 
 def batches(

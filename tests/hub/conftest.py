@@ -11,6 +11,7 @@ import pytest
 from small_systems import NAMES, small_model
 
 from matgl_ssl.hub import save_model
+from matgl_ssl.hub.stamp import sign
 
 
 @pytest.fixture(params=NAMES)
@@ -33,12 +34,14 @@ def bare(tmp_path: Path, name: str) -> Path:
 
 @pytest.fixture
 def edit_json() -> Callable[[Path, Callable[[dict[str, Any]], None]], None]:
-    """A function that changes a saved model's ``model.json``."""
+    """A function that changes a saved model's ``model.json``, and signs it again: the digest would tell of it."""
 
     def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
         file = path / "model.json"
         content = json.loads(file.read_text())
         change(content)
         file.write_text(json.dumps(content))
+        if content["metadata"]:
+            sign(path)
 
     return edit

@@ -11,7 +11,7 @@ from small_systems import small_model
 
 import matgl_ssl.hub  # noqa: F401 - puts the module below into sys.modules
 from matgl_ssl.errors import ModelError
-from matgl_ssl.hub import load_model, load_with_stamp, resolve, save_model
+from matgl_ssl.hub import load_model, load_with_stamp, remote, resolve, save_model
 from matgl_ssl.hub.resolve import FILES
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -25,7 +25,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache in place of MatGL's."""
-    monkeypatch.setattr(sys.modules["matgl_ssl.hub.resolve"], "MATGL_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(remote, "MATGL_CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -94,7 +94,7 @@ def test_an_incomplete_model_directory_is_none(tmp_path, saved, missing):
 
 def test_a_misspelt_path_names_the_nearest_and_asks_no_hub(tmp_path, saved, monkeypatch):
     run = run_with(tmp_path, saved, "model")
-    monkeypatch.setattr(sys.modules["matgl_ssl.hub.resolve"], "hf_hub_download", None)  # a call would be a TypeError
+    monkeypatch.setattr(sys.modules["matgl_ssl.hub.resolve"], "fetch", None)  # a call would be a TypeError
     with pytest.raises(ModelError, match=f"There is no model at .*Did you mean {run}"):
         resolve(tmp_path / "runn")
     monkeypatch.chdir(tmp_path)

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 from pymatgen.core import Lattice, Structure
-from small_systems import small_model
+from small_systems import ELEMENTS, small_model
 
 from matgl_ssl import predict
 from matgl_ssl._backend import MATGL_VERSION
 from matgl_ssl.backends import Potential
 from matgl_ssl.errors import BackendError, ConfigError, ModelError
 from matgl_ssl.hub import load_model, load_with_stamp, save_model
-from matgl_ssl.hub.stamp import KEY
+from matgl_ssl.hub.stamp import KEY, sign
 
 LEGACY = {
     "MEGNet-MP-2018.6.1-Eform": (None, -2.11),  # eV/atom
@@ -50,14 +50,17 @@ def test_the_stamp_says_what_wrote_it_and_what_it_predicts(stamped, backend_name
     assert stamp["graph_library"] == backend_name
     assert stamp["versions"]["matgl"] == MATGL_VERSION
     assert (stamp["kind"], stamp["readout"]) == ("model", "trained")
-    assert [reference["id"] for reference in stamp["references"]] == ["rock salt", "fcc", "perovskite"]
-    assert len({round(reference["prediction"], 6) for reference in stamp["references"]}) == 3
+    assert [*stamp["references"]] == ["rock salt", "fcc", "perovskite", *(f"fcc {element}" for element in ELEMENTS)]
+    assert len({round(prediction, 6) for prediction in stamp["references"].values()}) == len(ELEMENTS) + 2  # fcc twice
 
 
 def test_tampered_weights_are_refused(stamped):
     weights = torch.load(stamped / "state.pt", weights_only=True)
     tampered = {key: 1.1 * value if value.is_floating_point() else value for key, value in weights.items()}
     torch.save(tampered, stamped / "state.pt")
+    with pytest.raises(ModelError, match="incomplete or were changed"):
+        load_model(stamped)
+    sign(stamped)
     with pytest.raises(ModelError, match="does not predict what it predicted when it was saved: rock salt"):
         load_model(stamped)
 
@@ -77,8 +80,12 @@ def test_a_stamp_of_this_backend_needs_no_declaration_and_bears_no_contradiction
 
 
 @pytest.mark.parametrize(
-    "damage", [{"versions": None}, {"references": []}, {"graph_library": "jax"}, {"references": [{}]}]
-)
+    "damage",
+    [
+        {"versions": None}, {"references": []}, {"graph_library": "jax"}, {"references": [{}]},
+        {"references": {"fcc": "0"}}, {"references": {"hcp": 1.0}}, {"format": 4, "written_by": "matgl_ssl 9"},
+    ],
+)  # fmt: skip
 def test_a_damaged_stamp_is_one_error(stamped, edit_json, damage):
     edit_json(stamped, lambda content: content["metadata"][KEY].update(damage))
     with pytest.raises(ModelError):
@@ -189,5 +196,5 @@ def test_without_the_refusal_the_same_weights_would_give_other_numbers(from_ther
     model = load_model(from_there / f"{name}-bare", trained_with=backend_name)
     path = save_model(model, from_there / f"{name}-mistaken-{backend_name}")
     here = json.loads((path / "model.json").read_text())["metadata"][KEY]["references"]
-    first, second = (np.array([r["prediction"] for r in references]) for references in (there, here))
+    first, second = (np.array(list(references.values())) for references in (there, here))
     assert np.abs(first - second).max() > 0.01 * np.abs(first).max()

@@ -21,6 +21,7 @@ from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.encoders import Encoder, layer_of_parameter
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_model, model_output, new_model, save_model, without_dropout
+from matgl_ssl.hub.stamp import sign
 from matgl_ssl.inference import embed
 from matgl_ssl.models import M3GNetNEGNN, MEGNetNEGNN, build_negnn
 from matgl_ssl.models.negnn import negnn_class
@@ -124,10 +125,10 @@ def test_inside_a_potential_forces_go_through_the_frozen_encoder_too(tmp_path):
     batch = make_batch(encoder, [crystal])
     forces = encoder(batch, forces=True).forces
     step, moved = 1e-4, []
-    for sign in (1, -1):
+    for side in (1, -1):
         shifted = dataclasses.replace(batch.to("cpu", torch.float64))
         shifted.frac_coords = shifted.frac_coords.clone()
-        shifted.frac_coords[0] += sign * torch.tensor([step, 0, 0], dtype=torch.float64) @ shifted.lattice[0].inverse()
+        shifted.frac_coords[0] += side * torch.tensor([step, 0, 0], dtype=torch.float64) @ shifted.lattice[0].inverse()
         moved.append(float(encoder(shifted).output.detach()))
     assert float(forces[0, 0]) == pytest.approx(-(moved[0] - moved[1]) / (2 * step), rel=1e-3, abs=1e-7)
     path = save_model(Potential(model.float()), tmp_path / "potential", kind="potential", readout="trained")
@@ -298,6 +299,7 @@ class TestRefusals:
         content = torch.load(path / "model.pt", weights_only=True)
         content[place] = {"@class": "Popen", "@module": "subprocess", "init_args": {"args": ["true"]}}
         torch.save(content, path / "model.pt")
+        sign(path)
         with pytest.raises(ModelError, match=r"asks for the class subprocess\.Popen"):
             load_model(path)
 
