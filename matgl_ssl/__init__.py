@@ -15,6 +15,8 @@ from .renamed import EXPORTS, current
 _EXPORTS = {
     "accelerate": "acceleration",
     "decelerate": "acceleration",
+    "Prepared": "corpora.prepare",
+    "prepare": "corpora.prepare",
     "Crystal": "crystals",
     "CrystalDataset": "crystals",
     "check_structure": "crystals",
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from . import errors as errors
     from .acceleration import accelerate as accelerate
     from .acceleration import decelerate as decelerate
+    from .corpora.prepare import Prepared as Prepared
+    from .corpora.prepare import prepare as prepare
     from .crystals import Crystal as Crystal
     from .crystals import CrystalDataset as CrystalDataset
     from .crystals import check_structure as check_structure

@@ -246,6 +246,39 @@ def _embed(options: dict[str, Any]) -> None:
         print(f"{left_out} crystals left out: see {result.out}.skipped.json")
 
 
+def _prepare_options(parser: Parser) -> None:
+    from matgl_ssl.crystals.duplicates import TOLERANCE
+
+    add = parser.add_argument
+    text = f"{DATA}; several are brought together, and of duplicates the first one stays"
+    add("--data", required=True, nargs="+", action="extend", metavar="SOURCE", help=text)
+    add("--out", required=True, metavar="DIR", help="folder to be written: a source for --data everywhere")
+    text = "terms of use, best an SPDX identifier (CC-BY-4.0): one for all sources, or one each"
+    add("--license", nargs="+", action="extend", metavar="NAME", help=text)
+    add("--columns", nargs="*", metavar="NAME", help="labels to keep (default: all)")
+    add("--recipe", metavar="NAME|FILE", help="compute this recipe's targets, so that pretrain finds them")
+    text = "leave out crystals without any neighbour within it (Å) (default: 5.0)"
+    add("--cutoff", type=float, default=5.0, metavar="FLOAT", help=text)
+    text = "smallest distance of two atoms (Å) (default: 0.5)"
+    add("--min-distance", type=float, default=0.5, metavar="FLOAT", help=text)
+    text = f"duplicates: no atom is further than this from its place in the other crystal (Å) (default: {TOLERANCE})"
+    add("--tolerance", type=float, default=TOLERANCE, metavar="FLOAT", help=text)
+    add("--keep-duplicates", action="store_true", help="do not look for duplicates")
+    add("--shard-rows", type=int, default=10_000, metavar="INT", help="rows of a file at most (default: 10000)")
+    add("--num-workers", type=int, default=0, metavar="INT", help="processes that share the work (default: 0)")
+    add("--cluster", metavar="ADDRESS", help="Dask scheduler whose workers share it instead (tcp://host:8786)")
+
+
+def _prepare(options: dict[str, Any]) -> None:
+    from matgl_ssl.corpora import prepare
+
+    result = prepare(**options)
+    for source in result.manifest["sources"]:
+        reasons = "".join(f", {count} {code}" for code, count in source["left_out"].items())
+        print(f"{source['kept']} of {source['rows']} crystals of {source['data']}{reasons}")
+    print(f"corpus    {result.out}", f"pretrain  mgl-ssl pretrain --data {result.out} --out runs/pre", sep="\n")
+
+
 def _benchmark_options(parser: Parser) -> None:
     from matgl_ssl.evaluation.benchmarking import BenchmarkOptions
 
@@ -336,6 +369,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
+    "prepare": Verb("bring crystals together in one checked folder without duplicates", _prepare_options, _prepare),
     "pretrain": Verb("pretrain an encoder on crystals without labels", _run_options("PretrainConfig"), _pretrain),
     "finetune": Verb("fine-tune an encoder on few labels", _run_options("FinetuneConfig"), _finetune),
     "predict": Verb("predict a property of crystals", _predict_options, _predict),

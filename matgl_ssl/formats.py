@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from matgl_ssl._version import __version__
-from matgl_ssl.errors import ModelError, RunDirectoryError
+from matgl_ssl.errors import DataError, MatGLSSLError, ModelError, RunDirectoryError
 
-Kind = Literal["config", "environment", "facts", "checkpoint", "stamp", "unit", "archive"]
+Kind = Literal["config", "environment", "facts", "checkpoint", "stamp", "unit", "archive", "manifest"]
 Content = dict[str, Any]
 
 _OPTIONS = {"depth_lr_factor": "layer_decay"}
@@ -67,8 +67,10 @@ _STEPS: dict[Kind, tuple[Callable[[Content], Content], ...]] = {
     "stamp": (_with_current_names, _stamp_3),
     "unit": (_unit_2,),
     "archive": (_archive_2,),
+    "manifest": (),
 }
 """For each kind of file, the functions from format 1 to 2, from 2 to 3, and so on."""
+_ERRORS: dict[Kind, type[MatGLSSLError]] = {"stamp": ModelError, "manifest": DataError}
 
 
 def current(kind: Kind) -> int:
@@ -92,10 +94,11 @@ def upgrade(kind: Kind, content: Mapping[str, Any], where: object) -> Content:
     Raises:
         RunDirectoryError: If a later version wrote it in a format of its own, or its number is none.
         ModelError: The same, for a stamp.
+        DataError: The same, for a prepared corpus.
     """
     content = dict(content)
     number, writer = content.pop("format", 1), str(content.pop("written_by", "a later version"))
-    error = ModelError if kind == "stamp" else RunDirectoryError
+    error = _ERRORS.get(kind, RunDirectoryError)
     if type(number) is not int or number < 1:
         raise error(f"{where}: format {number!r} is no number of a format. The file was changed or is damaged.")
     if number > current(kind):

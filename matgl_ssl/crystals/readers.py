@@ -20,6 +20,7 @@ from matgl_ssl.crystals.layouts import PARSERS, file_kind, readable, stem
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.rows import row_entry
 from matgl_ssl.crystals.layouts.structures import atoms_labels
+from matgl_ssl.crystals.prepared import is_prepared, read_prepared
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
@@ -87,6 +88,8 @@ def _from_objects(source: One | Iterable[One], policy: Policy) -> CrystalDataset
 def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> CrystalDataset:
     path = Path(source)
     if path.is_dir():
+        if is_prepared(path):
+            return read_prepared(path)
         if (path / "dataset_dict.json").exists():
             splits = datasets.load_from_disk(path)
             if "train" not in splits:

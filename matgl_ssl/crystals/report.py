@@ -21,6 +21,7 @@ ADVICE = {
     "too-close": "remove duplicate atoms, or check the unit of the lattice (Å)",
     "no-edges": "remove it, or choose a model with a longer cutoff",
     "too-many-edges": "check the unit of the lattice (Å), or use a smaller cell",
+    "duplicate": "nothing: another entry is the same crystal; prepare's --keep-duplicates keeps both",
     "too-large": "reduce the cell (Structure.get_reduced_structure), wrap its coordinates, or remove vacuum",
 }
 _EXAMPLES = 3

@@ -17,7 +17,7 @@ import pyarrow as pa
 from datasets.table import InMemoryTable
 
 from matgl_ssl._files import atomic_path, digest
-from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.arrow import is_list
 from matgl_ssl.crystals.storage import STRUCTURE_COLUMNS
 from matgl_ssl.crystals.tables import cache_directory
@@ -75,7 +75,7 @@ def _compute(structures: datasets.Dataset, files: dict[Target, Path], **shared: 
     with ExitStack() as stack:
         streams, schemas = [], []
         for target, path in files.items():
-            schemas.append(pa.schema([pa.field(target.column, _NUMBERS, metadata={"target": repr(target)})]))
+            schemas.append(pa.schema([_field(target)]))
             file = stack.enter_context(atomic_path(path))
             streams.append(stack.enter_context(pa.ipc.new_stream(file, schemas[-1])))
         chunks, n = _chunks(structures), -(-len(structures) // _BATCH)
@@ -98,13 +98,25 @@ def _values(chunk: bytes, *, targets: Sequence[Target]) -> list[pa.Array]:
     """Targets of one chunk; from and to Arrow, so that nothing becomes a list of Python numbers on the way."""
     rows = pa.ipc.open_stream(chunk).read_all()
     crystals = list(CrystalDataset(datasets.Dataset(InMemoryTable(rows)), source="targets"))
+    return [values for _, values in target_columns(crystals, targets)]
+
+
+def target_columns(crystals: Sequence[Crystal], targets: Sequence[Target]) -> list[tuple[pa.Field, pa.Array]]:
+    """A column of each target, which may either all be shared by processes or not."""
     # A model takes all crystals at once; other targets take a crystal in turns and share what they find out about it.
     groups = [[crystal] for crystal in crystals] if targets[0].parallel else [crystals]
     values = zip(*([target.of_many(group) for target in targets] for group in groups), strict=True)
     return [
-        pa.array([np.asarray(value, dtype=np.float64).ravel() for value in chain(*of_groups)], _NUMBERS)
-        for of_groups in values
+        (
+            _field(target),
+            pa.array([np.asarray(value, dtype=np.float64).ravel() for value in chain(*of_groups)], _NUMBERS),
+        )
+        for target, of_groups in zip(targets, values, strict=True)
     ]
+
+
+def _field(target: Target) -> pa.Field:
+    return pa.field(target.column, _NUMBERS, metadata={"target": repr(target)})
 
 
 def _versions() -> list[str]:

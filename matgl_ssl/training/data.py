@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from matgl_ssl._files import digest
 from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.labels import check_labels
+from matgl_ssl.crystals.prepared import is_prepared, read_manifest
 from matgl_ssl.crystals.storage import ID_COLUMN
 from matgl_ssl.encoders import ARCHITECTURES, Encoder
 from matgl_ssl.errors import DataError
@@ -35,14 +37,21 @@ def checked_crystals(
     return crystals, report
 
 
-def read_source(source: Any, *, columns: list[str] | None = None) -> CrystalDataset:
+def read_source(source: Any, *, columns: list[str] | None = None, computed: Sequence[str] = ()) -> CrystalDataset:
     """Read crystals with no more label columns than needed.
+
+    Args:
+        source: What ``read_crystals`` takes.
+        columns: Labels; all by default.
+        computed: Columns of targets to keep where a prepared corpus has them.
 
     Raises:
         DataError: If there is nothing to read.
     """
     if source is None or (isinstance(source, str) and not source):
         raise DataError("No data: give --data (data=) a file, a folder, a table or structures.")
+    if columns is not None and isinstance(source, (str, Path)) and is_prepared(Path(source)):
+        columns = [*columns, *(name for name in computed if name in read_manifest(Path(source))["targets"])]
     return read_crystals(source, columns=columns)
 
 
