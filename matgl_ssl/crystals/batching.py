@@ -12,6 +12,7 @@ import numpy as np
 
 from matgl_ssl.crystals.storage import CrystalDataset
 
+_BATCH = 65_536
 ORDINARY = 30_000
 """Edges of a batch that are never too many."""
 
@@ -24,10 +25,14 @@ def estimated_edges(crystals: CrystalDataset, cutoff: float) -> np.ndarray:
         cutoff: Neighbour cutoff in Å.
 
     Returns:
-        Shape ``(len(crystals),)``, int64.
+        Shape ``(len(crystals),)``, int32.
     """
-    sizes = crystals.sizes().astype(float)
-    return np.ceil(sizes**2 / np.maximum(crystals.volumes(), 1e-3) * (4 / 3 * np.pi * cutoff**3)).astype(np.int64)
+    sizes, volumes = crystals.sizes(), crystals.volumes()
+    edges = np.empty(len(crystals), dtype=np.int32)
+    for rows in (slice(start, start + _BATCH) for start in range(0, len(edges), _BATCH)):
+        density = sizes[rows].astype(float) ** 2 / np.maximum(volumes[rows], 1e-3)
+        edges[rows] = np.minimum(np.ceil(density * (4 / 3 * np.pi * cutoff**3)), np.iinfo(np.int32).max)
+    return edges
 
 
 def ordinary_limit(edges: np.ndarray, batch_size: int) -> int:
@@ -46,7 +51,8 @@ def batch_bounds(edges: np.ndarray, batch_size: int, max_edges: int) -> np.ndarr
     Returns:
         Where each batch begins, and ``n``.
     """
-    filled = np.concatenate([[0], np.cumsum(edges)])
+    filled = np.zeros(len(edges) + 1, dtype=np.int64)
+    np.cumsum(edges, out=filled[1:])
     bounds = [0]
     while (start := bounds[-1]) < len(edges):
         full = int(np.searchsorted(filled, filled[start] + max_edges, side="right")) - 1

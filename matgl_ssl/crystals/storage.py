@@ -173,7 +173,7 @@ class CrystalDataset:
     def sizes(self) -> np.ndarray:
         """Number of atoms of each crystal, shape ``(len(self),)``."""
         parts = [pc.list_value_length(rows).to_numpy() for rows in self._pieces("numbers")]
-        return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+        return np.concatenate([np.zeros(0, dtype=np.int32), *parts])
 
     def volumes(self) -> np.ndarray:
         """Cell volume of each crystal in Å³, shape ``(len(self),)``."""

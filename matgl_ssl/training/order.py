@@ -12,6 +12,10 @@ from matgl_ssl.crystals.batching import batch_bounds
 
 Position = tuple[int, int]
 """Epoch, and number of a batch in it."""
+BLOCK = 4096
+"""Rows that are read from one place of a table, about 4 MB."""
+WINDOW = 64 * BLOCK
+"""Rows that are shuffled together: those of 64 places of a table. What is read at a time fits into memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +74,25 @@ class BatchOrder:
     def _cut(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The order of an epoch, and where its batches begin."""
         n = len(self.edges)
-        order = np.random.default_rng([self.seed, epoch]).permutation(n) if self.shuffle else np.arange(n)
+        order = shuffled(n, np.random.default_rng([self.seed, epoch])) if self.shuffle else np.arange(n)
         return order, batch_bounds(self.edges[order], self.batch_size, self.max_edges)
+
+
+def shuffled(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows in random order; of more than ``WINDOW`` rows blocks are drawn at random, and as many as fill it shuffled.
+
+    A permutation of them all would read every row from another place on the disk.
+
+    Returns:
+        Each row once, shape ``(n,)``.
+    """
+    if n <= WINDOW:
+        return rng.permutation(n)
+    rows = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+    order = np.concatenate([rows[i * BLOCK : (i + 1) * BLOCK] for i in rng.permutation(-(-n // BLOCK))])
+    for start in range(0, n, WINDOW):
+        rng.shuffle(order[start : start + WINDOW])
+    return order
 
 
 def shares(edges: np.ndarray, world: int) -> list[slice]:

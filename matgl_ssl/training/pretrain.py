@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -141,8 +142,9 @@ def _prepared(
     if settings.teacher and not mixture.labels:
         raise ConfigError(f"Recipe {settings.recipe!r} asks for no labels: leave out --teacher.")
     columns = [] if settings.teacher else list(mixture.labels)
+    computed = [] if settings.teacher else [target.column for target in mixture.targets]  # its copies have others
     crystals, report = checked_crystals(
-        _select(read_source(data, columns=columns), settings), encoder, settings, labels=columns
+        _select(read_source(data, columns=columns, computed=computed), settings), encoder, settings, labels=columns
     )
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
@@ -243,7 +245,7 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     if config.exclude_formulas_of:
         crystals = crystals.exclude_formulas(read_source(config.exclude_formulas_of, columns=[]).formulas())
     if config.max_atoms:
-        crystals = crystals.select([i for i, n in enumerate(crystals.sizes()) if n <= config.max_atoms])
+        crystals = crystals.select(np.flatnonzero(crystals.sizes() <= config.max_atoms))
     if n and not len(crystals):
         raise DataError(f"--exclude-formulas-of or --max-atoms leaves none of {n} crystals: drop or raise it.")
     if config.n_crystals and config.n_crystals < len(crystals):
