@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,6 +20,8 @@ from matgl_ssl.renamed import LossName
 from matgl_ssl.views import View
 
 from .pretext import Pretext, PretextOutput, TrainedOutput
+
+_ROWS = 16_384
 
 
 class EnergyForceStress(Pretext):
@@ -87,21 +89,37 @@ class EnergyForceStress(Pretext):
             DataError: If no crystal has one of the labels.
         """
         for name in self.labels:
-            if all(v is None or (np.ndim(v) == 0 and np.isnan(v)) for v in crystals.column(name)):
+            if all(v is None or (np.ndim(v) == 0 and np.isnan(v)) for v in crystals.each(name)):
                 raise DataError(f"No crystal of {crystals.source} has a value of {name!r}; give it the weight 0.")
         spread = 0.0
         if self.weights["energy"]:
-            energies = crystals.column("energy").astype(float)
-            has = np.isfinite(energies)
-            counts = compositions(crystals, self.element_types)
             if self.fits_references:
-                self.references.copy_(torch.from_numpy(element_references(energies[has], counts[has])))
-            rest = (energies - counts @ self.references.cpu().numpy()) / counts.sum(1)
-            spread = float(np.nanstd(rest))
+                self.references.copy_(torch.from_numpy(self._fitted(crystals)))
+            references = self.references.cpu().numpy()
+            rest = [(energies - counts @ references) / counts.sum(1) for energies, counts in self._energies(crystals)]
+            spread = float(np.nanstd(np.concatenate(rest)))
         if self.weights["forces"]:
-            forces = [np.ravel(f) for f in crystals.column("forces") if f is not None]
-            spread = float(np.sqrt(np.mean(np.concatenate(forces) ** 2)))
+            squares, n = 0.0, 0
+            for forces in crystals.each("forces"):
+                if forces is not None:
+                    squares, n = squares + float(np.sum(forces**2)), n + forces.size
+            spread = float(np.sqrt(squares / n))
         self.scale.fill_(spread if spread > 0 else 1.0)
+
+    def _fitted(self, crystals: CrystalDataset) -> np.ndarray:
+        """References of all crystals; of the compositions only the triangle of their QR factors is kept."""
+        triangle: np.ndarray = np.zeros((0, len(self.element_types) + 1))
+        for energies, counts in self._energies(crystals):
+            known = np.isfinite(energies)
+            rows = np.vstack([triangle, np.column_stack([counts, energies])[known]])
+            triangle = np.asarray(np.linalg.qr(rows, mode="r"))
+        return element_references(triangle[:, -1], triangle[:, :-1])
+
+    def _energies(self, crystals: CrystalDataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Energies and compositions, some thousand crystals at a time."""
+        for start in range(0, len(crystals), _ROWS):
+            some = crystals.select(range(start, min(start + _ROWS, len(crystals))))
+            yield some.column("energy").astype(float), compositions(some, self.element_types)
 
     def trained_output(self) -> TrainedOutput:
         """An energy in eV."""
