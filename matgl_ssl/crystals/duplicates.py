@@ -1,14 +1,14 @@
 """Duplicates: one crystal in another cell, with another origin, or under another name.
 
-Numbers that do not depend on how a crystal is written down tell most crystals apart: the reduced formula and a few mean
-distances. Pymatgen's StructureMatcher decides about those that agree in them.
+Numbers that do not depend on how a crystal is written down tell most crystals apart: the reduced formula, a few mean
+distances, and then the distances around each atom. Pymatgen's StructureMatcher decides about those that agree in them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +25,8 @@ from matgl_ssl.work import parallel
 TOLERANCE = 0.01
 """Å: two crystals are one if no atom is further than this from its place in the other, and no bond strained by more."""
 _CUTOFF, _RANKS = 6.0, 12
+_REACH = 3
+"""By how many tolerances distances may differ: twice what an atom moves by, and the strain."""
 _BATCH = 512
 N_DISTANCES = 8
 
@@ -40,12 +42,21 @@ def mean_distances(crystal: Crystal) -> np.ndarray:
     """Distances in Å that are the same in every cell of a crystal; when atoms move by d, they change by 2 d at most.
 
     They are the side of a cube with an atom's volume; the means over atoms of the distances of the first, fourth and
-    twelfth neighbour (Widdowson et al., MATCH 2022, 87, 529), of the nearest like and the nearest unlike atom; and the
-    fourth and the sixth of these numbers with atoms weighted by their atomic numbers. None is longer than 6 Å.
+    twelfth neighbour (Widdowson et al., MATCH 2022, 87, 529), of the nearest like and the nearest unlike atom; and of
+    the fourth and the unlike one once more, atoms weighted by their atomic numbers. None is longer than 6 Å.
 
     Returns:
         Shape ``(8,)``, float32.
     """
+    table = _neighbour_distances(crystal)
+    first, fourth, twelfth, like, unlike = table[:, [0, 3, 11, 12, 13]].T
+    weights = crystal.numbers / crystal.numbers.mean()
+    means = [row.mean() for row in (first, fourth, twelfth, like, unlike, weights * fourth, weights * unlike)]
+    return np.array([(crystal.volume / len(crystal)) ** (1 / 3), *means], dtype=np.float32)
+
+
+def _neighbour_distances(crystal: Crystal) -> np.ndarray:
+    """Of each atom the distances to twelve neighbours, the nearest like and the nearest unlike atom, ``(N, 14)``, Å."""
     coords, lattice = np.ascontiguousarray(crystal.cart_coords), np.ascontiguousarray(crystal.lattice)
     periodic = np.ones(3, dtype=np.int64)
     atom, other, _, distance = find_points_in_spheres(coords, coords, r=_CUTOFF, pbc=periodic, lattice=lattice)
@@ -53,16 +64,13 @@ def mean_distances(crystal: Crystal) -> np.ndarray:
     order = order[(atom != other)[order] | (distance[order] > 1e-8)]
     atom, distance = atom[order], distance[order]
     alike = crystal.numbers[atom] == crystal.numbers[other[order]]
-    first, fourth, twelfth = (np.full(len(crystal), _CUTOFF) for _ in range(3))
-    like, unlike = (np.full(len(crystal), _CUTOFF) for _ in range(2))
     rank = np.arange(len(atom)) - np.searchsorted(atom, atom)
-    for row, chosen in ((first, rank == 0), (fourth, rank == 3), (twelfth, rank == _RANKS - 1)):
-        row[atom[chosen]] = distance[chosen]
-    for row, chosen in ((like, alike), (unlike, ~alike)):
-        np.minimum.at(row, atom[chosen], distance[chosen])
-    weights = crystal.numbers / crystal.numbers.mean()
-    means = [row.mean() for row in (first, fourth, twelfth, like, unlike, weights * fourth, weights * unlike)]
-    return np.array([(crystal.volume / len(crystal)) ** (1 / 3), *means], dtype=np.float32)
+    table = np.full((len(crystal), _RANKS + 2), _CUTOFF)
+    near = rank < _RANKS
+    table[atom[near], rank[near]] = distance[near]
+    for column, chosen in ((_RANKS, alike), (_RANKS + 1, ~alike)):
+        np.minimum.at(table[:, column], atom[chosen], distance[chosen])
+    return table
 
 
 def find_duplicates(
@@ -114,7 +122,7 @@ def match(
 ) -> np.ndarray:
     """``find_duplicates`` for crystals whose invariants are known."""
     first = np.full(len(keys), -1, dtype=np.int64)
-    batches = list(_batches(_groups(keys, distances, 3 * tolerance)))
+    batches = list(_batches(_groups(keys, distances, _REACH * tolerance)))
     starts = np.cumsum([0, *map(len, tables)])
     items = ((_rows(tables, starts, rows), distances[rows]) for rows in batches)
     compared = parallel(
@@ -162,17 +170,30 @@ def _compare(item: tuple[list[Crystal], np.ndarray], *, tolerance: float) -> np.
     """The first of the crystals, ascending, that each repeats, or -1."""
     crystals, distances = item
     keys, first = [formula_key(crystal) for crystal in crystals], np.full(len(crystals), -1)
-    reduced: dict[int, Structure] = {}
+    spread = lru_cache(maxsize=None)(lambda i: _spread(crystals[i]))
+    reduced = lru_cache(maxsize=None)(lambda i: _reduced(crystals[i], tolerance))
     tree = cKDTree(distances)
     for i in range(len(crystals)):
         if first[i] >= 0:
             continue
-        for j in sorted(tree.query_ball_point(distances[i], 3 * tolerance, p=np.inf)):
-            if j > i and first[j] < 0 and keys[i] == keys[j]:
-                for k in (i, j):
-                    reduced[k] = reduced.get(k) or _reduced(crystals[k], tolerance)
-                first[j] = i if _match(reduced[i], reduced[j], tolerance) else -1
+        for j in sorted(tree.query_ball_point(distances[i], _REACH * tolerance, p=np.inf)):
+            if j <= i or first[j] >= 0 or keys[i] != keys[j] or _furthest(spread(i), spread(j)) > _REACH * tolerance:
+                continue
+            if _match(reduced(i), reduced(j), tolerance):
+                first[j] = i
     return first
+
+
+def _spread(crystal: Crystal) -> np.ndarray:
+    """Each column of ``_neighbour_distances`` sorted, element by element: no order of the atoms is left in it."""
+    table = _neighbour_distances(crystal)
+    return np.concatenate([np.sort(table[crystal.numbers == z], axis=0) for z in np.unique(crystal.numbers)])
+
+
+def _furthest(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference of two such tables, each repeated to the size of a cell that is a multiple of both."""
+    size = int(np.lcm(len(a), len(b)))
+    return float(np.abs(np.repeat(a, size // len(a), axis=0) - np.repeat(b, size // len(b), axis=0)).max())
 
 
 def _match(a: Structure, b: Structure, tolerance: float) -> bool:
