@@ -17,9 +17,10 @@ from pymatgen.core import Structure
 from matgl_ssl.boundary import typed
 from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
 from matgl_ssl.crystals.layouts import PARSERS, file_kind, readable, stem
+from matgl_ssl.crystals.layouts.atoms import atoms_labels
+from matgl_ssl.crystals.layouts.documents import Document
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.rows import row_entry
-from matgl_ssl.crystals.layouts.structures import atoms_labels
 from matgl_ssl.crystals.prepared import is_prepared, read_prepared
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     Source: TypeAlias = One | Iterable[One] | CrystalDataset | datasets.Dataset | str | Path
 
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
-_READABLE = f"Readable are {', '.join((*PARSERS, *BUILDERS))} (the first ones also .gz), POSCAR and CONTCAR"
+_READABLE = f"Readable are {', '.join((*PARSERS, *BUILDERS))} (the first ones also .gz, .bz2, .xz), POSCAR and CONTCAR"
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>\w[\w.\[\]:%+-]*))?")
 
 
@@ -103,7 +104,7 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
         return _from_files(files, path, source, columns, policy, closed)
     if path.is_file():
         if not _is_readable(path):
-            raise DataError(f"{source}: cannot read files called *{file_kind(path) or path.name}. {_READABLE}.")
+            raise DataError(f"{source}: cannot read files called *{file_kind(path.name) or path.name}. {_READABLE}.")
         return _from_files([path], path.parent, source, columns, policy)
     if glob.has_magic(source) and (found := sorted(glob.glob(source, recursive=True))):  # noqa: PTH207 - may be absolute
         files = [Path(name) for name in found if Path(name).is_file() and _is_readable(Path(name))]
@@ -125,7 +126,7 @@ def _from_files(
     policy: Policy,
     closed: Sequence[OSError] = (),
 ) -> CrystalDataset:
-    builders = {BUILDERS.get(file_kind(file), "") for file in files}
+    builders = {BUILDERS.get(file_kind(file.name), "") for file in files}
     if len(builders) > 1:
         raise DataError(
             f"{source}: holds tables and structure files together; choose some, e.g. with a glob {root}/*.cif"
@@ -134,13 +135,13 @@ def _from_files(
         raise closed[0]
     if builders != {""}:
         return _from_tables(files, builders.pop(), source, columns, policy)
-    names = [stem(file.relative_to(root)) for file in files]
-    counts = Counter(names)  # Si.cif and Si.vasp keep their suffixes
-    named = [
-        name if counts[name] == 1 else readable(file.relative_to(root).as_posix())
-        for name, file in zip(names, files, strict=True)
-    ]
-    entries = ((name, entry) for name, file in zip(named, files, strict=True) for entry in _entries(file))
+    documents = [Document(file, readable(file.relative_to(root).as_posix())) for file in files]
+    counts = Counter(stem(document.name) for document in documents)  # Si.cif and Si.vasp keep their suffixes
+    entries = (
+        (stem(document.name) if counts[stem(document.name)] == 1 else document.name, entry)
+        for document in documents
+        for entry in _entries(document)
+    )
     unseen: list[tuple[str, Entry]] = [(Path(str(err.filename)).name, ("", err, {})) for err in closed]
     return _collect(chain(entries, unseen), source, policy)
 
@@ -193,12 +194,12 @@ def _from_hub(name: str, split: str, policy: Policy) -> CrystalDataset:
     return _from_table(table, f"{name}:{split}", policy)
 
 
-def _entries(file: Path) -> Iterable[Entry]:
-    """The entries of a structure file; what breaks the file comes as one more entry, the exception."""
+def _entries(document: Document) -> Iterable[Entry]:
+    """The entries of a document; what breaks it comes as one more entry, the exception."""
     try:
-        if not file.stat().st_size:
+        if not document.size:
             raise DataError("the file is empty")
-        yield from PARSERS[file_kind(file)](file)
+        yield from PARSERS[file_kind(document.name)](document)
     except Exception as err:  # parsers raise whatever they like on what they cannot parse
         yield "", err, {}
 
@@ -236,7 +237,7 @@ def _named(structure: One, id_: str, labels: dict[str, Any]) -> Crystal:
 
 
 def _is_readable(path: Path) -> bool:
-    return file_kind(path) in PARSERS or path.suffix.lower() in BUILDERS
+    return file_kind(path.name) in PARSERS or path.suffix.lower() in BUILDERS
 
 
 def _first_magic(pattern: str) -> int:

@@ -96,14 +96,16 @@ def test_frames_with_labels(tmp_path, name):
         assert "origin" not in crystal.labels
 
 
-def test_a_broken_frame_ends_its_file(tmp_path):
+def test_a_broken_frame_costs_no_other(tmp_path):
     path = tmp_path / "run.extxyz"
     write(path, frames())
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:-1], "Cu 0.1 not a number"]) + "\n")
+    lines[7] = "Cu 0.1 not a number"
+    path.write_text("\n".join([*lines[:-1]]) + "\n")
     dataset = read_crystals(path)
-    assert dataset.ids == ["run-0", "run-1"]
-    assert [(f.id, f.code) for f in dataset.rejected] == [("run", "unreadable")]
+    assert dataset.ids == ["run-0"]
+    assert [(f.id, f.code) for f in dataset.rejected] == [("run-1", "unreadable"), ("run", "unreadable")]
+    assert "the file ends after 3 of them" in dataset.rejected[1].message
 
 
 def test_json_layouts(tmp_path, nacl, quartz):

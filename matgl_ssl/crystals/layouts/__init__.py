@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 
+from matgl_ssl.crystals.layouts.atoms import parse_xyz
+from matgl_ssl.crystals.layouts.documents import Document, unpacked_name
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.json_files import parse_json, parse_jsonl
-from matgl_ssl.crystals.layouts.structures import parse_cif, parse_poscar, parse_xyz
+from matgl_ssl.crystals.layouts.structures import parse_cif, parse_poscar
 
-PARSERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
+PARSERS: dict[str, Callable[[Document], Iterator[Entry]]] = {
     ".cif": parse_cif,
     ".vasp": parse_poscar,
     ".poscar": parse_poscar,
@@ -26,18 +28,17 @@ PARSERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
 }
 
 
-def file_kind(path: Path) -> str:
-    """The key of ``PARSERS`` for a file, or its own lower-case suffix; a trailing ``.gz`` does not count."""
-    name = path.name.removesuffix(".gz")
-    if Path(name).suffix.lower() not in PARSERS and name.upper().startswith(("POSCAR", "CONTCAR")):
+def file_kind(name: str) -> str:
+    """The key of ``PARSERS`` for a file, or its own lower-case suffix; that of a compression does not count."""
+    name = PurePosixPath(unpacked_name(name)).name
+    if PurePosixPath(name).suffix.lower() not in PARSERS and name.upper().startswith(("POSCAR", "CONTCAR")):
         return ".vasp"
-    return Path(name).suffix.lower()
+    return PurePosixPath(name).suffix.lower()
 
 
-def stem(path: Path) -> str:
-    """``path`` without the suffix that told its kind, with forward slashes."""
-    name = readable(path.as_posix()).removesuffix(".gz")
-    suffix = Path(name).suffix
+def stem(name: str) -> str:
+    """A file's name without the suffixes that told its kind."""
+    suffix = PurePosixPath(name := unpacked_name(name)).suffix
     return name.removesuffix(suffix) if suffix.lower() in PARSERS else name
 
 
