@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,12 +15,12 @@ from pymatgen.core import Structure
 
 from matgl_ssl.boundary import typed
 from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
-from matgl_ssl.crystals.layouts import PARSERS, file_kind, readable, stem
+from matgl_ssl.crystals.layouts import PARSERS, file_kind, stem
 from matgl_ssl.crystals.layouts.atoms import atoms_labels
-from matgl_ssl.crystals.layouts.documents import Document
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.rows import row_entry
 from matgl_ssl.crystals.prepared import is_prepared, read_prepared
+from matgl_ssl.crystals.layouts.sources import BUILDERS, documents, entries, files_in, is_readable
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
@@ -34,8 +33,10 @@ if TYPE_CHECKING:
     One: TypeAlias = Crystal | Structure | Atoms
     Source: TypeAlias = One | Iterable[One] | CrystalDataset | datasets.Dataset | str | Path
 
-BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow"}
-_READABLE = f"Readable are {', '.join((*PARSERS, *BUILDERS))} (the first ones also .gz, .bz2, .xz), POSCAR and CONTCAR"
+_READABLE = (
+    f"Readable are {', '.join((*PARSERS, *BUILDERS))}, POSCAR and CONTCAR, all but tables also .gz, .bz2, .xz and in "
+    ".zip and .tar archives"
+)
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>\w[\w.\[\]:%+-]*))?")
 
 
@@ -98,22 +99,22 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
             return _from_table(splits["train"], source, policy)
         if (path / "state.json").exists():
             return _from_table(datasets.load_from_disk(path), source, policy)
-        files, closed = _files_in(path)
+        files, closed = files_in(path)
         if not files:
             raise DataError(f"{source}: no crystals in this folder{'; '.join(['', *map(str, closed)])}. {_READABLE}.")
         return _from_files(files, path, source, columns, policy, closed)
     if path.is_file():
-        if not _is_readable(path):
+        if not is_readable(path.name):
             raise DataError(f"{source}: cannot read files called *{file_kind(path.name) or path.name}. {_READABLE}.")
         return _from_files([path], path.parent, source, columns, policy)
     if glob.has_magic(source) and (found := sorted(glob.glob(source, recursive=True))):  # noqa: PTH207 - may be absolute
-        files = [Path(name) for name in found if Path(name).is_file() and _is_readable(Path(name))]
+        files = [Path(name) for name in found if Path(name).is_file() and is_readable(Path(name).name)]
         if not files:
             raise DataError(f"{source}: none of the {len(found)} files can be read. {_READABLE}.")
         root = Path(*Path(source).parts[: _first_magic(source)])
         return _from_files(files, root, source, columns, policy)
     hub = _HUB_NAME.fullmatch(source)
-    if hub and not _is_readable(path) and not path.parent.is_dir():
+    if hub and not is_readable(path.name) and not path.parent.is_dir():
         return _from_hub(hub["name"], hub["split"] or "train", policy)
     raise DataError(f"{source}: no such file or folder{_nearest(path)}")
 
@@ -135,25 +136,16 @@ def _from_files(
         raise closed[0]
     if builders != {""}:
         return _from_tables(files, builders.pop(), source, columns, policy)
-    documents = [Document(file, readable(file.relative_to(root).as_posix())) for file in files]
-    counts = Counter(stem(document.name) for document in documents)  # Si.cif and Si.vasp keep their suffixes
-    entries = (
+    counts = Counter(stem(document.name) for document in documents(files, root))  # Si.cif and Si.vasp keep suffixes
+    if not counts:
+        raise DataError(f"{source}: no crystals in this archive. {_READABLE}.")
+    found = (
         (stem(document.name) if counts[stem(document.name)] == 1 else document.name, entry)
-        for document in documents
-        for entry in _entries(document)
+        for document in documents(files, root)
+        for entry in entries(document)
     )
     unseen: list[tuple[str, Entry]] = [(Path(str(err.filename)).name, ("", err, {})) for err in closed]
-    return _collect(chain(entries, unseen), source, policy)
-
-
-def _files_in(folder: Path) -> tuple[list[Path], list[OSError]]:
-    """The readable files of a folder and its subfolders but hidden ones, and the errors of those that are closed."""
-    closed: list[OSError] = []
-    files = []
-    for root, folders, names in os.walk(folder, onerror=closed.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(root, name) for name in names if not name.startswith(".")]
-    return sorted(filter(_is_readable, files)), closed
+    return _collect(chain(found, unseen), source, policy)
 
 
 def _from_tables(
@@ -194,16 +186,6 @@ def _from_hub(name: str, split: str, policy: Policy) -> CrystalDataset:
     return _from_table(table, f"{name}:{split}", policy)
 
 
-def _entries(document: Document) -> Iterable[Entry]:
-    """The entries of a document; what breaks it comes as one more entry, the exception."""
-    try:
-        if not document.size:
-            raise DataError("the file is empty")
-        yield from PARSERS[file_kind(document.name)](document)
-    except Exception as err:  # parsers raise whatever they like on what they cannot parse
-        yield "", err, {}
-
-
 def _collect(entries: Iterable[tuple[str, Entry]], source: str, policy: Policy) -> CrystalDataset:
     crystals: list[Crystal] = []
     rejected: list[Finding] = []
@@ -234,10 +216,6 @@ def _named(structure: One, id_: str, labels: dict[str, Any]) -> Crystal:
         merged = {**structure.labels, **labels}
         return Crystal(structure.numbers, structure.frac_coords, structure.lattice, id=id_, labels=merged)
     return as_crystal(structure, id=id_, labels=labels)
-
-
-def _is_readable(path: Path) -> bool:
-    return file_kind(path.name) in PARSERS or path.suffix.lower() in BUILDERS
 
 
 def _first_magic(pattern: str) -> int:

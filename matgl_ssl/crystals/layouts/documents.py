@@ -54,13 +54,15 @@ class Document:
     """A file that may be compressed.
 
     Attributes:
+        path: The file that holds it.
         name: The name that messages and ids are made from, with forward slashes.
+        budget: How much may be unpacked, if several documents share that.
     """
 
     def __init__(self, path: Path, name: str | None = None, budget: Budget | None = None) -> None:
         self.path = path
         self.name = path.name if name is None else name
-        self._budget = budget
+        self.budget = budget
 
     @property
     def size(self) -> int:
@@ -81,7 +83,7 @@ class Document:
         if unpack is None:
             return self.stored()
         stored = self.stored()
-        return bounded(unpack(stored), self._budget or Budget(self.size, self.name), stored)
+        return bounded(unpack(stored), self.budget or Budget(self.size, self.name), stored)
 
     def text(self) -> str:
         """All of it.

@@ -1,0 +1,104 @@
+"""Archives: the files in a zip or tar file, read one after the other, never unpacked to disk."""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from matgl_ssl.crystals.layouts.documents import COMPRESSED, Budget, Document, bounded, unpacked_name
+from matgl_ssl.errors import DataError
+
+_TAR = {".tar", ".tgz", ".tbz2", ".txz"}
+_SHORT = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}
+
+
+class Broken(Document):
+    """What cannot be looked into."""
+
+    def __init__(self, path: Path, name: str, error: DataError) -> None:
+        super().__init__(path, name)
+        self._error = error
+
+    @property
+    def size(self) -> int:
+        """Raises what is wrong with it."""
+        raise self._error
+
+
+class _Member(Document):
+    """A file in an archive, which stays open as long as the archive is walked through."""
+
+    def __init__(self, path: Path, name: str, size: int, stored: Callable[[], BinaryIO], budget: Budget) -> None:
+        super().__init__(path, name, budget)
+        self._size, self._stored = size, stored
+
+    @property
+    def size(self) -> int:
+        """Bytes once it is out of the archive."""
+        return self._size
+
+    def stored(self) -> BinaryIO:
+        """The bytes, counted."""
+        stream = self._stored()
+        return bounded(stream, self.budget, stream)
+
+
+def archive_name(name: str) -> str | None:
+    """What an archive is called without its suffixes; None if a name is not that of an archive."""
+    inner = PurePosixPath(unpacked_name(name))
+    is_archive = inner.suffix.lower() in _TAR or PurePosixPath(name).suffix.lower() == ".zip"
+    return str(inner.with_suffix("")) if is_archive else None
+
+
+def members(path: Path) -> Iterator[Document]:
+    """The files in an archive; each can be read until the next one is asked for.
+
+    What is no plain file, or whose name leads out of the archive, raises a DataError when it is opened. All that is
+    unpacked counts against one limit (see ``documents``).
+
+    Raises:
+        DataError: If it is no such archive, or damaged.
+    """
+    try:
+        yield from (_zipped if path.suffix.lower() == ".zip" else _taped)(path)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as err:
+        raise DataError(f"{path.name}: a damaged archive: {err}") from err
+
+
+def _zipped(path: Path) -> Iterator[Document]:
+    with zipfile.ZipFile(path) as archive:
+        budget = Budget(path.stat().st_size, path.name)
+        for info in archive.infolist():
+            if not info.is_dir():
+                plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+                stored = _allowed(info.filename, plain, partial(archive.open, info))
+                yield _Member(path, info.filename, info.file_size, stored, budget)
+
+
+def _taped(path: Path) -> Iterator[Document]:
+    outer = Budget(path.stat().st_size, path.name)
+    inner = Budget(path.stat().st_size, path.name)  # a sparse member has more bytes than the tape
+    suffix = _SHORT.get(path.suffix.lower(), path.suffix.lower())
+    with path.open("rb") as packed:
+        tape = bounded(COMPRESSED[suffix](packed), outer) if suffix in COMPRESSED else packed
+        with tarfile.open(fileobj=tape, mode="r|") as archive:
+            while (info := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined] # it would keep all of them
+                if not info.isdir():
+                    stored = _allowed(info.name, info.isfile(), partial(archive.extractfile, info))
+                    yield _Member(path, info.name, info.size, stored, inner)
+
+
+def _allowed(name: str, plain: bool, stored: Callable[[], Any]) -> Callable[[], Any]:
+    def refuse() -> BinaryIO:
+        what = "has a name that leads out of the archive" if plain else "is a link or a device, no plain file"
+        raise DataError(f"{name!r:.80} {what}")
+
+    slashed = name.replace("\\", "/")
+    outside = ".." in PurePosixPath(slashed).parts or slashed.startswith("/") or slashed[1:2] == ":"
+    return refuse if outside or not plain else stored
