@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
+from matgl_ssl.crystals.layouts.ase_files import parse_aselmdb, parse_db, parse_traj
 from matgl_ssl.crystals.layouts.atoms import parse_xyz
 from matgl_ssl.crystals.layouts.documents import Document, unpacked_name
 from matgl_ssl.crystals.layouts.entries import Entry
@@ -23,6 +24,9 @@ PARSERS: dict[str, Callable[[Document], Iterator[Entry]]] = {
     ".poscar": parse_poscar,
     ".extxyz": parse_xyz,
     ".xyz": parse_xyz,
+    ".db": parse_db,
+    ".aselmdb": parse_aselmdb,
+    ".traj": parse_traj,
     ".json": parse_json,
     ".jsonl": parse_jsonl,
 }
