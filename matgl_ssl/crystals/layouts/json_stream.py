@@ -1,0 +1,167 @@
+"""JSON of any size, one row at a time: MPtrj, Alexandria, WBM, and what pandas writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, BinaryIO
+
+from matgl_ssl.crystals.layouts.documents import MAX_ENTRY, Document
+from matgl_ssl.errors import DataError
+
+_CHUNK = 1 << 16
+_NO_JSON = re.compile(rb"(?<=[\s:,\[])-?(?:NaN|Infinity)(?=[\s,\]}])")
+"""What Python and pandas write for missing numbers, and no JSON library but Python's reads."""
+_TAIL = len(b" -Infinity ")
+_DEPTH, _PIECE = 1000, 4096
+_LISTS = ("entries", "data", "structures")
+_STRUCTURES = (
+    "structure",
+    "atoms",
+    "sites",
+    "lattice",
+    "cif",
+    "positions",
+    "initial_structure",
+    "computed_structure_entry",
+)
+
+
+def stream_rows(document: Document) -> Iterator[tuple[str, Any]]:
+    """Keys and rows of a JSON file whose rows are too many to be held at once.
+
+    A list; an object with a list of rows (``entries``, ``data``, ``structures``); pandas' orients ``split``,
+    ``columns`` and ``index``; rows by their ids, or by two ids (MPtrj).
+
+    Raises:
+        DataError: If one row is larger than ``MAX_ENTRY`` bytes, or the file is no JSON.
+    """
+    import ijson
+
+    try:
+        yield from _rows(document)
+    except (ijson.JSONError, UnicodeDecodeError) as err:
+        raise DataError(f"{document.name}: no JSON, or damaged: {str(err).splitlines()[0]}") from err
+
+
+def _rows(document: Document) -> Iterator[tuple[str, Any]]:
+    import ijson
+
+    with _opened(document) as stream:
+        events = ijson.basic_parse(stream, use_float=True)
+        kind, first, inner = (next(events, ("", None)) for _ in range(3))
+    if kind[0] == "start_array":
+        yield from _numbered(_items(document, "item"))
+    elif kind[0] != "start_map" or first[0] != "map_key":
+        raise DataError(f"{document.name}: neither a list nor an object of rows")
+    elif inner[0] == "start_map":
+        yield from _nested(document, first[1])
+    else:
+        yield from _listed(document)
+
+
+def _nested(document: Document, first: str) -> Iterator[tuple[str, Any]]:
+    """Rows by one id, by two, or columns of values by id, as the first of them says."""
+    head = dict(islice(_pairs(document, first), 3))
+    if not (_is_row(head) or any(map(_is_row, head.values()))) or first in _STRUCTURES:
+        names = [name for name, _ in _keys(document)]
+        for cells in zip(*(_pairs(document, name) for name in names), strict=True):
+            yield cells[0][0], {name: value for name, (_, value) in zip(names, cells, strict=True)}
+        return
+    for key, value in _pairs(document, ""):
+        yield from [(key, value)] if _is_row(value) or not isinstance(value, Mapping) else value.items()
+
+
+def _listed(document: Document) -> Iterator[tuple[str, Any]]:
+    """Rows in a list, with the names of their columns beside them (pandas) or not."""
+    kinds = dict(_keys(document))
+    name = next((name for name in _LISTS if kinds.get(name) == "start_array"), None)
+    if name is None:
+        raise DataError(f"{document.name}: no list called {', '.join(_LISTS)} among {list(kinds)!r:.200}")
+    rows = _items(document, f"{name}.item")
+    if kinds.get("columns") != "start_array":
+        yield from _numbered(rows)
+        return
+    columns = list(_items(document, "columns.item"))
+    index = _items(document, "index.item") if kinds.get("index") == "start_array" else map(str, range(1 << 62))
+    for key, row in zip(index, rows, strict=False):
+        yield str(key), dict(zip(columns, row, strict=True)) if len(row) == len(columns) else row
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(name in value for name in _STRUCTURES)
+
+
+def _numbered(rows: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+    return ((str(index), row) for index, row in enumerate(rows))
+
+
+def _items(document: Document, prefix: str) -> Iterator[Any]:
+    import ijson
+
+    with _opened(document) as stream:
+        for item in ijson.items(stream, prefix, use_float=True):
+            stream.begin_entry()
+            yield item
+
+
+def _pairs(document: Document, prefix: str) -> Iterator[tuple[str, Any]]:
+    import ijson
+
+    with _opened(document) as stream:
+        for pair in ijson.kvitems(stream, prefix, use_float=True):
+            stream.begin_entry()
+            yield pair
+
+
+def _keys(document: Document) -> Iterator[tuple[str, str]]:
+    """The outermost names and what their values begin with."""
+    import ijson
+
+    with _opened(document) as stream:
+        depth, name = 0, ""
+        for event, value in ijson.basic_parse(stream, use_float=True):
+            stream.begin_entry()
+            if depth == 1 and event == "map_key":
+                name = value
+            elif depth == 1 and not event.startswith("end"):
+                yield name, event
+            depth += event.startswith("start") - event.startswith("end")
+
+
+class _Stream:
+    """What ijson reads from: JSON without Python's extensions, no more than ``MAX_ENTRY`` bytes of it for one row."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._since, self._depth = stream, 0, 0
+        mark = stream.read(3)
+        self._rest = b"" if mark == b"\xef\xbb\xbf" else mark
+
+    def begin_entry(self) -> None:
+        self._since = 0
+
+    def read(self, size: int = _CHUNK) -> bytes:
+        if size == 0:
+            return b""
+        chunk = self._stream.read(max(size, _CHUNK))
+        self._since += len(chunk)
+        if self._since > MAX_ENTRY + 2 * _CHUNK:
+            raise DataError(f"one row of more than {MAX_ENTRY:,} bytes")
+        for start in range(0, len(chunk), _PIECE):  # ijson keeps a path for each level: a million would fill memory
+            piece = chunk[start : start + _PIECE]
+            opened, closed = (piece.count(pair[:1]) + piece.count(pair[1:]) for pair in (b"[{", b"]}"))
+            self._depth += opened - closed
+            if self._depth > _DEPTH:
+                raise DataError(f"nested more than {_DEPTH} times: no layout of this field nests more than ten")
+        text = _NO_JSON.sub(b"null", self._rest + chunk)
+        cut = max(0, len(text) - _TAIL) if chunk else len(text)
+        self._rest = text[cut:]
+        return text[:cut] or (self.read(size) if chunk else b"")
+
+
+@contextmanager
+def _opened(document: Document) -> Iterator[_Stream]:
+    with document.open() as stream:
+        yield _Stream(stream)
