@@ -19,6 +19,9 @@ class PretrainKeywords(TypedDict, total=False):
     model_args: dict[str, Any]
     trained_with: Literal["pyg", "dgl"] | None
     state_attr: int | None
+    energy_unit: str | None
+    force_unit: str | None
+    stress_unit: str | None
     epochs: int
     batch_size: int
     max_edges: int | None
@@ -60,6 +63,9 @@ class FinetuneKeywords(TypedDict, total=False):
     model_args: dict[str, Any]
     trained_with: Literal["pyg", "dgl"] | None
     state_attr: int | None
+    energy_unit: str | None
+    force_unit: str | None
+    stress_unit: str | None
     epochs: int
     batch_size: int
     max_edges: int | None

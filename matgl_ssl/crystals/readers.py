@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,6 +15,7 @@ from pymatgen.core import Structure
 
 from matgl_ssl.boundary import typed
 from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
+from matgl_ssl.crystals.conventions import needed, standard
 from matgl_ssl.crystals.layouts import PARSERS, file_kind, stem
 from matgl_ssl.crystals.layouts.atoms import atoms_labels
 from matgl_ssl.crystals.layouts.entries import Entry
@@ -23,6 +24,7 @@ from matgl_ssl.crystals.prepared import is_prepared, read_prepared
 from matgl_ssl.crystals.layouts.sources import BUILDERS, documents, entries, files_in, is_readable
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
+from matgl_ssl.crystals.spool import spooled
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
 from matgl_ssl.crystals.tables import read_tables, table_columns
 from matgl_ssl.errors import BadStructureError, DataError, ResourceError, did_you_mean
@@ -40,11 +42,19 @@ _READABLE = (
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>\w[\w.\[\]:%+-]*))?")
 
 
-def read_crystals(source: Source, *, columns: Sequence[str] | None = None, policy: Policy = "skip") -> CrystalDataset:
+def read_crystals(
+    source: Source,
+    *,
+    columns: Sequence[str] | None = None,
+    policy: Policy = "skip",
+    units: Mapping[str, str] | None = None,
+) -> CrystalDataset:
     """Read crystals.
 
     Tables (Parquet, Arrow, ``save_to_disk`` folders, the hub) stay on disk, memory-mapped; everything else is read into
-    memory. Coordinates are in fractions of the cell, lattices in Å; labels keep the units of the source.
+    memory. Coordinates are in fractions of the cell, lattices in Å. Energies, forces and stresses, also under other
+    well-known names (see ``conventions``), come in eV, eV/Å and eV/Å³ (positive: under tension); other labels keep the
+    units of the source.
 
     Args:
         source: Crystals, pymatgen structures or ASE atoms (one, or an iterable); a table; the path of a CIF, POSCAR,
@@ -53,10 +63,13 @@ def read_crystals(source: Source, *, columns: Sequence[str] | None = None, polic
         columns: Labels to keep; all by default.
         policy: Under ``"skip"`` entries that are disordered, not periodic or unreadable go to ``rejected``; under
             ``"raise"`` the first one stops the reading. Rows of tables are looked at by ``check_dataset`` only.
+        units: Units of the source's ``energy``, ``force`` and ``stress``, as in ``{"stress": "kbar-compression"}`` (see
+            ``crystals.units``); by default those of its layout (MatPES, MPtrj), or else the ones above.
 
     Raises:
         DataError: If there is nothing to read, or a column is missing.
         BadStructureError: Under ``"raise"``.
+        ConfigError: If a unit is unknown.
     """
     if isinstance(source, CrystalDataset):
         dataset = source
@@ -68,6 +81,7 @@ def read_crystals(source: Source, *, columns: Sequence[str] | None = None, polic
         dataset = _from_path(str(source), columns, policy)
     else:
         dataset = _from_objects(source, policy)
+    dataset = standard(dataset, columns, units or {})
     return dataset if columns is None else dataset.select_labels(columns)
 
 
@@ -156,7 +170,9 @@ def _from_tables(
         structure = [name for name in (ID_COLUMN, *STRUCTURE_COLUMNS, "structure") if name in available]
         if "structure" not in structure:
             check_layout(available, source)
-        wanted = None if columns is None else [*structure, *known_columns(columns, available, source)]
+        wanted = (
+            None if columns is None else [*structure, *known_columns(needed(columns, available), available, source)]
+        )
         table = read_tables(files, wanted)
     except DataError:
         raise
@@ -187,14 +203,25 @@ def _from_hub(name: str, split: str, policy: Policy) -> CrystalDataset:
 
 
 def _collect(entries: Iterable[tuple[str, Entry]], source: str, policy: Policy) -> CrystalDataset:
-    crystals: list[Crystal] = []
     rejected: list[Finding] = []
+    dataset = spooled(_crystals(entries, source, policy, rejected), source)
+    if not len(dataset):
+        counts = ", ".join(f"{n} {code}" for code, n in Counter(finding.code for finding in rejected).items())
+        first = f"; for example {rejected[0].message}" if rejected else ""
+        raise DataError(f"{source}: no crystal could be read: {counts or 'nothing was given'}{first}")
+    return CrystalDataset(dataset.table, source=source, rejected=rejected)
+
+
+def _crystals(
+    entries: Iterable[tuple[str, Entry]], source: str, policy: Policy, rejected: list[Finding]
+) -> Iterator[Crystal]:
+    """What can be read; the others are written down in ``rejected``."""
     for name, (key, structure, labels) in entries:
         id_ = str(labels.pop(ID_COLUMN, None) or (f"{name}-{key}" if key else name))
         try:
             if isinstance(structure, Exception):
                 raise structure
-            crystals.append(_named(structure, id_, labels))
+            yield _named(structure, id_, labels)
         except BadStructureError as err:
             if policy == "raise":
                 raise
@@ -204,11 +231,6 @@ def _collect(entries: Iterable[tuple[str, Entry]], source: str, policy: Policy) 
             if policy == "raise":
                 raise DataError(f"{source}: {message}") from err
             rejected.append(Finding(id_, "unreadable", message))
-    if not crystals:
-        counts = ", ".join(f"{n} {code}" for code, n in Counter(finding.code for finding in rejected).items())
-        first = f"; for example {rejected[0].message}" if rejected else ""
-        raise DataError(f"{source}: no crystal could be read: {counts or 'nothing was given'}{first}")
-    return CrystalDataset.from_crystals(crystals, source=source, rejected=rejected)
 
 
 def _named(structure: One, id_: str, labels: dict[str, Any]) -> Crystal:

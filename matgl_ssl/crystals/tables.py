@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import datasets
@@ -41,20 +42,53 @@ def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> dataset
     Raises:
         DataError: If the cache cannot be written.
     """
-    key = digest([*map(_content, files), repr(columns)], 24)
+
+    def batches() -> Iterator[pa.Table]:
+        with _opened(files[0], columns) as (schema, _):
+            schema = schema.remove_metadata()
+        yield schema.empty_table()
+        for batch in file_batches(files, columns):
+            yield batch.select(schema.names).cast(schema)
+
+    return cached_table(files_key(files, columns), batches)
+
+
+def files_key(files: Sequence[Path], columns: Sequence[str] | None, *more: str) -> str:
+    """What names the rows of these files in the cache: their content, the columns, and what else makes them."""
+    return digest([*map(_content, files), repr(columns), *more], 24)
+
+
+def file_batches(files: Sequence[Path], columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    """The rows of Parquet or Arrow files, a few thousand at a time."""
+    for file in files:
+        with _opened(file, columns) as (_, batches):
+            for batch in batches:
+                table = pa.Table.from_batches([batch])
+                yield table if columns is None else table.select(list(columns))
+
+
+def cached_table(key: str, batches: Callable[[], Iterator[pa.Table]]) -> datasets.Dataset:
+    """A table that stays on disk, in the cache, written there once.
+
+    Args:
+        key: What names it.
+        batches: Gives its rows, if they are not there yet. The first batch says the columns; it may be empty.
+
+    Raises:
+        DataError: If the cache cannot be written.
+    """
     cached = cache_directory() / "tables" / f"{key}.arrow"
     if not cached.exists():
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise DataError(f"No table can be kept in {cached.parent}: {err}. Set HF_DATASETS_CACHE.") from err
-        with atomic_path(cached) as partial, _opened(files[0], columns) as (schema, _):
-            schema = schema.remove_metadata()
-            with pa.ipc.new_stream(str(partial), schema) as sink:
-                for file in files:
-                    with _opened(file, columns) as (_, batches):
-                        for batch in batches:
-                            sink.write_table(pa.Table.from_batches([batch]).select(schema.names).cast(schema))
+        with atomic_path(cached) as partial:
+            rows = batches()
+            first = next(rows)
+            with pa.ipc.new_stream(str(partial), first.schema) as sink:
+                for batch in chain([first], rows):
+                    sink.write_table(batch)
     return datasets.Dataset(MemoryMappedTable.from_file(str(cached)), fingerprint=key[:16])
 
 

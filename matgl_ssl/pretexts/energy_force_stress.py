@@ -102,8 +102,8 @@ class EnergyForceStress(Pretext):
             squares, n = 0.0, 0
             for forces in crystals.each("forces"):
                 if forces is not None:
-                    squares, n = squares + float(np.sum(forces**2)), n + forces.size
-            spread = float(np.sqrt(squares / n))
+                    squares, n = squares + float(np.nansum(forces**2)), n + int(np.isfinite(forces).sum())
+            spread = float(np.sqrt(squares / max(n, 1)))
         self.scale.fill_(spread if spread > 0 else 1.0)
 
     def _fitted(self, crystals: CrystalDataset) -> np.ndarray:

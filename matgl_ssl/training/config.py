@@ -43,6 +43,14 @@ class RunConfig(OptimizerConfig):
         None, ge=0, description="for a model with state labels (fidelities, for example), the label of all crystals"
     )
     data: str = Field("", description="crystals: a file, a folder, a table, or a Hugging Face data set")
+    energy_unit: str | None = Field(
+        None, description="unit of the label energy, if not eV: meV, Ha, Ry, kcal/mol, kJ/mol; or per atom, as eV/atom"
+    )
+    force_unit: str | None = Field(None, description="unit of the label forces, if not eV/Å: meV/Å, Ha/Bohr, Ry/Bohr")
+    stress_unit: str | None = Field(
+        None, description="unit of the label stress, if not eV/Å³ with tension positive: GPa, kbar, Ha/Bohr³; where "
+        "compression is positive, as VASP has it, GPa-compression, kbar-compression",
+    )  # fmt: skip
     epochs: int = Field(10, ge=0, description="passes over the training crystals")
     batch_size: int = Field(64, ge=1, description="crystals in a batch at most")
     max_edges: int | None = Field(
@@ -67,6 +75,12 @@ class RunConfig(OptimizerConfig):
         False, description="with --resume: go on although matgl_ssl, MatGL, torch or another package changed since"
     )
     min_distance: float = Field(0.5, ge=0, description="crystals with atoms closer than this are skipped (Å)")
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The units of labels that were given."""
+        given = {"energy": self.energy_unit, "force": self.force_unit, "stress": self.stress_unit}
+        return {name: unit for name, unit in given.items() if unit is not None}
 
     @property
     def weights_option(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,14 @@ def checked_crystals(
     return crystals, report
 
 
-def read_source(source: Any, *, columns: list[str] | None = None, computed: Sequence[str] = ()) -> CrystalDataset:
-    """Read crystals with no more label columns than needed.
+def read_source(
+    source: Any,
+    *,
+    columns: list[str] | None = None,
+    computed: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
+) -> CrystalDataset:
+    """Read crystals with no more label columns than needed, in our units.
 
     Args:
         source: What ``read_crystals`` takes.
@@ -52,7 +58,7 @@ def read_source(source: Any, *, columns: list[str] | None = None, computed: Sequ
         raise DataError("No data: give --data (data=) a file, a folder, a table or structures.")
     if columns is not None and isinstance(source, (str, Path)) and is_prepared(Path(source)):
         columns = [*columns, *(name for name in computed if name in read_manifest(Path(source))["targets"])]
-    return read_crystals(source, columns=columns)
+    return read_crystals(source, columns=columns, units=units)
 
 
 def describe(source: Any) -> str:

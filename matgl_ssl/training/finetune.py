@@ -159,9 +159,9 @@ def _begin(config: FinetuneConfig, sources: Mapping[str, Any], asked: str | None
 def _crystals(sources: Mapping[str, Any], encoder: Encoder, config: FinetuneConfig) -> tuple[Splits, CheckReport]:
     """The parts, split before any check that depends on a model, and what is left out of them."""
     columns = [config.target, *([config.split_column] if config.split_column else [])]
-    crystals = read_source(sources["data"], columns=columns)
+    crystals = read_source(sources["data"], columns=columns, units=config.units)
     others = {
-        name: read_source(sources[f"{name}_data"], columns=[config.target])
+        name: read_source(sources[f"{name}_data"], columns=[config.target], units=config.units)
         for name in ("val", "test")
         if sources[f"{name}_data"] is not None
     }

@@ -144,7 +144,10 @@ def _prepared(
     columns = [] if settings.teacher else list(mixture.labels)
     computed = [] if settings.teacher else [target.column for target in mixture.targets]  # its copies have others
     crystals, report = checked_crystals(
-        _select(read_source(data, columns=columns, computed=computed), settings), encoder, settings, labels=columns
+        _select(read_source(data, columns=columns, computed=computed, units=settings.units), settings),
+        encoder,
+        settings,
+        labels=columns,
     )
     if len(crystals) < 2:
         raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")

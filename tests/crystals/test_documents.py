@@ -50,10 +50,12 @@ def test_a_bomb_is_refused_before_memory_is_taken(tmp_path, monkeypatch, suffix,
     path = tmp_path / f"bomb.{kind}{suffix}"
     path.write_bytes(PACK[suffix](b" " * (64 << 20)))
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"unpacks to more than [\d,]+ bytes.*100 times.*unpack it yourself"):
-        read_crystals(path)
-    assert tracemalloc.get_traced_memory()[1] < 32 << 20
-    tracemalloc.stop()
+    try:
+        with pytest.raises(DataError, match=r"unpacks to more than [\d,]+ bytes.*100 times.*unpack it yourself"):
+            read_crystals(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_read_at_once_has_a_limit(tmp_path, monkeypatch):

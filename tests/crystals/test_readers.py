@@ -93,15 +93,15 @@ def test_frames_with_labels(tmp_path, name):
         np.testing.assert_array_equal(crystal.labels["forces"], atoms.get_forces())
         np.testing.assert_array_equal(crystal.labels["stress"], atoms.get_stress(voigt=False))
         assert {"group", "weight"} < set(crystal.labels)
-        assert "origin" not in crystal.labels
+        np.testing.assert_array_equal(crystal.labels["origin"], np.ones(3))
 
 
 def test_a_broken_frame_costs_no_other(tmp_path):
     path = tmp_path / "run.extxyz"
     write(path, frames())
     lines = path.read_text().splitlines()
-    lines[7] = "Cu 0.1 not a number"
-    path.write_text("\n".join([*lines[:-1]]) + "\n")
+    lines[8] = "Cu 0.1 not a number"
+    path.write_text("\n".join(lines[:-1]) + "\n")
     dataset = read_crystals(path)
     assert dataset.ids == ["run-0"]
     assert [(f.id, f.code) for f in dataset.rejected] == [("run-1", "unreadable"), ("run", "unreadable")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,6 +16,7 @@ from matgl_ssl.crystals.layouts.documents import COMPRESSED, Budget, Document, b
 from matgl_ssl.errors import DataError
 
 _TAR = {".tar", ".tgz", ".tbz2", ".txz"}
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 _SHORT = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}
 
 
@@ -33,7 +36,7 @@ class Broken(Document):
 class _Member(Document):
     """A file in an archive, which stays open as long as the archive is walked through."""
 
-    def __init__(self, path: Path, name: str, size: int, stored: Callable[[], BinaryIO], budget: Budget) -> None:
+    def __init__(self, path: Path, name: str, size: int, stored: Callable[[], Any], budget: Budget) -> None:
         super().__init__(path, name, budget)
         self._size, self._stored = size, stored
 
@@ -58,15 +61,17 @@ def archive_name(name: str) -> str | None:
 def members(path: Path) -> Iterator[Document]:
     """The files in an archive; each can be read until the next one is asked for.
 
-    What is no plain file, or whose name leads out of the archive, raises a DataError when it is opened. All that is
-    unpacked counts against one limit (see ``documents``).
+    What is no plain file, or whose name leads out of the archive, is ``Broken``. All that is unpacked counts against
+    one limit (see ``documents``).
 
     Raises:
         DataError: If it is no such archive, or damaged.
     """
     try:
         yield from (_zipped if path.suffix.lower() == ".zip" else _taped)(path)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as err:
+    except _DAMAGED as err:
+        if isinstance(err, OSError) and err.errno is not None:
+            raise  # of the system; bz2 and gzip have none
         raise DataError(f"{path.name}: a damaged archive: {err}") from err
 
 
@@ -76,8 +81,8 @@ def _zipped(path: Path) -> Iterator[Document]:
         for info in archive.infolist():
             if not info.is_dir():
                 plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-                stored = _allowed(info.filename, plain, partial(archive.open, info))
-                yield _Member(path, info.filename, info.file_size, stored, budget)
+                member = _Member(path, info.filename, info.file_size, partial(archive.open, info), budget)
+                yield _refused(member, plain) or member
 
 
 def _taped(path: Path) -> Iterator[Document]:
@@ -90,15 +95,15 @@ def _taped(path: Path) -> Iterator[Document]:
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined] # it would keep all of them
                 if not info.isdir():
-                    stored = _allowed(info.name, info.isfile(), partial(archive.extractfile, info))
-                    yield _Member(path, info.name, info.size, stored, inner)
+                    member = _Member(path, info.name, info.size, partial(archive.extractfile, info), inner)
+                    yield _refused(member, info.isfile()) or member
 
 
-def _allowed(name: str, plain: bool, stored: Callable[[], Any]) -> Callable[[], Any]:
-    def refuse() -> BinaryIO:
-        what = "has a name that leads out of the archive" if plain else "is a link or a device, no plain file"
-        raise DataError(f"{name!r:.80} {what}")
-
-    slashed = name.replace("\\", "/")
+def _refused(member: Document, plain: bool) -> Document | None:
+    """What is not read, and why."""
+    slashed = member.name.replace("\\", "/")
     outside = ".." in PurePosixPath(slashed).parts or slashed.startswith("/") or slashed[1:2] == ":"
-    return refuse if outside or not plain else stored
+    if plain and not outside:
+        return None
+    why = "has a name that leads out of the archive" if plain else "is a link or a device, no plain file"
+    return Broken(member.path, member.name, DataError(f"{member.name!r:.80} {why}"))

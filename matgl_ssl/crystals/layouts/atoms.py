@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matgl_ssl.crystals.layouts.ase_files import RESULTS
 from matgl_ssl.crystals.layouts.documents import MAX_ENTRY, Document
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+_ASE = {"numbers", "positions", "tags", "momenta", "masses", "initial_magmoms", "initial_charges"}
 
 
 def parse_xyz(document: Document) -> Iterator[Entry]:
@@ -46,24 +49,30 @@ def _frames(lines: Iterator[str]) -> Iterator[str]:
 
 
 def atoms_labels(atoms: Atoms) -> dict[str, Any]:
-    """Labels that ASE atoms carry: finished results of their calculator and scalars of ``atoms.info``.
+    """Labels that ASE atoms carry: finished results of their calculator, ``atoms.info``, and arrays of other names.
 
     Returns:
-        ``energy`` in eV, ``forces`` ``(N, 3)`` in eV/Å, ``stress`` ``(3, 3)`` in eV/Å³ (positive: under tension); then
-        the scalars. Nothing is calculated anew.
+        Results such as ``energy`` in eV, ``forces`` ``(N, 3)`` in eV/Å, ``stress`` ``(3, 3)`` in eV/Å³ (positive: under
+        tension), ``magmoms`` ``(N,)``; then what else is a number, text, or an array of numbers. Nothing is calculated
+        anew.
     """
     from ase.calculators.calculator import PropertyNotImplementedError
     from ase.stress import voigt_6_to_full_3x3_stress
 
-    scalars = (str, bool, int, float, np.generic)
-    labels: dict[str, Any] = {k: v for k, v in atoms.info.items() if isinstance(v, scalars)}
-    for name in ("energy", "forces", "stress") if atoms.calc is not None else ():
+    own = {name: value for name, value in atoms.arrays.items() if name not in _ASE}
+    labels: dict[str, Any] = {name: value for name, value in {**own, **atoms.info}.items() if _is_label(value)}
+    for name in RESULTS if atoms.calc is not None else ():
         try:
             value = atoms.calc.get_property(name, atoms, allow_calculation=False)
         except PropertyNotImplementedError:
             continue
         if value is not None:
-            labels[name] = float(value) if name == "energy" else np.array(value, dtype=float)
+            labels[name] = float(value) if np.ndim(value) == 0 else np.array(value, dtype=float)
     if np.shape(labels.get("stress", 0.0)) == (6,):
         labels["stress"] = voigt_6_to_full_3x3_stress(labels["stress"])
     return labels
+
+
+def _is_label(value: Any) -> bool:
+    numbers = isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+    return numbers or isinstance(value, (str, bool, int, float, np.generic))

@@ -26,6 +26,7 @@ MAX_TEXT = 64 << 20
 """Bytes of a file that can only be read as a whole, as a CIF."""
 MAX_ENTRY = 32 << 20
 """Bytes of one entry (a line, a frame, an item) of a file that holds many."""
+_PIECE = 1 << 16
 COMPRESSED: dict[str, Callable[[BinaryIO], BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # type: ignore[dict-item]
 
 
@@ -85,14 +86,21 @@ class Document:
         stored = self.stored()
         return bounded(unpack(stored), self.budget or Budget(self.size, self.name), stored)
 
+    def start(self, limit: int) -> bytes:
+        """The first ``limit`` bytes, or all."""
+        content = bytearray()
+        with self.open() as stream:  # in pieces: a buffer of the limit's size would be taken at once
+            while len(content) < limit and (piece := stream.read(min(_PIECE, limit - len(content)))):
+                content += piece
+        return bytes(content)
+
     def text(self) -> str:
         """All of it.
 
         Raises:
             DataError: If it is too large to be read at once.
         """
-        with self.open() as stream:
-            content = stream.read(MAX_TEXT + 1)
+        content = self.start(MAX_TEXT + 1)
         if len(content) > MAX_TEXT:
             raise DataError(f"{self.name}: larger than {MAX_TEXT:,} bytes, the limit of files that are read at once")
         return io.TextIOWrapper(io.BytesIO(content), encoding=UTF8).read()
@@ -129,7 +137,7 @@ def unpacked_name(name: str) -> str:
 
 def bounded(stream: BinaryIO, budget: Budget, *beneath: BinaryIO) -> BinaryIO:
     """A stream whose bytes count against a budget, closed together with what lies beneath it."""
-    return io.BufferedReader(_Bounded(budget, stream, *beneath), 1 << 16)
+    return io.BufferedReader(_Bounded(budget, stream, *beneath), _PIECE)
 
 
 class _Bounded(io.RawIOBase):
@@ -141,7 +149,7 @@ class _Bounded(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        content = self._streams[0].read(len(view))
+        content = self._streams[0].read(min(len(view), _PIECE))
         self._budget.take(len(content))
         view[: len(content)] = content
         return len(content)

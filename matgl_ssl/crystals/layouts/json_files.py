@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from matgl_ssl.crystals.layouts.documents import UTF8, Document
+from matgl_ssl.crystals.layouts.documents import MAX_ENTRY, UTF8, Document
 from matgl_ssl.crystals.layouts.entries import Entry
+from matgl_ssl.crystals.layouts.json_stream import stream_rows, unfolded
 from matgl_ssl.crystals.layouts.rows import row_entry
 
 
 def parse_json(document: Document) -> Iterator[Entry]:
-    """A structure, a row, or a list of either."""
-    with document.open() as stream:
-        content = json.loads(stream.read().decode(UTF8))
-    if not isinstance(content, list):
-        yield row_entry(content, "")
-        return
-    for index, item in enumerate(content):
-        yield row_entry(item, str(index))
+    """A structure, a row, or many in any of the forms that ``stream_rows`` knows."""
+    text = document.start(MAX_ENTRY + 1)
+    if len(text) <= MAX_ENTRY:
+        content = json.loads(text.decode(UTF8))
+        if isinstance(content, dict) and {"lattice", "structure", "numbers"} & {*content}:
+            yield row_entry(unfolded(content), "")
+            return
+    del text
+    for key, row in stream_rows(document):
+        yield row_entry(unfolded(row), key)
 
 
 def parse_jsonl(document: Document) -> Iterator[Entry]:

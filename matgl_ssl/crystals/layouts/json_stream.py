@@ -46,6 +46,15 @@ def stream_rows(document: Document) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{document.name}: no JSON, or damaged: {str(err).splitlines()[0]}") from err
 
 
+def unfolded(row: Any) -> Any:
+    """A computed entry of pymatgen with what it says in ``data`` beside its other fields (Alexandria)."""
+    if not isinstance(row, Mapping) or not isinstance(row.get("data"), Mapping) or "structure" not in row:
+        return row
+    data = dict(row["data"])
+    named = {"material_id": data["mat_id"]} if "mat_id" in data else {}
+    return {**named, **data, **{name: value for name, value in row.items() if name != "data"}}
+
+
 def _rows(document: Document) -> Iterator[tuple[str, Any]]:
     import ijson
 

@@ -1,0 +1,68 @@
+"""Many crystals into a table on disk, a few thousand of them in memory at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.crystals.storage import CrystalDataset
+from matgl_ssl.crystals.tables import cache_directory, cached_table
+from matgl_ssl.errors import DataError
+
+BATCH = 4096
+
+
+def spooled(crystals: Iterable[Crystal], source: str) -> CrystalDataset:
+    """A table of crystals: in memory if it is one batch, else memory-mapped from the cache, under its content's hash.
+
+    Args:
+        crystals: The crystals with their labels, as they come.
+        source: Where they come from.
+
+    Raises:
+        DataError: If the values of a label are of different kinds, or the cache cannot be written.
+    """
+    waiting = iter(crystals)
+    first = list(islice(waiting, BATCH + 1))
+    if len(first) <= BATCH:
+        return CrystalDataset.from_crystals(first, source=source)
+    waiting = chain(first, waiting)
+    del first
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".spool-", dir=cache_directory()) as folder:
+        pieces: list[Path] = []
+        schemas: list[pa.Schema] = []
+        content = hashlib.sha256()
+        while batch := list(islice(waiting, BATCH)):
+            table = CrystalDataset.from_crystals(batch, source=source).table.with_format("arrow")[:]
+            schemas.append(table.schema.remove_metadata())
+            pieces.append(_written(Path(folder, f"{len(pieces)}.arrow"), table))
+            content.update(pieces[-1].read_bytes())
+        try:
+            schema = pa.unify_schemas(schemas, promote_options="permissive")
+        except pa.ArrowException as err:
+            raise DataError(f"{source}: the values of a label are of different kinds: {err}") from err
+        return CrystalDataset(cached_table(content.hexdigest()[:24], lambda: _joined(pieces, schema)), source=source)
+
+
+def _written(path: Path, table: pa.Table) -> Path:
+    with pa.ipc.new_stream(str(path), table.schema.remove_metadata()) as sink:
+        sink.write_table(table)
+    return path
+
+
+def _joined(pieces: list[Path], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The pieces with all columns, in the types that hold what any piece has."""
+    for piece in pieces:
+        with pa.memory_map(str(piece)) as file:
+            table = pa.ipc.open_stream(file).read_all()
+            for name in schema.names:
+                if name not in table.column_names:
+                    table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
+            yield table.select(schema.names).cast(schema)
