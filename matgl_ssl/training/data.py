@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from matgl_ssl._files import digest
 from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_crystals
-from matgl_ssl.crystals.labels import check_labels
+from matgl_ssl.crystals.labels import check_labels, doubts
 from matgl_ssl.crystals.prepared import is_prepared, read_manifest
 from matgl_ssl.crystals.storage import ID_COLUMN
 from matgl_ssl.encoders import ARCHITECTURES, Encoder
@@ -19,6 +20,8 @@ from matgl_ssl.hub.fingerprint import fingerprint
 from matgl_ssl.targets.compute import structures_key
 
 from .config import RunConfig
+
+logger = logging.getLogger(__name__)
 
 
 def checked_crystals(
@@ -34,6 +37,8 @@ def checked_crystals(
         crystals, element_types=encoder.element_types, cutoff=encoder.cutoff, min_distance=config.min_distance
     )
     check_labels(crystals, labels)
+    for doubt in doubts(crystals, labels):
+        logger.warning("%s: %s", crystals.source, doubt)
     return crystals, report
 
 

@@ -12,7 +12,7 @@ from small_systems import ELEMENTS, nacl, skewed
 
 from matgl_ssl.backends import collate
 from matgl_ssl.crystals import read_crystals
-from matgl_ssl.crystals.labels import check_labels, numbers
+from matgl_ssl.crystals.labels import check_labels, doubts, numbers
 from matgl_ssl.encoders import GraphBuilder
 from matgl_ssl.errors import DataError
 from matgl_ssl.pretexts import build_pretext
@@ -114,3 +114,23 @@ def encoder():
     from small_systems import small_encoder
 
     return small_encoder("MEGNet")
+
+
+def test_a_stress_of_another_unit_and_a_force_that_is_none_are_told(tmp_path):
+    forces = [[0.1, 0, 0]] * N
+    fine = rows(tmp_path / "t.jsonl", stress=lambda _: (0.01 * np.eye(3)).tolist(), forces=lambda _: forces)
+    assert doubts(fine, ["forces", "stress"]) == []
+    odd = rows(tmp_path / "t.jsonl", stress=lambda _: (44 * np.eye(3)).tolist(),
+               forces=lambda i: [[float("nan"), 0, 0], *forces[1:]] if i else forces)  # fmt: skip
+    assert doubts(odd, ["forces"]) == ["1 of 2 crystals have forces that are no numbers: those do not count."]
+    assert "44 eV/Å³ (1 eV/Å³ is 160 GPa)" in doubts(odd, ["stress"])[0]
+    assert doubts(odd, ["gap"]) == []
+
+
+def test_one_force_that_is_no_number_leaves_the_unit_of_the_model(tmp_path, encoder):
+    forces = [[5.0, -5.0, 5.0]] * N
+    crystals = rows(tmp_path / "t.jsonl", energy=float, stress=lambda _: VOIGT,
+                    forces=lambda i: [[float("nan"), 5.0, 5.0], *forces[1:]] if i else forces)  # fmt: skip
+    pretext = build_pretext("energy-force-stress", encoder)
+    pretext.prepare(crystals)
+    assert float(pretext.scale) == pytest.approx(5.0)
