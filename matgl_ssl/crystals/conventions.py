@@ -88,9 +88,9 @@ def standard(dataset: CrystalDataset, asked: Sequence[str] | None, given: Mappin
         table = dataset.table.remove_columns(gone).rename_columns({other: name for name, other in renamed.items()})
         dataset = CrystalDataset(table, source=dataset.source, rejected=dataset.rejected)
     taken = [f"{name} from {other}" for name, other in renamed.items()]
-    if said := [*taken, *(f"{column} in {change}" for column, change in changed.items())]:
+    if told := [*taken, *(f"{column} in {change}" for column, change in changed.items())]:
         logger.info(
-            "%s: %s%s.", dataset.source, f"as {layout} writes it, " * (units == known != Units()), ", ".join(said)
+            "%s: %s%s.", dataset.source, f"as {layout} writes it, " * (units == known != Units()), ", ".join(told)
         )
     return dataset
 

@@ -38,7 +38,7 @@ class _Member(Document):
 
     def __init__(self, path: Path, name: str, size: int, stored: Callable[[], Any], budget: Budget) -> None:
         super().__init__(path, name, budget)
-        self._size, self._stored = size, stored
+        self._size, self._stored, self._budget = size, stored, budget
 
     @property
     def size(self) -> int:
@@ -48,7 +48,7 @@ class _Member(Document):
     def stored(self) -> BinaryIO:
         """The bytes, counted."""
         stream = self._stored()
-        return bounded(stream, self.budget, stream)
+        return bounded(stream, self._budget, stream)
 
 
 def archive_name(name: str) -> str | None:

@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -88,8 +88,8 @@ def _packed(content: bytes) -> Any:
     return json.loads(content[start:], object_hook=array)
 
 
-def _read_array(content: bytes, shape: list[int], kind: str, offset: int, order: str = "<") -> np.ndarray:
-    dtype = np.dtype(kind).newbyteorder(order)  # type: ignore[call-overload]
+def _read_array(content: bytes, shape: list[int], kind: str, offset: int, order: Literal["<", ">"] = "<") -> np.ndarray:
+    dtype = np.dtype(kind).newbyteorder(order)
     if dtype.kind not in "fiub":
         raise DataError(f"an array of {kind!r:.40}: labels are numbers")
     count = int(np.prod(shape, dtype=object))
@@ -111,9 +111,9 @@ def parse_aselmdb(document: Document) -> Iterator[Entry]:
             yield _lmdb_entry(str(number), rows.get(str(number).encode()))
 
 
-def _lmdb_entry(key: str, packed: bytes) -> Entry:
+def _lmdb_entry(key: str, packed: bytes | None) -> Entry:
     try:
-        content = zlib.decompressobj().decompress(packed, MAX_ENTRY + 1)
+        content = zlib.decompressobj().decompress(packed or b"", MAX_ENTRY + 1)
         if len(content) > MAX_ENTRY:
             raise DataError(f"a row of more than {MAX_ENTRY:,} bytes")
         fields = json.loads(content)
@@ -151,7 +151,7 @@ def _ulm_item(file: BinaryIO, offset: int, size: int) -> dict[str, Any]:
     if not 0 <= length <= min(size, MAX_ENTRY):
         raise DataError(f"{length} bytes of JSON")
     content = json.loads(file.read(length))
-    order = "<" if content.pop("_little_endian", True) else ">"
+    order: Literal["<", ">"] = "<" if content.pop("_little_endian", True) else ">"
 
     def array(shape: list[int], kind: str, at: int) -> np.ndarray:
         file.seek(at)

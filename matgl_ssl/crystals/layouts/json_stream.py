@@ -66,7 +66,7 @@ def _rows(document: Document) -> Iterator[tuple[str, Any]]:
     elif kind[0] != "start_map" or first[0] != "map_key":
         raise DataError(f"{document.name}: neither a list nor an object of rows")
     elif inner[0] == "start_map":
-        yield from _nested(document, first[1])
+        yield from _nested(document, str(first[1]))
     else:
         yield from _listed(document)
 
