@@ -48,7 +48,7 @@ def saved(path, frames):
     return path
 
 
-@pytest.mark.parametrize("name", ["x.db", "x.aselmdb", "x.traj"])
+@pytest.mark.parametrize("name", ["x.db", "x.json", "x.aselmdb", "x.traj"])
 def test_rows_and_frames_with_all_labels(tmp_path, frames, name):
     if name.endswith("lmdb"):
         pytest.importorskip("lmdb")

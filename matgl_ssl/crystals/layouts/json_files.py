@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from matgl_ssl.crystals.layouts.ase_files import ase_entry
 from matgl_ssl.crystals.layouts.documents import MAX_ENTRY, UTF8, Document
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.json_stream import stream_rows, unfolded
@@ -21,7 +22,8 @@ def parse_json(document: Document) -> Iterator[Entry]:
             return
     del text
     for key, row in stream_rows(document):
-        yield row_entry(unfolded(row), key)
+        ase = isinstance(row, dict) and {"numbers", "positions", "cell"} <= {*row}
+        yield ase_entry(key, row) if ase else row_entry(unfolded(row), key)
 
 
 def parse_jsonl(document: Document) -> Iterator[Entry]:

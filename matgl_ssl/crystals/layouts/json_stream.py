@@ -16,6 +16,8 @@ _NO_JSON = re.compile(rb"(?<=[\s:,\[])-?(?:NaN|Infinity)(?=[\s,\]}])")
 """What Python and pandas write for missing numbers, and no JSON library but Python's reads."""
 _TAIL = len(b" -Infinity ")
 _DEPTH, _PIECE = 1000, 4096
+_FIELDS = 100
+_ASE = ("ids", "nextid", "metadata")
 _LISTS = ("entries", "data", "structures")
 _STRUCTURES = (
     "structure",
@@ -73,13 +75,15 @@ def _rows(document: Document) -> Iterator[tuple[str, Any]]:
 
 def _nested(document: Document, first: str) -> Iterator[tuple[str, Any]]:
     """Rows by one id, by two, or columns of values by id, as the first of them says."""
-    head = dict(islice(_pairs(document, first), 3))
+    head = dict(islice(_pairs(document, first), _FIELDS))
     if not (_is_row(head) or any(map(_is_row, head.values()))) or first in _STRUCTURES:
         names = [name for name, _ in _keys(document)]
         for cells in zip(*(_pairs(document, name) for name in names), strict=True):
             yield cells[0][0], {name: value for name, (_, value) in zip(names, cells, strict=True)}
         return
     for key, value in _pairs(document, ""):
+        if key in _ASE:  # an ASE database in JSON ends with them
+            continue
         yield from [(key, value)] if _is_row(value) or not isinstance(value, Mapping) else value.items()
 
 
