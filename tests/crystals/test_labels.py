@@ -131,6 +131,6 @@ def test_one_force_that_is_no_number_leaves_the_unit_of_the_model(tmp_path, enco
     forces = [[5.0, -5.0, 5.0]] * N
     crystals = rows(tmp_path / "t.jsonl", energy=float, stress=lambda _: VOIGT,
                     forces=lambda i: [[float("nan"), 5.0, 5.0], *forces[1:]] if i else forces)  # fmt: skip
-    pretext = build_pretext("energy-force-stress", encoder)
+    pretext = build_pretext("energy-force-stress", encoder, {})
     pretext.prepare(crystals)
     assert float(pretext.scale) == pytest.approx(5.0)
