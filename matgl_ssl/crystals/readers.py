@@ -20,8 +20,8 @@ from matgl_ssl.crystals.layouts import PARSERS, file_kind, stem
 from matgl_ssl.crystals.layouts.atoms import atoms_labels
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.rows import row_entry
-from matgl_ssl.crystals.prepared import is_prepared, read_prepared
 from matgl_ssl.crystals.layouts.sources import BUILDERS, documents, entries, files_in, is_readable
+from matgl_ssl.crystals.prepared import is_prepared, read_prepared
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.spool import spooled

@@ -55,6 +55,7 @@ def read_source(
         source: What ``read_crystals`` takes.
         columns: Labels; all by default.
         computed: Columns of targets to keep where a prepared corpus has them.
+        units: Units of energies, forces and stresses that were given.
 
     Raises:
         DataError: If there is nothing to read.
