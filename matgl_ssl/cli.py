@@ -341,6 +341,7 @@ def _push_options(parser: Parser) -> None:
     parser.add_argument("--revision", metavar="BRANCH", help="branch to send to, made if there is none (default: main)")
     parser.add_argument("--message", metavar="TEXT", help="the commit's message")
     parser.add_argument("--license", metavar="NAME", help="the model's licence, as the hub names it (cc-by-4.0)")
+    parser.add_argument("--data-license", metavar="NAME", help="the licence of the training data")
 
 
 def _push(options: dict[str, Any]) -> None:

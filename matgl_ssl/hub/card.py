@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 PLACEHOLDER = "THIS_MODEL"
 """Where the card's code names the model; ``push`` puts the name on the hub there."""
@@ -29,6 +29,7 @@ import matgl_ssl
 for prediction in matgl_ssl.predict(model="{model}", data="POSCAR"):
     print(prediction)""",
 }
+_NO_LICENCE = "not recorded: ask its source"
 _WHERE = f"`{PLACEHOLDER}` stands for the folder of this file.\n"
 
 _CITE = """\
@@ -58,9 +59,21 @@ def model_card(stamp: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def named(card: str, name: str) -> str:
-    """The card of a model that has got a name on the hub."""
-    return card.replace(_WHERE, "").replace(PLACEHOLDER, name)
+def published(card: str, name: str, license: str | None = None, data_license: str | None = None) -> str:
+    """The card of a model that has got a name on the hub, and what only its owner knows.
+
+    Args:
+        card: Its text so far.
+        name: ``OWNER/NAME``.
+        license: The model's licence.
+        data_license: That of the data it was trained on.
+    """
+    card = card.replace(_WHERE, "").replace(PLACEHOLDER, name).replace(_NO_LICENCE, data_license or _NO_LICENCE)
+    if license:
+        edited = ModelCard(card, ignore_metadata_errors=True)
+        edited.data["license"] = license
+        return str(edited)
+    return card
 
 
 def _title(stamp: Mapping[str, Any]) -> str:
@@ -85,7 +98,7 @@ def _metadata(stamp: Mapping[str, Any]) -> ModelCardData:
     tags = ["materials-science", "chemistry", "crystals", "graph-neural-network", "matgl_ssl"]
     return ModelCardData(
         library_name="matgl", pipeline_tag="graph-ml", tags=[*tags, stamp.get("kind", "model")],
-        datasets=[data["source"]] if data.get("on_hub") else None, license=stamp.get("license"),
+        datasets=[data["source"].split(":")[0]] if data.get("on_hub") else None,
         model_name=_title(stamp) if results else None, eval_results=results,
     )  # fmt: skip
 
@@ -108,7 +121,7 @@ def _facts(stamp: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     n = stamp.get("n_labels", stamp.get("n_crystals"))
     yield "Trained on", f"{n if n else 'unknown number of'} crystals of {data.get('source', 'an unknown source')}"
     yield "Fingerprint of the training data", f"`{data.get('fingerprint', 'unknown')[:16]}`"
-    yield "Licence of the training data", data.get("license", "not recorded: ask its source")
+    yield "Licence of the training data", data.get("license", _NO_LICENCE)
     if stamp.get("init_from"):
         yield "Started from", str(stamp["init_from"])
     yield "Elements seen in training", " ".join(stamp.get("elements") or ["not recorded"])
@@ -131,6 +144,8 @@ def _limits(stamp: Mapping[str, Any]) -> Iterator[str]:
         yield "No crystals were held out, so nobody knows how large its errors are."
     if stamp.get("kind") == "potential" and stamp.get("unit") != "eV":
         yield "It was trained on no energies: its energies have a unit of their own, and only differences of it matter."
+    if "node_embedding_from" in stamp:
+        yield "It needs matgl_ssl beside MatGL: its node embedding takes in a frozen encoder's vectors."
     if stamp["graph_library"] == "dgl":
         yield "It belongs to MatGL 2 (DGL). Later versions of MatGL load it and mispredict; matgl_ssl refuses it there."
     else:

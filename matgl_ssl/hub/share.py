@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, ModelCard
+from huggingface_hub import CommitOperationAdd
 
 from matgl_ssl._files import replace_folder
 from matgl_ssl.boundary import verb
 from matgl_ssl.errors import ConfigError, ModelError, ResourceError
 
-from .card import model_card, named
+from .card import model_card, published
 from .files import ModelFiles
 from .remote import CARD, api, fetch, hub_errors, split_name
 from .resolve import resolve
@@ -27,6 +27,7 @@ def push(
     revision: str | None = None,
     message: str | None = None,
     license: str | None = None,
+    data_license: str | None = None,
 ) -> str:
     """Send a saved model and its card to the Hugging Face hub; the repository is made if there is none.
 
@@ -41,6 +42,7 @@ def push(
         revision: A branch to send to, made if there is none (default: ``main``).
         message: The commit's message.
         license: The model's licence, as the hub names it (``cc-by-4.0``), for the card.
+        data_license: The licence of the training data, for the card.
 
     Returns:
         Address of the commit.
@@ -65,11 +67,7 @@ def push(
     check_digest(str(run), files, stamp)
     card = files.folder / CARD
     text = card.read_text(encoding="utf-8") if card.exists() else model_card(stamp)
-    text = named(text, repo)
-    if license:
-        edited = ModelCard(text, ignore_metadata_errors=True)
-        edited.data["license"] = license
-        text = str(edited)
+    text = published(text, repo, license, data_license)
     content = {**files.content, CARD: text.encode()}  # what was checked is what is sent
     with hub_errors(repo, revision, lost="Connect to the network, and push again."):
         client = api()

@@ -12,6 +12,7 @@ from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import elements_of
 from matgl_ssl.encoders import ARCHITECTURES
 from matgl_ssl.hub import read_stamp
+from matgl_ssl.hub.remote import split_name
 
 if TYPE_CHECKING:
     from .trainer import Task
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def provenance(task: Task) -> dict[str, Any]:
     """The data that was trained on, and the elements in it."""
     source = task.config.data
-    on_hub = not Path(source).exists() and not source.startswith("in memory")
+    on_hub = not Path(source).exists() and split_name(source.split(":")[0]) is not None
     data = {"source": public_name(source), "on_hub": on_hub, "fingerprint": task.facts["data"]}
     return {"data": data, "elements": task.elements}
 

@@ -101,6 +101,13 @@ def test_elements_are_those_that_training_saw(exports):
     assert read_stamp(exports["encoder"])["elements"]
 
 
+@pytest.mark.parametrize(("on_hub", "datasets"), [(True, ["LeMaterial/LeMat-Bulk"]), (False, None)])
+def test_data_of_the_hub_are_linked(exports, on_hub, datasets):
+    data = {"source": "LeMaterial/LeMat-Bulk:compatible_pbe", "on_hub": on_hub, "fingerprint": "0"}
+    card = ModelCard(model_card(read_stamp(exports["model"]) | {"data": data}))
+    assert card.data.datasets == datasets
+
+
 def test_a_stamp_of_an_earlier_version_has_a_card_as_well():
     stamp = {"graph_library": "pyg", "versions": {"matgl_ssl": "0.1.0", "matgl": "4.1.2"}, "references": {"fcc": 1.0}}
     card = model_card(stamp)

@@ -267,11 +267,12 @@ def test_what_cannot_be_pushed(hub, client, model, tmp_path):
 
 
 def test_the_card_on_the_hub_names_the_model_and_its_licence(hub, client, model):
-    push(model, NAME, license="cc-by-4.0")
+    push(model, NAME, license="cc-by-4.0", data_license="ODbL")
     card = hub.files(NAME)["README.md"].decode()
     metadata = yaml.safe_load(card.split("---")[1])
     assert (metadata["license"], metadata["library_name"]) == ("cc-by-4.0", "matgl")
     assert f'model="{NAME}"' in card
+    assert "| Licence of the training data | ODbL |" in card
     assert "THIS_MODEL" not in card
     assert "hf_right" not in card
 
