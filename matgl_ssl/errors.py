@@ -32,14 +32,18 @@ class DataError(MatGLSSLError, ValueError):
 
 
 class BadStructureError(DataError):
-    """A crystal that no graph network can be trusted with (see ``matgl_ssl.crystals.checks``)."""
+    """A crystal that no graph network can be trusted with; ``code`` says why (``crystals.report.ADVICE``)."""
+
+    def __init__(self, message: str, code: str = "unreadable") -> None:
+        super().__init__(message)
+        self.code = code
 
 
-class NothingLeftError(DataError):
-    """No crystal can be trained on; ``report`` (a ``CheckReport``) says of each why not."""
+class NothingLeftError(BadStructureError):
+    """No crystal can be used; ``report`` (a ``CheckReport``) says of each why not."""
 
     def __init__(self, message: str, report: Any) -> None:
-        super().__init__(message)
+        super().__init__(message, report.findings[0].code if report.findings else "empty")
         self.report = report
 
 

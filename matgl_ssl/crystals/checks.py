@@ -7,14 +7,16 @@ absurd cell can exhaust memory while its neighbours are searched.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pymatgen.core import Element, Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
-from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.crystals.records import DOUBT, FAR, Crystal
 from matgl_ssl.crystals.report import ADVICE, CheckReport, Finding
 from matgl_ssl.crystals.storage import CrystalDataset
 from matgl_ssl.errors import BadStructureError, DataError, NothingLeftError
@@ -49,9 +51,12 @@ def check_structure(
         The findings; empty for a good crystal. An isolated atom beside bonded ones is allowed.
     """
     try:
-        crystal = as_crystal(structure)
+        crystal = as_crystal(structure).wrapped()
     except BadStructureError as err:
-        return [Finding("", conversion_code(structure), str(err))]
+        return [Finding("", err.code, str(err))]
+    if doubt := crystal.labels.get(DOUBT):
+        code, _, reason = doubt.partition(": ")
+        return [Finding(crystal.id, code, f"{crystal.id}: {reason}")]
     if fatal := _shape_finding(crystal):
         return [fatal]
     findings = list(_element_findings(crystal, None if element_types is None else tuple(element_types)))
@@ -87,23 +92,24 @@ def check_dataset(
     """
     findings = list(dataset.rejected)
     good = np.zeros(len(dataset), dtype=bool)
+    elsewhere = {finding.index for finding in findings}
+    places = (place for place in count() if place not in elsewhere)
     for index, crystal in _readable(dataset):
+        place = next(places)
         found = (
             [crystal]
             if isinstance(crystal, Finding)
             else check_structure(crystal, element_types=element_types, cutoff=cutoff, **limits)
         )
         good[index] = not found
-        findings += found
+        findings += [replace(finding, index=place) for finding in found]
         if findings and policy == "raise":
             raise BadStructureError(f"{dataset.source}: {findings[0].message}")
     kept = np.flatnonzero(good)
     report = CheckReport(len(dataset) + len(dataset.rejected), len(kept), tuple(findings))
     if not len(kept):
-        counts = ", ".join(f"{count} {code}" for code, count in report.counts().items())
-        first = f"; for example {findings[0].message}" if findings else ""
-        message = f"{dataset.source}: nothing left of {report.n_total} crystals: {counts or 'none given'}{first}"
-        raise NothingLeftError(message, report)
+        reasons = report.reasons() or "none were given"
+        raise NothingLeftError(f"{dataset.source}: nothing left of {report.n_total} crystals: {reasons}", report)
     if len(kept) == len(dataset):
         return CrystalDataset(dataset.table, source=dataset.source), report
     return dataset.select(kept), report
@@ -120,13 +126,6 @@ def as_crystal(structure: Crystal | Structure | Atoms, **names: Any) -> Crystal:
     if isinstance(structure, Structure):
         return Crystal.from_structure(structure, **names)
     return Crystal.from_atoms(structure, **names)
-
-
-def conversion_code(structure: Structure | Atoms) -> str:
-    """The code for a structure that ``as_crystal`` refused."""
-    if isinstance(structure, Structure):
-        return "unknown-element" if structure.is_ordered else "disordered"
-    return "no-volume" if all(structure.pbc) else "not-periodic"
 
 
 def _readable(dataset: CrystalDataset) -> Iterator[tuple[int, Crystal | Finding]]:
@@ -148,6 +147,9 @@ def _shape_finding(crystal: Crystal) -> Finding | None:
         return Finding(crystal.id, "empty", f"{crystal.id}: no atoms; {ADVICE['empty']}")
     if not (np.isfinite(crystal.frac_coords).all() and np.isfinite(crystal.lattice).all()):
         return Finding(crystal.id, "non-finite", f"{crystal.id}: {ADVICE['non-finite']}")
+    if np.abs(crystal.frac_coords).max() >= FAR:
+        message = f"{crystal.id}: an atom {FAR:.0e} cells or more from the origin: its position is lost; wrap it before"
+        return Finding(crystal.id, "too-large", message)
     if crystal.volume < 1e-3:
         message = f"{crystal.id}: a cell of {crystal.volume:.3g} Å³; {ADVICE['no-volume']}"
         return Finding(crystal.id, "no-volume", message)

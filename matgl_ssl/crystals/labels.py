@@ -42,7 +42,7 @@ def check_labels(crystals: CrystalDataset, names: Sequence[str]) -> None:
             usual = (first * n_atoms if name.startswith("atom:") else first,)
             wanted, said = fixed.get(name, (usual, f"{usual[0] or 'one number'}, as those before it"))
             if count < 0 or count not in wanted:
-                got = f"{value!r:.40}" if count <= 0 else f"{count} numbers"
+                got = f"{count} numbers" if count > 0 else _said(value)
                 said = "numbers" if count < 0 else said
                 _refuse(crystals, name, index, got, said)
 
@@ -74,7 +74,7 @@ def numbers(crystals: CrystalDataset, name: str) -> np.ndarray:
         return column.astype(float)
     for index, value in enumerate(column):
         if value is not None and _count(value, name):
-            _refuse(crystals, name, index, f"{value!r:.40}", "one number")
+            _refuse(crystals, name, index, _said(value), "one number")
     return np.full(len(column), np.nan)
 
 
@@ -83,6 +83,10 @@ def _count(value: Any, name: str) -> int:
     if isinstance(value, np.ndarray):
         return len(value) if value.dtype.kind in "fiu" else -1
     return 0 if isinstance(value, Real) and not (isinstance(value, bool) and name == "energy") else -1
+
+
+def _said(value: Any) -> str:
+    return f"the text {value!r:.40}" if isinstance(value, str) else f"{value!r:.40}"
 
 
 def _refuse(crystals: CrystalDataset, name: str, index: int, got: str, wanted: str) -> None:

@@ -14,20 +14,29 @@ import datasets
 from pymatgen.core import Structure
 
 from matgl_ssl.boundary import typed
-from matgl_ssl.crystals.checks import Policy, as_crystal, conversion_code
+from matgl_ssl.crystals.checks import Policy, as_crystal
 from matgl_ssl.crystals.conventions import needed, standard
+from matgl_ssl.crystals.ids import warn_of_copies
 from matgl_ssl.crystals.layouts import PARSERS, file_kind, stem
 from matgl_ssl.crystals.layouts.atoms import atoms_labels
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.rows import row_entry
 from matgl_ssl.crystals.layouts.sources import BUILDERS, documents, entries, files_in, is_readable
+from matgl_ssl.crystals.notes import Notes
 from matgl_ssl.crystals.prepared import is_prepared, read_prepared
-from matgl_ssl.crystals.records import Crystal
-from matgl_ssl.crystals.report import Finding
+from matgl_ssl.crystals.records import DOUBT, Crystal
+from matgl_ssl.crystals.report import CheckReport, Finding
 from matgl_ssl.crystals.spool import spooled
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
 from matgl_ssl.crystals.tables import read_tables, table_columns
-from matgl_ssl.errors import BadStructureError, DataError, ResourceError, did_you_mean
+from matgl_ssl.errors import (
+    BadStructureError,
+    DataError,
+    MatGLSSLError,
+    NothingLeftError,
+    ResourceError,
+    did_you_mean,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -81,6 +90,8 @@ def read_crystals(
         dataset = _from_path(str(source), columns, policy)
     else:
         dataset = _from_objects(source, policy)
+    if dataset is not source:
+        warn_of_copies(dataset.table, ID_COLUMN, dataset.source)
     dataset = standard(dataset, columns, units or {})
     return dataset if columns is None else dataset.select_labels(columns)
 
@@ -102,6 +113,8 @@ def _from_objects(source: One | Iterable[One], policy: Policy) -> CrystalDataset
 
 
 def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> CrystalDataset:
+    if not source.strip():  # an unset variable of the shell; as a path it would be the working directory
+        raise DataError("No data: give --data (data=) a file, a folder, a table or structures.")
     path = Path(source)
     if path.is_dir():
         if is_prepared(path):
@@ -167,12 +180,11 @@ def _from_tables(
 ) -> CrystalDataset:
     try:
         available = table_columns(files[0])
-        structure = [name for name in (ID_COLUMN, *STRUCTURE_COLUMNS, "structure") if name in available]
+        structure = [name for name in (ID_COLUMN, *STRUCTURE_COLUMNS, DOUBT, "structure") if name in available]
         if "structure" not in structure:
             check_layout(available, source)
-        wanted = (
-            None if columns is None else [*structure, *known_columns(needed(columns, available), available, source)]
-        )
+        labels = [name for name in available if name not in structure]
+        wanted = None if columns is None else [*structure, *known_columns(needed(columns, labels), labels, source)]
         table = read_tables(files, wanted)
     except DataError:
         raise
@@ -204,33 +216,37 @@ def _from_hub(name: str, split: str, policy: Policy) -> CrystalDataset:
 
 def _collect(entries: Iterable[tuple[str, Entry]], source: str, policy: Policy) -> CrystalDataset:
     rejected: list[Finding] = []
-    dataset = spooled(_crystals(entries, source, policy, rejected), source)
+    notes = Notes()
+    with notes.listening():
+        dataset = spooled(_crystals(entries, source, policy, rejected, notes), source)
     if not len(dataset):
-        counts = ", ".join(f"{n} {code}" for code, n in Counter(finding.code for finding in rejected).items())
-        first = f"; for example {rejected[0].message}" if rejected else ""
-        raise DataError(f"{source}: no crystal could be read: {counts or 'nothing was given'}{first}")
+        report = CheckReport(len(rejected), 0, tuple(rejected))
+        raise NothingLeftError(f"{source}: no crystal could be read: {report.reasons() or 'nothing was given'}", report)
+    notes.tell(source)
     return CrystalDataset(dataset.table, source=source, rejected=rejected)
 
 
 def _crystals(
-    entries: Iterable[tuple[str, Entry]], source: str, policy: Policy, rejected: list[Finding]
+    entries: Iterable[tuple[str, Entry]], source: str, policy: Policy, rejected: list[Finding], notes: Notes
 ) -> Iterator[Crystal]:
-    """What can be read; the others are written down in ``rejected``."""
-    for name, (key, structure, labels) in entries:
-        id_ = str(labels.pop(ID_COLUMN, None) or (f"{name}-{key}" if key else name))
+    """What can be read; the others are written down in ``rejected``, and what is to be said of them in ``notes``."""
+    for index, (name, (key, structure, labels)) in enumerate(entries):
+        own = labels.pop(ID_COLUMN, None)
+        id_ = (f"{name}-{key}" if key else name) if own is None else str(own)
         try:
             if isinstance(structure, Exception):
                 raise structure
-            yield _named(structure, id_, labels)
-        except BadStructureError as err:
-            if policy == "raise":
-                raise
-            rejected.append(Finding(id_, conversion_code(structure), str(err)))
+            crystal = _named(structure, id_, labels)
         except Exception as err:
-            message = f"{id_}: {type(err).__name__}: {err}"
+            reason = str(err) if isinstance(err, MatGLSSLError) else f"{type(err).__name__}: {err}"
+            message = reason if reason.startswith(f"{id_}: ") else f"{id_}: {reason}"
+            code = err.code if isinstance(err, BadStructureError) else "unreadable"
             if policy == "raise":
-                raise DataError(f"{source}: {message}") from err
-            rejected.append(Finding(id_, "unreadable", message))
+                raise BadStructureError(f"{source}: {message}", code) from err
+            rejected.append(Finding(id_, code, message, index))
+        else:
+            notes.about(crystal, structure)
+            yield crystal
 
 
 def _named(structure: One, id_: str, labels: dict[str, Any]) -> Crystal:

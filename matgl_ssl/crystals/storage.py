@@ -7,6 +7,7 @@ A table has the columns ``numbers`` (N integers), ``frac_coords`` (3N, row-major
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from pymatgen.core import Composition, Element
 
 from matgl_ssl._files import atomic_path, digest
 from matgl_ssl.crystals.arrow import decode, is_list
-from matgl_ssl.crystals.records import Crystal
+from matgl_ssl.crystals.ids import with_ids
+from matgl_ssl.crystals.records import DOUBT, Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.errors import DataError, did_you_mean
 
@@ -51,10 +53,11 @@ class CrystalDataset:
             DataError: If a structure column is missing.
         """
         check_layout(table.column_names, source)
-        if ID_COLUMN not in table.column_names:
-            table = table.add_column(ID_COLUMN, [str(i) for i in range(len(table))])
-        self.table = table
-        self.rejected = tuple(rejected)
+        self.table = table = with_ids(table, ID_COLUMN)
+        self.rejected = tuple(
+            finding if finding.index is not None else replace(finding, index=len(table) + i)
+            for i, finding in enumerate(rejected)
+        )
         self.source = source
         self._arrow = table.with_format("arrow")
 
@@ -114,7 +117,7 @@ class CrystalDataset:
         ids = columns.pop(ID_COLUMN)
         numbers, frac_coords, lattice = (columns.pop(name) for name in STRUCTURE_COLUMNS)
         return [
-            _crystal(str(id_), z, x, cell, {name: values[i] for name, values in columns.items()})
+            _crystal(str(id_), z, x, cell, {k: v[i] for k, v in columns.items() if k != DOUBT or v[i]})
             for i, (id_, z, x, cell) in enumerate(zip(ids, numbers, frac_coords, lattice, strict=True))
         ]
 
@@ -131,7 +134,7 @@ class CrystalDataset:
     @property
     def label_names(self) -> list[str]:
         """The columns beside the id and the structure."""
-        return [name for name in self.table.column_names if name not in (ID_COLUMN, *STRUCTURE_COLUMNS)]
+        return [name for name in self.table.column_names if name not in (ID_COLUMN, *STRUCTURE_COLUMNS, DOUBT)]
 
     def column(self, name: str) -> np.ndarray:
         """One column, shape ``(len(self),)``: numbers with NaN for null, or objects (text, one array per row).
@@ -165,9 +168,11 @@ class CrystalDataset:
         """The same crystals with only these labels.
 
         Raises:
-            DataError: If there is no such column.
+            DataError: If there is no such column, or it says which crystal it is or where its atoms are.
         """
-        kept = dict.fromkeys((ID_COLUMN, *STRUCTURE_COLUMNS, *self._known(names)))
+        labels = known_columns(names, self.label_names, self.source)
+        doubt = [name for name in self.table.column_names if name == DOUBT]
+        kept = dict.fromkeys((ID_COLUMN, *STRUCTURE_COLUMNS, *labels, *doubt))
         return CrystalDataset(self.table.select_columns(list(kept)), source=self.source, rejected=self.rejected)
 
     def sizes(self) -> np.ndarray:
@@ -257,7 +262,7 @@ def _crystal(id_: str, numbers: Any, frac_coords: Any, lattice: Any, labels: Map
         lattice.astype(np.float64).reshape(3, 3),
         id=id_,
         labels={name: _shaped(name, value, sizes[0]) for name, value in labels.items()},
-    )
+    ).wrapped()
 
 
 def _shaped(name: str, value: Any, n_atoms: int) -> Any:

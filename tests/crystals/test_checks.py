@@ -46,7 +46,9 @@ BAD = {
     "tiny cell of many": ("too-many-edges", crystal(1.0, np.random.default_rng(0).random((400, 3)))),
     "huge cell": ("too-large", crystal(1e4, PAIR)),
     "skewed cell": ("too-large", crystal([[10, 0, 0], [1e4, 4, 0], [1e4, 1e4, 4]], PAIR)),
-    "coordinates far outside": ("too-large", crystal(4.0, ((0, 0, 0), (500.5, 500.5, 500.5)))),
+    "coordinates that float64 has lost": ("too-large", crystal(4.0, ((0, 0, 0), (1e9 + 0.5,) * 3))),
+    "one atom that float64 has lost": ("too-large", crystal(4.0, ((1e12, 0, 0),))),
+    "a slab": ("not-periodic", Structure(Lattice(np.diag([3, 3, 20]), pbc=(True, True, False)), ["Cu"], [[0, 0, 0]])),
     "no such atomic number": ("unknown-element", crystal(3.0, numbers=[0])),
     "disordered": ("disordered", Structure(Lattice.cubic(3), [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]])),
     "a dummy": ("unknown-element", Structure(Lattice.cubic(3), ["X1+"], [[0, 0, 0]])),
@@ -67,6 +69,19 @@ def test_bad_crystals(code, structure):
 def test_good_crystals_pass(nacl, quartz):
     for structure in (nacl, quartz, nacl.to_ase_atoms(), Crystal.from_structure(quartz)):
         assert check_structure(structure, element_types=["Na", "Cl", "Si", "O"]) == []
+
+
+def test_coordinates_far_outside_are_those_inside():
+    assert check_structure(crystal(4.0, ((0, 0, 0), (500.5, -500.5, 1e6 + 0.5)))) == []
+    (finding,) = check_structure(crystal(4.0, ((0, 0, 0), (500, 1e6, 0))))
+    assert finding.code == "too-close"
+
+
+def test_findings_know_their_place_among_all_entries(mixed):
+    _, report = check_dataset(mixed)
+    assert [(f.id, f.index) for f in report.findings] == [("alloy", 4), ("tiny", 0), ("nan", 2)]
+    first = CrystalDataset(mixed.table, source="x", rejected=[Finding("alloy", "disordered", "alloy", 0)])
+    assert [f.index for f in check_dataset(first)[1].findings] == [0, 1, 3]
 
 
 def test_an_isolated_atom_beside_bonded_ones_is_allowed():
@@ -162,7 +177,9 @@ def test_report_table_and_file(mixed, tmp_path):
     assert any("tiny" in line and ADVICE["too-close"] in line for line in lines)
     content = json.loads(report.write(tmp_path / "check.json").read_text())
     assert content["n_kept"] == 2
-    assert content["findings"]["non-finite"] == {"count": 1, "ids": ["nan"]}
+    found = content["findings"]["non-finite"]
+    assert (found["count"], found["ids"], found["what to do"]) == (1, ["nan"], ADVICE["non-finite"])
+    assert found["reasons"] == [next(f.message for f in report.findings if f.id == "nan")]
     assert CheckReport(2, 2).table() == "2 of 2 crystals are usable"
 
 

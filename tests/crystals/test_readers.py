@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -383,6 +384,15 @@ def test_a_table_is_known_by_its_content_not_by_its_path_and_time(tmp_path, crys
     before = set(cache_directory().rglob("*.arrow"))
     read_crystals(path.rename(tmp_path / f"other.{kind}"))
     assert set(cache_directory().rglob("*.arrow")) == before, "converted once, whatever it is called"
+
+
+@pytest.mark.parametrize("name", ["material_id", "numbers", "frac_coords", "lattice"])
+def test_what_says_which_crystal_it_is_or_where_its_atoms_are_is_no_label(tmp_path, crystals, name):
+    table = CrystalDataset.from_crystals([dataclasses.replace(c, labels={"gap": 1.0}) for c in crystals])
+    path = table.write_parquet(tmp_path / "t.parquet")
+    for source in (path, table):
+        with pytest.raises(DataError, match=rf"no column '{name}' among \['gap'\]"):
+            read_crystals(source, columns=[name])
 
 
 def test_files_of_one_table_are_brought_to_the_columns_of_the_first(tmp_path, crystals):

@@ -50,11 +50,32 @@ def test_oxidation_states_are_left_behind(nacl):
 
 
 @pytest.mark.parametrize(
+    "species", [{"Fe2+": 0.5, "Fe3+": 0.5}, {"Fe": 0.9999}, {"Fe": 1 - 1e-8}, {"H": 0.3, "D": 0.7}, "D", "Fe3+"]
+)
+def test_a_site_of_one_element_is_ordered(species):
+    crystal = Crystal.from_structure(Structure(Lattice.cubic(3), [species, "O"], [[0] * 3, [0.5] * 3]))
+    assert crystal.numbers.tolist() in ([26, 8], [1, 8])
+
+
+def test_atoms_far_from_the_cell_are_brought_back(quartz):
+    crystal = Crystal.from_structure(quartz)
+    assert crystal.wrapped() is crystal
+    shifts = np.arange(3 * len(crystal)).reshape(-1, 3) * 1000.0
+    far = Crystal(crystal.numbers, crystal.frac_coords + shifts, crystal.lattice, id="q", labels={"gap": 1.0})
+    difference = far.wrapped().frac_coords - crystal.frac_coords
+    np.testing.assert_allclose(difference, np.round(difference), atol=1e-9)
+    assert np.abs(far.wrapped().frac_coords).max() < 2
+    assert (far.wrapped().id, far.wrapped().labels) == ("q", {"gap": 1.0})
+
+
+@pytest.mark.parametrize(
     ("structure", "words"),
     [
         (Structure(Lattice.cubic(3), [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]]), "disordered"),
         (Structure(Lattice.cubic(3), ["X1+"], [[0, 0, 0]]), "X"),
         (Structure(Lattice.cubic(3), [{"Fe": 0.9}], [[0, 0, 0]]), "disordered"),
+        (Structure(Lattice.cubic(3), [{"Fe2+": 0.5, "Fe3+": 0.4}], [[0, 0, 0]]), "disordered"),
+        (Structure(Lattice([[3, 0, 0], [0, 3, 0], [0, 0, 9]], pbc=(True, True, False)), ["Fe"], [[0] * 3]), "vacuum"),
     ],
 )
 def test_structures_that_are_refused(structure, words):

@@ -13,10 +13,11 @@ from pathlib import PurePosixPath
 
 from matgl_ssl.crystals.layouts.ase_files import parse_aselmdb, parse_db, parse_traj
 from matgl_ssl.crystals.layouts.atoms import parse_xyz
+from matgl_ssl.crystals.layouts.cif import parse_cif
 from matgl_ssl.crystals.layouts.documents import Document, unpacked_name
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.json_files import parse_json, parse_jsonl
-from matgl_ssl.crystals.layouts.structures import parse_cif, parse_poscar
+from matgl_ssl.crystals.layouts.poscar import parse_poscar
 
 PARSERS: dict[str, Callable[[Document], Iterator[Entry]]] = {
     ".cif": parse_cif,
