@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 from matgl_ssl.boundary import typed_errors
 from matgl_ssl.console import configure_logging, quiet_lightning
 from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError
-from matgl_ssl.flags import add_fields, number_or_text, refuse_unknown
+from matgl_ssl.flags import add_fields, number_or_text, refuse_empty, refuse_unknown
 
 Parser = argparse.ArgumentParser
 
@@ -85,6 +86,7 @@ def _main(argv: Sequence[str] | None) -> int:
     configure_logging(logging.DEBUG if verbose else logging.INFO)
     try:
         with typed_errors():
+            refuse_empty(options)
             verb.run(options)
             if sys.stdout:
                 sys.stdout.flush()
@@ -134,8 +136,10 @@ def _data_of(options: dict[str, Any]) -> str:
     from matgl_ssl.config import read_yaml
     from matgl_ssl.training.rundir import RunDirectory
 
-    data = options.pop("data", None) or (read_yaml(options["config"]).get("data") if options["config"] else None)
-    if not data and options["resume"]:
+    data = options.pop("data", None)
+    if data is None and options["config"]:
+        data = read_yaml(options["config"]).get("data")
+    if data is None and options["resume"]:
         data = RunDirectory(options["out"]).stored_config().get("data")
         if str(data).startswith("in memory"):
             raise DataError("This run was started from Python on structures in memory: resume it there, with data=.")
@@ -205,21 +209,15 @@ def _predict_options(parser: Parser) -> None:
 
 
 def _predict(options: dict[str, Any]) -> None:
-    from dataclasses import asdict, replace
-
-    from matgl_ssl.crystals import Crystal, read_crystals
-    from matgl_ssl.crystals.layouts import readable
     from matgl_ssl.inference import predict
+    from matgl_ssl.inference.files import read_files
 
-    crystals: list[Crystal] = []
-    for file in options.pop("data"):
-        found = list(read_crystals(file, columns=[], policy="raise"))
-        name = readable(file)
-        crystals += [replace(c, id=name if len(found) == 1 else f"{name}:{c.id}") for c in found]
     as_json = options.pop("json")
-    predictions = predict(data=crystals, **options)
+    predictions = predict(data=read_files(options.pop("data")), **options)
     if as_json:
-        print(json.dumps([asdict(p) for p in predictions], indent=1, ensure_ascii=False))
+        rows = [vars(p) | {"value": p.value if math.isfinite(p.value) else None} for p in predictions]
+        rows = [{name: value for name, value in row.items() if name != "note" or value} for row in rows]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
         print(*predictions, sep="\n")
 
@@ -242,8 +240,6 @@ def _embed(options: dict[str, Any]) -> None:
 
     result = embed(**options)
     print(f"{result.n_vectors} vectors of {result.dim} numbers in {result.out}")
-    if left_out := result.skipped.n_total - result.skipped.n_kept:
-        print(f"{left_out} crystals left out: see {result.out}.skipped.json")
 
 
 def _prepare_options(parser: Parser) -> None:

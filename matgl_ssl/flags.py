@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -65,3 +65,14 @@ def refuse_unknown(parser: argparse.ArgumentParser, words: Sequence[str]) -> Non
         option = word.partition("=")[0]
         if option.startswith("--") and option != "--" and option not in known:
             parser.error(f"unknown option {option}.{did_you_mean(option, known, str)}")
+
+
+def refuse_empty(options: Mapping[str, Any]) -> None:
+    """Stop at an option without a value, mostly an unset variable of the shell: as a path it is the working directory.
+
+    Raises:
+        ConfigError: Naming it. Of data, reading says what they may be.
+    """
+    for name, value in options.items():
+        if value == "" and name not in ("data", "unit"):
+            raise ConfigError(f"--{name.replace('_', '-')} is empty. Give it a value, or leave it out.")

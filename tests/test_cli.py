@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from bad_crystals import BAD, write_bad, write_mixed
-from small_systems import SMALL, small_model
+from small_systems import SMALL, cscl, small_model
 from synthetic import corpus_and_task, study
 
 from matgl_ssl import __version__
@@ -327,6 +327,23 @@ class TestPredict:
         assert captured.err.count("mgl-ssl: error: ") == 1
         assert "Traceback" not in captured.err
 
+    def test_bad_files_among_good_ones_are_listed_with_their_reasons(self, saved, poscar, tmp_path, capsys):
+        (tmp_path / "broken.cif").write_text("data_x\n")
+        files = [str(tmp_path / "broken.cif"), str(poscar), str(write_mixed(tmp_path))]
+        assert main(["predict", "-m", str(saved / "gap"), "--data", *files]) == 0
+        captured = capsys.readouterr()
+        lines = captured.out.splitlines()
+        assert len(lines) == 8
+        assert [" = " in line for line in lines] == [False, True, True, False, True, False, False, True]
+        assert lines[0].startswith(f"{files[0]}  not predicted  (broken: no atoms")
+        assert lines[3].startswith(f"{files[2]}:nan  not predicted  (")
+        assert "4 of 8 crystals are left out" in captured.err
+        assert main(["predict", "-m", str(saved / "gap"), "--data", *files, "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        assert [row["value"] is None for row in rows] == ["note" in row for row in rows]
+        assert main(["predict", "-m", str(saved / "gap"), "--data", files[0], files[0]]) == 3
+        assert "nothing left of 2 crystals: 2 unreadable; for example broken: " in capsys.readouterr().err
+
     def test_verbose_shows_the_traceback(self, saved, capsys):
         assert main(["predict", "-v", "-m", str(saved / "gap"), "--data", "none.cif"]) == 3
         assert "Traceback" in capsys.readouterr().err
@@ -339,12 +356,43 @@ class TestPredict:
             main(["predict", "-m", str(saved / "gap"), "--data", str(poscar)])
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("doctor --data", 3, "No data"),
+        ("embed -m MEGNet --out e.parquet --data", 3, "No data"),
+        ("predict -m MEGNet --data", 3, "No data"),
+        ("finetune --target gap --out r --data", 3, "No data"),
+        ("pretrain --out r --data", 3, "No data"),
+        ("embed --data x.cif --out e.parquet -m", 2, "--model is empty"),
+        ("finetune --target gap --out r --data x.cif --init-from", 2, "--init-from is empty"),
+        ("pretrain --out r --data x.cif --exclude-formulas-of", 2, "--exclude-formulas-of is empty"),
+        ("pretrain --data x.cif --out", 2, "--out is empty"),
+    ],
+)
+def test_an_unset_variable_of_the_shell_is_not_the_working_directory(line, code, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cscl().to_structure().to(str(tmp_path / "x.cif"))
+    assert main([*line.split(), ""]) == code
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.cif"]
+
+
 class TestEmbed:
+    @pytest.mark.parametrize("name", ["vectors.csv", "vectors.npz", "vectors"])
+    def test_another_format_is_refused(self, saved, poscar, tmp_path, name, capsys):
+        command = ["embed", "-m", str(saved / "encoder"), "--data", str(poscar), "--out", str(tmp_path / name)]
+        assert main(command) == 2
+        assert "Parquet. Call it vectors.parquet" in capsys.readouterr().err
+        assert not (tmp_path / name).exists()
+
     def test_what_is_left_out_is_told(self, saved, tmp_path, capsys):
         output = tmp_path / "out.parquet"
         command = ["embed", "-m", str(saved / "encoder"), "--data", str(write_mixed(tmp_path)), "--out", str(output)]
         assert main([*command, "--layer", "readout"]) == 0
-        assert "3 crystals left out" in capsys.readouterr().out
+        said = capsys.readouterr().err
+        assert "3 of 6 crystals are left out: 1 non-finite, 1 too-close, 1 unknown-element; for example nan: " in said
+        assert f"{output}.skipped.json" in said
         content = output.read_bytes()
         assert main(command) == 2
         assert "not written over" in capsys.readouterr().err

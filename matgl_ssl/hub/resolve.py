@@ -36,6 +36,8 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
         ModelError: If there is no such model, with what was looked for and what is near. It is a ``HubError`` for what
             looks like a hub name.
     """
+    if not str(source).strip():
+        raise ModelError("No model: --model (model=) is empty. Name a model directory, a run directory or a hub name.")
     path = Path(source)
     for place in (path, *(path / name for name in prefer)):
         for folder in (place, previous_folder(place)):

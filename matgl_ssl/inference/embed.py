@@ -26,6 +26,7 @@ from matgl_ssl.encoders import Encoder
 from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_with_stamp
+from matgl_ssl.hub.elements import warn_of_elements
 from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.renamed import renamed_keywords
 
@@ -129,6 +130,8 @@ def embed(
     crystals, skipped = check_dataset(
         read_crystals(data, columns=[]), element_types=encoder.element_types, cutoff=encoder.cutoff
     )
+    skipped.tell("Embeddings.skipped" if target is None else _report_of(target))
+    warn_of_elements(stamp, crystals)
     with evaluating(encoder):
         parts = encode(encoder, crystals, layers, level, reduce, state, batch_size)
         if target is None:
@@ -140,6 +143,11 @@ def embed(
 
 
 def _unused(output: Path) -> Path:
+    if output.suffix.lower() not in (".parquet", ".pq"):
+        raise ConfigError(
+            f"--out (out=) {output}: embeddings are written as Parquet. Call it {output.with_suffix('.parquet').name}; "
+            "pandas.read_parquet reads it."
+        )
     for path in (output, _report_of(output)):
         if path.exists():
             raise ConfigError(f"{path} exists and is not written over. Remove it, or give another --out (out=).")

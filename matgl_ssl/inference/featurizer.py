@@ -18,6 +18,7 @@ from matgl_ssl.devices import inference_device
 from matgl_ssl.encoders import Encoder, bare_model
 from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.hub import evaluating, load_with_stamp
+from matgl_ssl.hub.elements import warn_of_elements
 
 from .embed import Layer, Level, Reduce, check_choices, chosen_layers, encode
 
@@ -124,7 +125,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
         encoder = Encoder(loaded)
         self.layers_ = chosen_layers(encoder, stamp, self.layer, self.level)
         self._state = state_labels(encoder.model, self.state_attr, 1)
-        self.encoder_ = encoder
+        self.encoder_, self._stamp = encoder, {"elements": stamp.get("elements")}
         return self
 
     @using
@@ -147,6 +148,7 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
             read_crystals(X, columns=[], policy="raise"),
             element_types=self.encoder_.element_types, cutoff=self.encoder_.cutoff, policy="raise",
         )  # fmt: skip
+        warn_of_elements(self._stamp, crystals)
         with evaluating(self.encoder_):
             parts = encode(self.encoder_, crystals, self.layers_, self.level, self.reduce, self._state, self.batch_size)
             return np.concatenate([vectors for _, vectors in parts])

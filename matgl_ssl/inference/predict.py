@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,37 +14,45 @@ from torch import nn
 from matgl_ssl.acceleration import Mode, use, using
 from matgl_ssl.backends import Potential, collate
 from matgl_ssl.boundary import verb
-from matgl_ssl.crystals import check_dataset, read_crystals
+from matgl_ssl.crystals import Crystal, check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.devices import inference_device
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.encoders.state import check_batch_size, state_labels
-from matgl_ssl.errors import ModelError
+from matgl_ssl.errors import ModelError, NonFiniteError
 from matgl_ssl.hub import evaluating, load_with_stamp, model_output
+from matgl_ssl.hub.elements import untrained_elements
 from matgl_ssl.hub.stamp import VECTOR
 from matgl_ssl.renamed import renamed_keywords
+
+logger = logging.getLogger(__name__)
 
 NO_UNIT = "(no unit given)"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of a crystal. As text, the unit comes last.
+    """What a model says of a crystal.
 
     Attributes:
         id: Name of the crystal.
         name: What was predicted.
         value: The value, in ``unit``; a target that was trained on its logarithm is given itself, not its logarithm.
+            NaN where nothing could be predicted.
         unit: The unit, or ``"(no unit given)"``.
+        note: Why nothing could be predicted, or why the value is not to be trusted; mostly empty.
     """
 
     id: str
     name: str
     value: float
     unit: str
+    note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.id}  {self.name} = {self.value:.6g}  {self.unit}"
+        if not math.isfinite(self.value):
+            return f"{self.id}  not predicted  ({self.note})"
+        return f"{self.id}  {self.name} = {self.value:.8g}  {self.unit}{f'  ({self.note})' if self.note else ''}"
 
 
 @verb
@@ -66,7 +76,8 @@ def predict(
             hub name. An instance is not changed.
         data: Crystals: pymatgen structures, ASE atoms, a path (see ``read_crystals``).
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
-        state_attr: The state label (a fidelity, for example) of all crystals or of each, for models that take one.
+        state_attr: The state label (a fidelity, for example) of all crystals or of each one given, for models that
+            take one.
         batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
             where it lies.
@@ -74,14 +85,16 @@ def predict(
         acceleration: ``"native"``, ``"torch"`` or ``"off"`` (see ``accelerate``).
 
     Returns:
-        One prediction a crystal, in order.
+        One prediction for each crystal that was given, in order: NaN, with a note that says why, for those that cannot
+        be read or that the model cannot be trusted with.
 
     Raises:
-        BadStructureError: For the first crystal that the model cannot be trusted with.
+        NothingLeftError: If that is all of them.
         ConfigError: If there is no such device, or an option has a wrong value.
         ModelError: If the model has no trained readout, cannot be loaded, or needs another ``state_attr``.
         BackendError: If it belongs to the other graph library.
         DataError: If there is nothing to read.
+        NonFiniteError: If no prediction is a finite number.
     """
     check_batch_size(batch_size)
     use(acceleration)
@@ -94,11 +107,14 @@ def predict(
         )
     name, unit, transform = _meaning(loaded, stamp)
     encoder = Encoder(loaded)
-    crystals, _ = check_dataset(
-        read_crystals(data, columns=[], policy="raise"),
-        element_types=encoder.element_types, cutoff=encoder.cutoff, policy="raise",
-    )  # fmt: skip
-    state = state_labels(encoder.model, state_attr, len(crystals))
+    crystals, report = check_dataset(
+        read_crystals(data, columns=[]), element_types=encoder.element_types, cutoff=encoder.cutoff
+    )
+    report.tell("the predictions' notes")
+    bad = {finding.index: finding for finding in reversed(report.findings)}
+    state = state_labels(encoder.model, state_attr, report.n_total)
+    if state is not None:
+        state = state[[place for place in range(report.n_total) if place not in bad]]
     build = encoder.graph_builder()
     predictions: list[Prediction] = []
     with evaluating(loaded):
@@ -109,9 +125,26 @@ def predict(
             if transform == "log10":
                 values = 10**values
             predictions += [
-                Prediction(crystal.id, name, value, unit) for crystal, value in zip(rows, values.tolist(), strict=True)
+                Prediction(crystal.id, name, value, unit, _note(crystal, value, stamp))
+                for crystal, value in zip(rows, values.tolist(), strict=True)
             ]
-    return predictions
+    if not any(math.isfinite(prediction.value) for prediction in predictions):
+        raise NonFiniteError(f"{model} predicts no finite number for any crystal: its weights are damaged or diverged.")
+    if noted := [prediction for prediction in predictions if prediction.note]:
+        logger.warning("%d predictions have a note, as %s: %s.", len(noted), noted[0].id, noted[0].note)
+    good = iter(predictions)
+    return [
+        Prediction(bad[place].id, name, math.nan, unit, bad[place].message) if place in bad else next(good)
+        for place in range(report.n_total)
+    ]
+
+
+def _note(crystal: Crystal, value: float, stamp: Mapping[str, Any]) -> str:
+    """Why a prediction is not to be trusted."""
+    if not math.isfinite(value):
+        return "the model's output is not a finite number"
+    others = untrained_elements(stamp, crystal.numbers)
+    return f"not to be trusted: the model was never trained on {', '.join(others)}" if others else ""
 
 
 def _meaning(model: nn.Module, stamp: Mapping[str, Any]) -> tuple[str, str, str | None]:

@@ -19,7 +19,8 @@ from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.encoders import GraphBuilder, bare_model, no_state, release
 from matgl_ssl.errors import ConfigError, ModelError
-from matgl_ssl.hub import evaluating, load_model
+from matgl_ssl.hub import evaluating, load_with_stamp
+from matgl_ssl.hub.elements import warn_of_elements
 from matgl_ssl.hub.fingerprint import fingerprint
 
 from .calculators import calculated, identity, is_calculator
@@ -93,7 +94,8 @@ def teacher_labels(
                 ]
                 labelled = list(calculated(todo, str(teacher), arguments or {}, num_workers, cluster))
             else:
-                potential = load_model(teacher, trained_with=trained_with, prefer=PREFER, device=device)
+                potential, stamp = load_with_stamp(teacher, trained_with=trained_with, prefer=PREFER, device=device)
+                warn_of_elements(stamp, crystals)
                 labelled = list(_labelled(crystals, teacher, potential, copies, (sigma, strain), seed, batch_size))
         with atomic_path(file) as partial:
             CrystalDataset.from_crystals(labelled).table.to_parquet(str(partial))

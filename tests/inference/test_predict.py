@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import sys
+
 import numpy as np
 import pytest
 import torch
 from bad_crystals import BAD
+from pymatgen.core import Lattice, Structure
 from small_systems import EXTENSIVE, NAMES, cscl, iron, nacl, skewed, small_model, some_crystals, supercell
 
 from matgl_ssl._backend import BACKEND
 from matgl_ssl.backends import Potential
-from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.errors import BadStructureError, ConfigError, DataError, ModelError
+from matgl_ssl.crystals import Crystal, CrystalDataset
+from matgl_ssl.errors import BadStructureError, ConfigError, DataError, ModelError, NonFiniteError
 from matgl_ssl.hub import save_model
 from matgl_ssl.inference import predict
 
@@ -87,7 +92,7 @@ def test_name_and_unit_come_from_the_stamp(tmp_path):
     path = save_model(small_model("MEGNet"), tmp_path / "model", kind="model", readout="trained", target=BAND_GAP)
     found = predict(model=path, data=nacl())[0]
     assert (found.name, found.unit) == ("band_gap", "eV")
-    assert str(found) == f"nacl  band_gap = {found.value:.6g}  eV"
+    assert str(found) == f"nacl  band_gap = {found.value:.8g}  eV"
     assert found.value == pytest.approx(predict(model=small_model("MEGNet"), data=nacl())[0].value, rel=1e-5)
 
 
@@ -180,9 +185,75 @@ def test_a_bad_crystal_is_one_clear_error(bad_file, name, kind):
         assert isinstance(caught.value, BadStructureError)
 
 
-def test_one_bad_crystal_among_good_ones_is_named(mixed):
-    with pytest.raises(BadStructureError, match="nan: "):
-        predict(model=small_model("MEGNet"), data=mixed)
+def test_bad_crystals_among_good_ones_have_a_row_and_a_reason(mixed, caplog):
+    with caplog.at_level(logging.WARNING, "matgl_ssl"):
+        found = predict(model=small_model("MEGNet"), data=mixed)
+    assert [p.id for p in found] == ["nacl", "nan", "cscl", "coincident", "unknown-element", "skewed"]
+    assert [bool(p.note) for p in found] == [False, True, False, True, True, False]
+    np.testing.assert_array_equal(np.isnan(values(found)), [bool(p.note) for p in found])
+    good = predict(model=small_model("MEGNet"), data=[nacl(), cscl(), skewed()])
+    np.testing.assert_allclose(values(found)[[0, 2, 5]], values(good), rtol=1e-5)
+    assert str(found[3]).startswith("coincident  not predicted  (coincident: two atoms 0.000 Å apart")
+    assert any("3 of 6 crystals are left out" in message for message in caplog.messages)
+
+
+def test_each_structure_given_has_its_row():
+    alloy = Structure(Lattice.cubic(3), [{"Fe": 0.5, "Na": 0.5}], [[0, 0, 0]])
+    found = predict(model=small_model("MEGNet"), data=[alloy, nacl().to_structure(), iron().to_atoms(), alloy])
+    assert [math.isnan(p.value) for p in found] == [True, False, False, True]
+    assert "disordered" in found[0].note
+
+
+def test_state_labels_are_those_of_the_crystals_given():
+    model = small_model("MEGNet", ntypes_state=4, dim_state_embedding=6, include_state=True)
+    bad = Crystal(np.array([26]), np.full((1, 3), np.nan), np.eye(3))
+    found = predict(model=model, data=[bad, nacl(), cscl()], state_attr=[0, 2, 1])
+    alone = predict(model=model, data=[nacl(), cscl()], state_attr=[2, 1])
+    np.testing.assert_array_equal(values(found)[1:], values(alone))
+
+
+@pytest.mark.parametrize("offset", [1e3, -1e5, 1e6, 1e7])
+def test_the_cell_that_an_atom_is_written_in_does_not_matter(model, offset):
+    crystal = skewed()
+    shifts = offset * np.random.default_rng(0).integers(-1, 2, crystal.frac_coords.shape)
+    moved = Crystal(crystal.numbers, crystal.frac_coords + shifts, crystal.lattice, id="moved")
+    found = values(predict(model=model, data=[crystal, moved]))
+    assert found[1] == pytest.approx(found[0], rel=1e-4, abs=1e-5)
+
+
+def test_elements_that_no_training_crystal_had_are_marked(tmp_path, caplog):
+    facts = {"kind": "model", "readout": "trained", "target": BAND_GAP}
+    marked = "not to be trusted: the model was never trained on"
+    path = save_model(small_model("MEGNet"), tmp_path / "model", **facts, elements=["Na", "Cl"])
+    with caplog.at_level(logging.WARNING, "matgl_ssl"):
+        found = predict(model=path, data=[nacl(), cscl(), iron()])
+    assert [p.note for p in found] == [
+        "",
+        *(f"{marked} {e}" for e in ("Cs", "Fe")),
+    ]
+    assert np.isfinite(values(found)).all()
+    assert str(found[1]).endswith("eV  (not to be trusted: the model was never trained on Cs)")
+    assert "2 predictions have a note, as cscl: not to be trusted: the model was never trained on Cs" in caplog.text
+    for known in ({"elements": ["Cl", "Fe", "Na", "Cs"]}, {}, {"elements": None}):
+        path = save_model(small_model("MEGNet"), tmp_path / "model", **facts, **known)
+        assert {p.note for p in predict(model=path, data=[nacl(), cscl(), iron()])} == {""}
+
+
+def test_an_output_that_is_no_number_is_said():
+    model = small_model("MEGNet")
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="no finite number for any crystal"):
+        predict(model=model, data=nacl())
+
+
+def test_one_output_that_is_no_number_is_a_row_of_its_own(monkeypatch):
+    module = sys.modules[predict.__module__]
+    outputs = iter([torch.tensor([1.5]), torch.tensor([math.inf])])
+    monkeypatch.setattr(module, "model_output", lambda *_: next(outputs))
+    found = predict(model=small_model("MEGNet"), data=[nacl(), cscl()], batch_size=1)
+    assert str(found[0]) == "nacl  prediction = 1.5  (no unit given)"
+    assert str(found[1]) == "cscl  not predicted  (the model's output is not a finite number)"
 
 
 def test_an_isolated_atom_beside_bonded_ones_is_predicted():
