@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from matgl_ssl.training.loader import GraphDataset, Samples
 from matgl_ssl.training.supervised import begin, prepare, representation_of, trained_model
 from matgl_ssl.training.trainer import batches, fit
 from matgl_ssl.views import View
+
+logger = logging.getLogger(__name__)
 
 TARGET = "target"
 """Label column of a task's crystals."""
@@ -49,7 +52,10 @@ class GraphPool:
         """The rows whose crystals an encoder can be trusted with, in order."""
         new = [int(row) for row in rows if int(row) not in self._usable]
         for row, crystal in zip(new, self.crystals.rows(new), strict=True):
-            self._usable[row] = not check_structure(crystal, **self._limits)
+            found = check_structure(crystal, **self._limits)
+            self._usable[row] = not found
+            for finding in found:
+                logger.warning("Left out: %s.", finding.message)
         return np.array([row for row in rows if self._usable[int(row)]], dtype=np.int64)
 
     def at_rest(self, rows: np.ndarray) -> list[Graph]:

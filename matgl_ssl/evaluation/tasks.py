@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from matgl_ssl.training.splits import fold_numbers
 from .config import Part, TaskConfig
 from .pool import TARGET
 from .probes import chemical_systems, grouped_folds
+
+logger = logging.getLogger(__name__)
 
 Labels = int | Literal["all"]
 ROOT = "MATGL_SSL_DATA"
@@ -141,6 +144,12 @@ def read_task(name: str, config: TaskConfig, root: Path) -> Task:
     keep = [np.flatnonzero(np.isfinite(v)) for v in values]
     if not all(map(len, keep)):
         raise DataError(f"{name}: no crystal of {parts[0].source} has a usable {config.target!r}.")
+    for part, rows in zip(parts, keep, strict=True):
+        if left_out := len(part) + len(part.rejected) - len(rows):
+            logger.warning(
+                "%s: %d crystals of %s cannot be read or have no usable %s: they are left out.",
+                name, left_out, part.source, config.target,
+            )  # fmt: skip
     chosen = [part.select(rows) for part, rows in zip(parts, keep, strict=True)]
     folds = _folds(chosen, config)
     kept = np.flatnonzero(folds >= 0)

@@ -60,7 +60,7 @@ def read_source(
     Raises:
         DataError: If there is nothing to read.
     """
-    if source is None or (isinstance(source, str) and not source):
+    if source is None:
         raise DataError("No data: give --data (data=) a file, a folder, a table or structures.")
     if columns is not None and isinstance(source, (str, Path)) and is_prepared(Path(source)):
         columns = [*columns, *(name for name in computed if name in read_manifest(Path(source))["targets"])]

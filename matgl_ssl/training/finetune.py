@@ -19,7 +19,7 @@ from matgl_ssl.backends import Potential
 from matgl_ssl.boundary import verb
 from matgl_ssl.columns import unit_of
 from matgl_ssl.config import read_yaml
-from matgl_ssl.crystals import CheckReport, CrystalDataset
+from matgl_ssl.crystals import CheckReport, CrystalDataset, Finding
 from matgl_ssl.crystals.labels import numbers
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model
 from matgl_ssl.encoders.state import state_labels
@@ -133,7 +133,7 @@ def _prepared(
     if team.leads:
         if not resume:
             run.start(config)
-        report.write(run.path / "skipped.json")
+        report.tell(report.write(run.path / "skipped.json"))
     task, graphs = _prepare(begun, encoder, splits, config, run, team)
     task.facts |= weights_facts(init_from=sources["init_from"])
     task.elements = trained_elements(splits.train, sources["init_from"])
@@ -166,9 +166,8 @@ def _crystals(sources: Mapping[str, Any], encoder: Encoder, config: FinetuneConf
         if sources[f"{name}_data"] is not None
     }
     findings = [finding for source in (crystals, *others.values()) for finding in source.rejected]
-    splits = split(
-        _labelled(crystals, config), config, **{name: _labelled(part, config) for name, part in others.items()}
-    )
+    crystals, *parts = [_labelled(source, config, findings) for source in (crystals, *others.values())]
+    splits = split(crystals, config, **dict(zip(others, parts, strict=True)))
     if (config.patience or config.selection == "best") and not len(splits.val):
         raise ConfigError("--patience and --selection best need validation crystals: set --val-fraction or --val-data.")
     kept, n_total = splits.parts(), len(findings)
@@ -180,13 +179,14 @@ def _crystals(sources: Mapping[str, Any], encoder: Encoder, config: FinetuneConf
     return Splits(**kept), CheckReport(n_total, sum(map(len, kept.values())), tuple(findings))
 
 
-def _labelled(crystals: CrystalDataset, config: FinetuneConfig) -> CrystalDataset:
-    """The crystals that have the target, and can be trained on it."""
+def _labelled(crystals: CrystalDataset, config: FinetuneConfig, findings: list[Finding]) -> CrystalDataset:
+    """The crystals that have the target, and can be trained on it; the others become findings."""
     has = np.isfinite(numbers(crystals, config.target))
     if not has.any():
         raise DataError(f"No crystal of {crystals.source} has a value of {config.target!r}.")
     if not has.all():
-        logger.warning("%d of %d crystals have no %s and are left out.", (~has).sum(), len(has), config.target)
+        without = crystals.select(np.flatnonzero(~has)).ids
+        findings += [Finding(id_, "unlabelled", f"no value of {config.target}") for id_ in without]
         crystals = crystals.select(np.flatnonzero(has))
     transformed(crystals.column(config.target).astype(float), config.transform, crystals.ids)  # or raises
     return crystals

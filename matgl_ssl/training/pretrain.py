@@ -154,7 +154,7 @@ def _prepared(
     if team.leads:
         if not resume:
             run.start(settings)
-        report.write(run.path / "skipped.json")
+        report.tell(report.write(run.path / "skipped.json"))
     return _prepare(encoder, mixture, crystals, base or settings.model, settings, team), checkpoint
 
 
@@ -244,7 +244,7 @@ def _build(config: PretrainConfig, model: Any) -> tuple[Encoder, Mixture]:
 
 def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     """The subset the options ask for."""
-    n = len(crystals)
+    n, rejected = len(crystals), crystals.rejected
     if config.exclude_formulas_of:
         crystals = crystals.exclude_formulas(read_source(config.exclude_formulas_of, columns=[]).formulas())
     if config.max_atoms:
@@ -254,7 +254,9 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     if config.n_crystals and config.n_crystals < len(crystals):
         _, rows = random_split(len(crystals), config.n_crystals / len(crystals), config.seed)
         crystals = crystals.select(rows)
-    return crystals
+    if len(crystals) < n:
+        logger.info("The options leave out %d of %d crystals.", n - len(crystals), n)
+    return CrystalDataset(crystals.table, source=crystals.source, rejected=rejected)
 
 
 def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig, team: Team) -> CrystalDataset:

@@ -324,13 +324,17 @@ class TestTargets:
         )
         result = run(some, tmp_path / "run", epochs=0)
         assert sorted(r["id"] for r in rows(result.out / "predictions.csv")) == sorted(task.ids[4:])
-        assert f"4 of 40 crystals have no {TARGET}" in caplog.text
+        assert f"4 of 40 crystals are left out: 4 unlabelled; for example no value of {TARGET}" in caplog.text
+        found = json.loads((result.out / "skipped.json").read_text())["findings"]["unlabelled"]
+        assert (found["ids"], found["reasons"]) == (task.ids[:4], [f"no value of {TARGET}"])
 
-    def test_crystals_the_model_cannot_be_trusted_with_are_left_out_and_listed(self, task, tmp_path):
+    def test_crystals_the_model_cannot_be_trusted_with_are_left_out_and_listed(self, task, tmp_path, caplog):
         bad = [dataclasses.replace(c, frac_coords=c.frac_coords * np.nan, id=f"bad{c.id}") for c in task.rows([0, 35])]
         result = run(CrystalDataset.from_crystals([*task, *bad]), tmp_path / "run", epochs=0)
         found = json.loads((result.out / "skipped.json").read_text())["findings"]["non-finite"]
-        assert found == {"count": 2, "ids": [c.id for c in bad]}
+        assert (found["count"], found["ids"]) == (2, [c.id for c in bad])
+        assert all("NaN or infinity" in reason for reason in found["reasons"])
+        assert "2 of 42 crystals are left out: 2 non-finite" in caplog.text
         assert len(rows(result.out / "predictions.csv")) == 40
 
     def test_integers_and_truth_values_are_labels_too(self, task, tmp_path):

@@ -17,7 +17,7 @@ import yaml
 from small_systems import EXTENSIVE, NAMES, SMALL, cscl, iron, nacl, skewed, small_model
 
 from matgl_ssl.backends import Potential
-from matgl_ssl.crystals import Crystal, CrystalDataset
+from matgl_ssl.crystals import Crystal, CrystalDataset, Finding
 from matgl_ssl.errors import (
     ConfigError,
     DataError,
@@ -225,6 +225,19 @@ def test_pretexts_go_under_no_other_recipes_name(tmp_path):
     assert (stamp["recipe"], stamp["pretexts"]) == ("own", ["contrast"])
     again = pretrain(**{**given, "model": "MEGNet"}, out=tmp_path / "again", config=own.out / "config.yaml")
     assert read_stamp(again.out)["pretexts"] == ["contrast"]
+
+
+@pytest.mark.parametrize("options", [{}, {"max_atoms": 100}, {"n_crystals": 8}, {"exclude_formulas_of": "dataset"}])
+def test_what_the_reader_left_out_is_told_whatever_else_is_left_out(tmp_path, options, caplog):
+    if "exclude_formulas_of" in options:
+        options = {
+            "exclude_formulas_of": str(CrystalDataset.from_crystals([iron()]).write_parquet(tmp_path / "fe.parquet"))
+        }
+    rejected = [Finding("broken", "unreadable", "broken: UnicodeDecodeError")]
+    data = CrystalDataset.from_crystals(crystals(), rejected=rejected)
+    result = run(tmp_path, data=data, epochs=0, out=tmp_path / "run", **options)
+    assert "crystals are left out: 1 unreadable; for example broken: UnicodeDecodeError" in caplog.text
+    assert "UnicodeDecodeError" in (result.out / "skipped.json").read_text()
 
 
 def test_bad_crystals_are_left_out_and_written_down(tmp_path):
