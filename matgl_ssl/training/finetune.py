@@ -25,6 +25,7 @@ from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
 from matgl_ssl.hub import model_output, refuse_other_arguments, save_model
+from matgl_ssl.hub.elements import warn_of_elements
 from matgl_ssl.losses import rank_and_world
 from matgl_ssl.targets import with_targets
 from matgl_ssl.views import View
@@ -137,6 +138,8 @@ def _prepared(
     task, graphs = _prepare(begun, encoder, splits, config, run, team)
     task.facts |= weights_facts(init_from=sources["init_from"])
     task.elements = trained_elements(splits.train, sources["init_from"])
+    for part in (splits.val, splits.test):
+        warn_of_elements({"elements": task.elements}, part)
     return task, graphs, checkpoint
 
 

@@ -252,10 +252,9 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     if n and not len(crystals):
         raise DataError(f"--exclude-formulas-of or --max-atoms leaves none of {n} crystals: drop or raise it.")
     if config.n_crystals and config.n_crystals < len(crystals):
-        _, rows = random_split(len(crystals), config.n_crystals / len(crystals), config.seed)
-        crystals = crystals.select(rows)
+        crystals = crystals.select(random_split(len(crystals), config.n_crystals / len(crystals), config.seed)[1])
     if len(crystals) < n:
-        logger.info("The options leave out %d of %d crystals.", n - len(crystals), n)
+        logger.info("The options leave %d of %d crystals.", len(crystals), n)
     return CrystalDataset(crystals.table, source=crystals.source, rejected=rejected)
 
 

@@ -19,7 +19,7 @@ from matgl_ssl.backends import Potential, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.demo import EMT_METALS, demo_task
 from matgl_ssl.encoders import Encoder, bare_model, layer_of_parameter
-from matgl_ssl.hub import load_model, load_with_stamp, model_output, new_model, save_model
+from matgl_ssl.hub import load_model, load_with_stamp, model_output, new_model, read_stamp, save_model
 from matgl_ssl.training import finetune as finetune_module
 from matgl_ssl.training.config import FinetuneConfig
 from matgl_ssl.training.finetune import FinetuneResult, FinetuningModule, finetune
@@ -327,6 +327,15 @@ class TestTargets:
         assert f"4 of 40 crystals are left out: 4 unlabelled; for example no value of {TARGET}" in caplog.text
         found = json.loads((result.out / "skipped.json").read_text())["findings"]["unlabelled"]
         assert (found["ids"], found["reasons"]) == (task.ids[:4], [f"no value of {TARGET}"])
+
+    def test_elements_that_only_test_crystals_have_are_told(self, task, tmp_path, caplog):
+        rare = task[0].numbers[0]
+        apart = CrystalDataset.from_crystals(
+            dataclasses.replace(c, labels={**c.labels, "fold": int(rare in c.numbers)}) for c in task
+        )
+        result = run(apart, tmp_path / "run", epochs=0)
+        assert f"never trained on ({task[0].symbols[0]})" in caplog.text
+        assert task[0].symbols[0] not in read_stamp(result.model)["elements"]
 
     def test_crystals_the_model_cannot_be_trusted_with_are_left_out_and_listed(self, task, tmp_path, caplog):
         bad = [dataclasses.replace(c, frac_coords=c.frac_coords * np.nan, id=f"bad{c.id}") for c in task.rows([0, 35])]
