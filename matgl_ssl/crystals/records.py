@@ -19,6 +19,8 @@ DOUBT = "matgl_ssl:doubt"
 colon, and the reason. It stays with the crystal until ``check_structure`` refuses it."""
 ALMOST = 1e-3
 """A site whose occupancy misses 1 by no more is taken to be full: refined and rounded values do."""
+NEAR = 8
+"""Cells away from the origin up to which float32, in which graphs are made, keeps a position to 1e-6 of a cell."""
 FAR = 1e8
 """Cells away from the origin at which float64 no longer keeps a position well enough."""
 _VACUUM = "put a slab or molecule in a periodic cell with vacuum (atoms.center(vacuum=10); atoms.pbc = True)."
@@ -111,12 +113,12 @@ class Crystal:
         return cls(np.array(atoms.numbers, dtype=np.int64), frac, cell, id=id, labels=labels or {})
 
     def wrapped(self) -> Crystal:
-        """The same crystal with no atom further than a cell from the first one, where float32 keeps its position.
+        """The same crystal with atoms that are more than ``NEAR`` cells away brought into the cell; itself if none is.
 
-        Itself if there is none. Coordinates beyond ``FAR`` stay as they are: float64 has lost them already.
+        Coordinates beyond ``FAR`` stay as they are: float64 has lost them already.
         """
         shift = np.floor(self.frac_coords)
-        shift[~((np.abs(shift) > 1) & (np.abs(shift) < FAR))] = 0
+        shift[~((np.abs(shift) > NEAR) & (np.abs(shift) < FAR))] = 0
         return replace(self, frac_coords=self.frac_coords - shift) if shift.any() else self
 
     def to_structure(self) -> Structure:

@@ -77,7 +77,7 @@ def test_copies_are_displaced_and_strained(saved):
 def test_the_same_crystals_are_labelled_once(saved, monkeypatch):
     crystals = table(rattled(nacl(), 0.1, seed=9))
     first = teacher_labels(crystals, saved)
-    monkeypatch.setattr(module, "load_model", lambda *a, **k: pytest.fail("labelled again"))
+    monkeypatch.setattr(module, "load_with_stamp", lambda *a, **k: pytest.fail("labelled again"))
     assert teacher_labels(crystals, saved)[0].labels["energy"] == first[0].labels["energy"]
 
 
@@ -91,7 +91,7 @@ def test_another_matgl_labels_anew(saved, monkeypatch):
     crystals = table(rattled(nacl(), 0.1, seed=12))
     teacher_labels(crystals, saved)
     monkeypatch.setattr(module, "MATGL_VERSION", "99.0")
-    monkeypatch.setattr(module, "load_model", lambda *a, **k: pytest.fail("labelled anew"))
+    monkeypatch.setattr(module, "load_with_stamp", lambda *a, **k: pytest.fail("labelled anew"))
     with pytest.raises(pytest.fail.Exception, match="labelled anew"):
         teacher_labels(crystals, saved)
 
