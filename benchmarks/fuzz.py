@@ -3,9 +3,9 @@
     python benchmarks/fuzz.py                # about ten minutes
     python benchmarks/fuzz.py --n 1000
 
-The inputs are those of ``tests/crystals/fuzzing.py``, drawn by hypothesis from numbered seeds. They are read in processes
-with 20 seconds for an input and 1 GiB beside what the program itself takes. ``results/fuzz.json`` counts crystals, typed
-errors, exceptions of other libraries, hangs and crashes, by layout.
+The inputs are those of ``tests/crystals/fuzzing.py``, drawn by hypothesis from numbered seeds. They are read in
+processes with 20 seconds for an input and 1 GiB beside what the program itself takes. ``results/fuzz.json`` counts
+crystals, typed errors, exceptions of other libraries, hangs and crashes, by layout.
 """
 
 from __future__ import annotations
