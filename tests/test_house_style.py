@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,14 @@ def test_only_backends_know_the_graph_libraries():
             assert not imported & {"dgl", "torch_geometric"}, path
         if path.parent.name in ("pretexts", "views", "encoders", "crystals", "backends", "hub", "recipes"):
             assert "lightning" not in imported, path
+
+
+def test_promises_name_tests_that_exist():
+    root = Path(__file__).parents[1]
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(?:(\w+)::)?(\w+))?`", (root / "docs" / "reliability.md").read_text())
+    assert len(named) > 20
+    for file, cls, function in named:
+        source = (root / file).read_text()
+        wanted = [*([f"class {cls}:"] if cls else []), *([f"def {function}("] if function else [])]
+        missing = [text for text in wanted if text not in source]
+        assert not missing, file
