@@ -36,9 +36,18 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+_WITHOUT_GRAPHS = (
+    "crystals", "losses", "test_config.py", "test_files.py", "test_house_style.py", "test_packaging.py",
+    "test_published_numbers.py", "test_work.py",
+)  # fmt: skip
+"""Tests of rooms below the backends (``docs/architecture.md``): no graph library is behind them, so once is enough."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips, with the reason, what cannot run here: the other backend's tests, GPU tests, tests on absent data."""
     for item in items:
+        if _backend.BACKEND == "dgl" and item.path.relative_to(Path(__file__).parent).parts[0] in _WITHOUT_GRAPHS:
+            item.add_marker(pytest.mark.skip(reason="knows no graph library: tested in the default backend"))
         for backend_name in ("pyg", "dgl"):
             if item.get_closest_marker(backend_name) and backend_name != _backend.BACKEND:
                 item.add_marker(
