@@ -10,6 +10,7 @@ from torch import nn
 
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.composition import elements_of
+from matgl_ssl.crystals.prepared import is_prepared, read_manifest
 from matgl_ssl.encoders import ARCHITECTURES
 from matgl_ssl.hub import read_stamp
 from matgl_ssl.hub.remote import split_name
@@ -23,7 +24,15 @@ def provenance(task: Task) -> dict[str, Any]:
     source = task.config.data
     on_hub = not Path(source).exists() and split_name(source.split(":")[0]) is not None
     data = {"source": public_name(source), "on_hub": on_hub, "fingerprint": task.facts["data"]}
+    if is_prepared(Path(source)) and (licences := sorted(_licences(read_manifest(Path(source))["sources"]))):
+        data["license"] = ", ".join(licences)
     return {"data": data, "elements": task.elements}
+
+
+def _licences(sources: list[dict[str, Any]]) -> set[str]:
+    """Of a prepared folder's sources, and of theirs where those were prepared, too."""
+    own = {source["license"] for source in sources if source["license"]}
+    return own.union(*(_licences(source.get("sources", [])) for source in sources))
 
 
 def public_name(source: str) -> str:

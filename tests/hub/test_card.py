@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from pymatgen.io.vasp import Poscar
 from small_systems import SMALL
 
-from matgl_ssl import finetune, pretrain, read_stamp
+from matgl_ssl import finetune, prepare, pretrain, read_stamp
 from matgl_ssl._backend import BACKEND
 from matgl_ssl.crystals.demo import EMT_METALS, demo_task
 from matgl_ssl.hub.card import model_card
@@ -28,7 +28,8 @@ def exports(tmp_path_factory) -> dict[str, Path]:
     common = {"data": root / "metals.parquet", "epochs": 1, "batch_size": 16, "accelerator": "cpu"}
     arguments = {**SMALL[MODEL], "element_types": EMT_METALS}
     recipe = "derivative-denoising" if BACKEND == "pyg" else "masked-atoms"
-    pre = pretrain(model=MODEL, model_args=arguments, recipe=recipe, out=root / "pre", **common)
+    corpus = prepare(data=root / "metals.parquet", out=root / "corpus", license="CC-BY-4.0").out
+    pre = pretrain(model=MODEL, model_args=arguments, recipe=recipe, out=root / "pre", **{**common, "data": corpus})
     tuned = finetune(init_from=pre.encoder, target="energy_per_atom", test_fraction=0.3, out=root / "tuned", **common)
     found = {"encoder": pre.encoder, "model": tuned.model}
     return found | ({"potential": pre.potential} if pre.potential else {})
@@ -113,3 +114,10 @@ def test_a_stamp_of_an_earlier_version_has_a_card_as_well():
     card = model_card(stamp)
     assert "not recorded" in card
     assert "None" not in card
+
+
+def test_the_licence_is_that_of_the_prepared_data(exports):
+    licence = {kind: re.search(r"Licence of the training data \| (.*?) \|", (path / "README.md").read_text())[1]
+               for kind, path in exports.items()}  # fmt: skip
+    assert licence["encoder"] == "CC-BY-4.0"
+    assert licence["model"] != "CC-BY-4.0"  # fine-tuned on a table that says nothing
