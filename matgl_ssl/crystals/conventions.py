@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from matgl_ssl._files import digest
 from matgl_ssl.crystals.arrow import decode, is_list
-from matgl_ssl.crystals.storage import CrystalDataset
+from matgl_ssl.crystals.storage import ID_COLUMN, CrystalDataset
 from matgl_ssl.crystals.tables import cached_table
 from matgl_ssl.crystals.units import Units
 
@@ -32,8 +32,9 @@ LAYOUTS: Sequence[tuple[str, frozenset[str], Units]] = (
     ("MPtrj", frozenset({"stress", "force", "uncorrected_total_energy"}), _VASP),
 )
 """Layouts with units of their own: what they are called, columns that tell them, and their units. A column that tells
-is gone once labels are in our units, renamed or left behind, so that they are not converted twice."""
+is gone once labels are in our units, renamed, so that they are not converted twice."""
 _IDS = {"matpes_id"}
+"""Columns that tell, and become the crystals' ids."""
 
 
 def names_of(available: Collection[str], asked: Sequence[str] | None) -> dict[str, str]:
@@ -72,7 +73,7 @@ def standard(dataset: CrystalDataset, asked: Sequence[str] | None, given: Mappin
     """
     names = {*dataset.label_names}
     layout, known = next(((name, own) for name, told, own in LAYOUTS if told <= names), ("", Units()))
-    gone = sorted(_IDS & names) if layout else []
+    ids = {name: ID_COLUMN for name in _IDS & names if layout}
     units = replace(known, **given)
     renamed = names_of(dataset.label_names, asked)
     changed = {
@@ -84,8 +85,9 @@ def standard(dataset: CrystalDataset, asked: Sequence[str] | None, given: Mappin
         key = digest([dataset.table._fingerprint, repr(units), repr(changed)], 24)
         table = cached_table(key, lambda: (_converted(batch, changed, units) for batch in _batches(dataset)))
         dataset = CrystalDataset(table, source=dataset.source, rejected=dataset.rejected)
-    if renamed or gone:
-        table = dataset.table.remove_columns(gone).rename_columns({other: name for name, other in renamed.items()})
+    if renamed or ids:
+        table = dataset.table.remove_columns([*ids.values()])
+        table = table.rename_columns(ids | {other: name for name, other in renamed.items()})
         dataset = CrystalDataset(table, source=dataset.source, rejected=dataset.rejected)
     taken = [f"{name} from {other}" for name, other in renamed.items()]
     if told := [*taken, *(f"{column} in {change}" for column, change in changed.items())]:

@@ -67,6 +67,7 @@ def test_matpes_is_in_kbar_and_positive_under_compression(jsonl, tmp_path):
         np.testing.assert_allclose(found[0].labels["stress"], 10 * KBAR * np.eye(3))
     assert read_crystals(path, units={"stress": "eV/Å³"})[0].labels["stress"][0, 0] == 10.0
     found = read_crystals(path)
+    assert found.ids == ["m", "m"]
     found.write_parquet(tmp_path / "again.parquet")
     for again in (read_crystals(found), read_crystals(tmp_path / "again.parquet")):
         np.testing.assert_allclose(again[0].labels["stress"], 10 * KBAR * np.eye(3)), "converted once"
