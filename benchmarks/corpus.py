@@ -1,7 +1,7 @@
 """Corpora larger than memory: what ``prepare`` and the data path of training take at 10 thousand to 1 million crystals.
 
     MATGL_SSL_DATA=... python benchmarks/corpus.py                       # about 15 minutes on two cores
-    MATGL_SSL_DATA=... python benchmarks/corpus.py --sizes 10000 100000
+    MATGL_SSL_DATA=... python benchmarks/corpus.py --prepare-up-to 100000      # some minutes
 
 The crystals are those of mp37k, repeated with atoms rattled by 0.05 Å and cells strained by 1 %; one in a thousand is a
 copy of the one before with another origin. Each measurement is a process of its own. Its own memory (``RssAnon``) and
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 TARGET = 10_000_000
 BATCHES, BATCH_SIZE = 140, 64
 COPY_EVERY = 1000
+_START = ("open_seconds", "fingerprint_seconds", "edges_seconds", "order_seconds", "first_batch_seconds")
 _SCHEMA = pa.schema(
     [
         ("material_id", pa.string()), ("numbers", pa.list_(pa.uint8())), ("frac_coords", pa.list_(pa.float64())),
@@ -74,6 +76,19 @@ def write(n: int, path: Path) -> Path:
         while batch := list(islice(found, 10_000)):
             file.write_table(pa.table([list(column) for column in zip(*batch, strict=True)], schema=_SCHEMA))
     return path
+
+
+def repeat(prepared: Path, n: int, out: Path) -> None:
+    """Make a corpus of about ``n`` crystals of the copied shards of another one."""
+    manifest = json.loads((prepared / "manifest.json").read_text())
+    out.mkdir()
+    shards = []
+    for copy in range(round(n / manifest["rows"])):
+        for shard in manifest["shards"]:
+            shards.append({**shard, "file": f"{copy:03d}-{shard['file']}"})
+            shutil.copy(prepared / shard["file"], out / shards[-1]["file"])
+    rows = sum(shard["rows"] for shard in shards)
+    (out / "manifest.json").write_text(json.dumps({**manifest, "shards": shards, "rows": rows}))
 
 
 class Memory:
@@ -160,34 +175,48 @@ def _in_process(what: str, *paths: Path) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The numbers as Markdown, with those for ``TARGET`` extrapolated."""
+    """The numbers as Markdown, with those for ``TARGET`` on the line through the last two sizes."""
+    made = {int(n): each["prepare"] for n, each in found.items() if "prepare" in each}
+    used = {int(n): each["training"] for n, each in found.items()}
+    for each in used.values():
+        each["start"] = sum(value for name, value in each.items() if name.endswith("_seconds") and name in _START)
     lines = [
-        "| crystals | prepare | of them kept | own memory | opening to first batch | own memory | batches of 64 |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
+        "`prepare` with two processes:\n",
+        "| crystals | time | a second | own memory | resident | shards |",
+        "|---:|---:|---:|---:|---:|---:|",
+        *(
+            f"| {n:,} | {each['seconds']:,.0f} s | {each['rows_per_second']:,} | {each['own_mb']:,} MB | "
+            f"{each['resident_mb']:,} MB | {each['size_mb']:,} MB |"
+            for n, each in made.items()
+        ),
+        *_line(made, lambda s, own, *_: f"| {TARGET:,} (a line) | {s / 3600:.1f} h | | {own:,.0f} MB | | |"),
+        "\nTraining's data path, one process:\n",
+        "| crystals | from opening to the first batch | own memory | resident | batches of 64 | reading alone |",
+        "|---:|---:|---:|---:|---:|---:|",
+        *(
+            f"| {n:,} | {each['start']:.1f} s | {each['own_mb']:,} MB | {each['resident_mb']:,} MB | "
+            f"{BATCHES / each['batches_seconds']:.0f} a second | {BATCHES / each['read_seconds']:.0f} a second |"
+            for n, each in used.items()
+        ),
+        *_line(used, lambda s, own, *_: f"| {TARGET:,} (a line) | {s:.0f} s | {own:,.0f} MB | | | |"),
     ]
-    points = []
-    for n, (made, used) in ((int(n), (each["prepare"], each["training"])) for n, each in found.items()):
-        start = sum(used[f"{name}_seconds"] for name in ("open", "fingerprint", "edges", "order", "first_batch"))
-        kept = n - sum(made["left_out"].values())
-        points.append((n, made["seconds"], made["own_mb"], start, used["own_mb"]))
-        lines.append(
-            f"| {n:,} | {made['seconds']:,.0f} s, {made['rows_per_second']:,} a second | {kept:,} | "
-            f"{made['own_mb']} MB | "
-            f"{start:.1f} s | {used['own_mb']} MB | {BATCHES / used['batches_seconds']:.1f} a second |"
-        )
-    if len(points) > 1:
-        (n, *before), (m, *last) = points[-2:]
-        seconds, own, start, used = (b + (b - a) / (m - n) * (TARGET - m) for a, b in zip(before, last, strict=True))
-        lines.append(
-            f"| {TARGET:,} (a line) | {seconds / 3600:.1f} h | | {own:.0f} MB | {start:.0f} s | {used:.0f} MB | |"
-        )
     return "\n".join(lines) + "\n"
+
+
+def _line(found: dict[int, dict[str, Any]], said: Callable[..., str]) -> list[str]:
+    if len(found) < 2:
+        return []
+    (n, before), (m, last) = list(found.items())[-2:]
+    names = ("seconds" if "seconds" in last else "start", "own_mb")
+    return [said(*(last[name] + (last[name] - before[name]) / (m - n) * (TARGET - m) for name in names))]
 
 
 def main() -> None:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    text = "larger corpora are copies of the largest prepared one: enough for the data path of training"
+    parser.add_argument("--prepare-up-to", type=int, default=max(SIZES), metavar="INT", help=text)
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
@@ -195,18 +224,22 @@ def main() -> None:
         print(json.dumps(function(*map(Path, options.part[1:]))))
         return
     found: dict[str, Any] = {}
-    for n in options.sizes:
-        with tempfile.TemporaryDirectory() as name:
-            source, out = write(n, Path(name) / "crystals.parquet"), Path(name) / "corpus"
-            found[str(n)] = {
-                "load_before": round(os.getloadavg()[0], 1),
-                "prepare": _in_process("prepare", source, out),
-                "training": _in_process("training", out),
-            }
-            print(n, json.dumps(found[str(n)]), flush=True)
-        content = {"machine": machine("cpu"), "batch_size": BATCH_SIZE, "batches": BATCHES, "sizes": found}
-        (RESULTS / "corpus.json").write_text(json.dumps(content, indent=1) + "\n")
-        (RESULTS / "corpus.md").write_text(table(found))
+    with tempfile.TemporaryDirectory() as name:
+        folder, largest = Path(name), Path(name)
+        for n in sorted(options.sizes):
+            out = folder / str(n)
+            measured: dict[str, Any] = {"load_before": round(os.getloadavg()[0], 1)}
+            if n <= options.prepare_up_to:
+                measured["prepare"] = _in_process("prepare", write(n, folder / f"{n}.parquet"), out)
+                largest = out
+            else:
+                repeat(largest, n, out)
+            measured["training"] = _in_process("training", out)
+            found[str(n)] = measured
+            print(n, json.dumps(measured), flush=True)
+            content = {"machine": machine("cpu"), "batch_size": BATCH_SIZE, "batches": BATCHES, "sizes": found}
+            (RESULTS / "corpus.json").write_text(json.dumps(content, indent=1) + "\n")
+            (RESULTS / "corpus.md").write_text(table(found))
 
 
 if __name__ == "__main__":

@@ -244,6 +244,7 @@ def _embed(options: dict[str, Any]) -> None:
 
 def _prepare_options(parser: Parser) -> None:
     from matgl_ssl.crystals.duplicates import TOLERANCE
+    from matgl_ssl.training.config import RunConfig
 
     add = parser.add_argument
     text = f"{DATA}; several are brought together, and of duplicates the first one stays"
@@ -252,6 +253,8 @@ def _prepare_options(parser: Parser) -> None:
     text = "terms of use, best an SPDX identifier (CC-BY-4.0): one for all sources, or one each"
     add("--license", nargs="+", action="extend", metavar="NAME", help=text)
     add("--columns", nargs="*", metavar="NAME", help="labels to keep (default: all)")
+    for name in ("energy_unit", "force_unit", "stress_unit"):
+        add(f"--{name.replace('_', '-')}", metavar="UNIT", help=RunConfig.model_fields[name].description)
     add("--recipe", metavar="NAME|FILE", help="compute this recipe's targets, so that pretrain finds them")
     text = "leave out crystals without any neighbour within it (Å) (default: 5.0)"
     add("--cutoff", type=float, default=5.0, metavar="FLOAT", help=text)

@@ -61,6 +61,9 @@ def prepare(
     out: str | Path,
     license: str | Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    energy_unit: str | None = None,
+    force_unit: str | None = None,
+    stress_unit: str | None = None,
     recipe: str | Path | None = None,
     cutoff: float = 5.0,
     min_distance: float = 0.5,
@@ -80,6 +83,9 @@ def prepare(
         out: The folder to be written.
         license: Under which terms the data may be used, best by its SPDX identifier: one for all sources, or one each.
         columns: Labels to keep; all by default.
+        energy_unit: Unit of the label ``energy`` in all sources, if not eV or what a source's layout says.
+        force_unit: The same of ``forces``, if not eV/Å.
+        stress_unit: The same of ``stress``, if not eV/Å³ with tension positive.
         recipe: Compute the targets of this recipe, so that ``pretrain`` finds them there.
         cutoff: Radius of graphs in Å; crystals without any neighbour within it are left out.
         min_distance: Smallest distance of two atoms in Å, periodic images included.
@@ -103,8 +109,10 @@ def prepare(
     licenses = _licenses(license, sources)
     targets = recipe_targets(recipe) if recipe else ()
     shared: dict[str, Any] = {"n_jobs": num_workers, "cluster": cluster}
+    given = {"energy": energy_unit, "force": force_unit, "stress": stress_unit}
+    units = {name: unit for name, unit in given.items() if unit is not None}
     with _work_folder(out) as work:
-        tables = [read_crystals(source, columns=columns) for source in sources]
+        tables = [read_crystals(source, columns=columns, units=units) for source in sources]
         schema, checks = common_schema(tables), Checks(cutoff, min_distance)
         parts = parts_of(tables, schema, checks, shard_rows)
         final = work / "final"
@@ -123,6 +131,7 @@ def prepare(
             **header("manifest"),
             "rows": sum(kept),
             "sources": described(sources, licenses, tables, parts, kept, counts),
+            "units": units,
             "checks": asdict(checks),
             "duplicates": None if keep_duplicates else {"tolerance": tolerance},
             "targets": {target.column: repr(target) for target in targets},

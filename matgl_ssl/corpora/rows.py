@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import datasets
 import pyarrow as pa
-from datasets.table import InMemoryTable
 
-from matgl_ssl.crystals import CrystalDataset, check_dataset
+from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.arrow import decode, is_list
+from matgl_ssl.crystals.chunks import as_crystals, passing, read, written
 from matgl_ssl.crystals.duplicates import N_DISTANCES, invariants
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS
-from matgl_ssl.errors import DataError, NothingLeftError
+from matgl_ssl.errors import DataError
 from matgl_ssl.targets import Target
 from matgl_ssl.targets.compute import target_columns
 
@@ -29,24 +28,6 @@ class Checks:
 
     cutoff: float
     min_distance: float
-
-
-def written(rows: pa.Table) -> bytes:
-    """A table as an Arrow stream: a pickled slice would carry the whole table's buffers."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as stream:
-        stream.write_table(rows)
-    return sink.getvalue().to_pybytes()
-
-
-def read(stream: bytes) -> pa.Table:
-    """Take it back."""
-    return pa.ipc.open_stream(stream).read_all()
-
-
-def as_crystals(rows: pa.Table) -> CrystalDataset:
-    """The crystals of a table in memory."""
-    return CrystalDataset(datasets.Dataset(InMemoryTable(rows)), source="rows")
 
 
 def common_schema(tables: Sequence[CrystalDataset]) -> pa.Schema:
@@ -73,16 +54,10 @@ def common_schema(tables: Sequence[CrystalDataset]) -> pa.Schema:
 def examined(stream: bytes, *, schema: pa.Schema, checks: Checks) -> tuple[bytes, list[dict[str, str]]]:
     """The rows that pass the checks, with their invariants, and what is wrong with each of the others."""
     rows = read(stream)
-    crystals = as_crystals(rows)
-    try:
-        good, report = check_dataset(crystals, **asdict(checks))
-    except NothingLeftError as err:
-        report = err.report
-        return written(with_invariants(schema).empty_table()), [asdict(finding) for finding in report.findings]
-    chosen = good.table._indices
-    kept = rows if chosen is None else rows.take(chosen.column(0))
-    keys, distances = invariants(list(good))
-    columns = [_column(kept, field) for field in schema]
+    good, report = passing(as_crystals(rows), **asdict(checks))
+    rows = rows.take(good)
+    keys, distances = invariants(list(as_crystals(rows)))
+    columns = [_column(rows, field) for field in schema]
     columns += [pa.array(keys), pa.FixedSizeListArray.from_arrays(distances.ravel(), N_DISTANCES)]
     return written(pa.table(columns, schema=with_invariants(schema))), [asdict(f) for f in report.findings]
 

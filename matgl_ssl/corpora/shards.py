@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +16,13 @@ import pyarrow as pa
 from matgl_ssl._files import atomic_path, digest
 from matgl_ssl._version import __version__
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals.chunks import n_chunks, read, streams
 from matgl_ssl.crystals.duplicates import N_DISTANCES, match
 from matgl_ssl.crystals.prepared import memory_mapped
 from matgl_ssl.targets import Target
 from matgl_ssl.work import parallel
 
-from .rows import DISTANCES, FORMULA, Checks, examined, read, with_computed, with_invariants, written
+from .rows import DISTANCES, FORMULA, Checks, examined, with_computed, with_invariants
 
 _EXAMINED, _COMPUTED = 256, 64
 """Rows that a worker process gets at a time."""
@@ -40,7 +41,7 @@ def parts_of(tables: Sequence[CrystalDataset], schema: pa.Schema, checks: Checks
     """Cut sources into parts; the key of one is a hash of its rows and of what is done with them."""
     facts = f"{__version__} {checks} {schema.to_string()}"
     return [
-        Part(source, rows, digest([facts, *_streams(table, rows, _EXAMINED)], 24))
+        Part(source, rows, digest([facts, *streams(table.table, _EXAMINED, rows)], 24))
         for source, table in enumerate(tables)
         for rows in _cut(range(len(table)), shard_rows)
     ]
@@ -56,11 +57,12 @@ def examine(
 ) -> None:
     """Check every crystal; a file of each part keeps the good ones, with their invariants, and the findings."""
     todo = [part for part in parts if not (folder / part.key).exists()]
-    streams = (stream for part in todo for stream in _streams(tables[part.source], part.rows, _EXAMINED))
-    function, total = partial(examined, schema=schema, checks=checks), sum(_n_chunks(p.rows, _EXAMINED) for p in todo)
-    with closing(parallel(function, streams, what="checks", total=total, **shared)) as results:  # type: ignore[type-var]
+    chunks = (stream for part in todo for stream in streams(tables[part.source].table, _EXAMINED, part.rows))
+    total = sum(n_chunks(len(part.rows), _EXAMINED) for part in todo)
+    function = partial(examined, schema=schema, checks=checks)
+    with closing(parallel(function, chunks, what="checks", total=total, **shared)) as results:  # type: ignore[type-var]
         for part in todo:
-            found = list(islice(results, _n_chunks(part.rows, _EXAMINED)))
+            found = list(islice(results, n_chunks(len(part.rows), _EXAMINED)))
             findings = json.dumps([finding for _, each in found for finding in each])
             kind = with_invariants(schema).with_metadata({_FINDINGS: findings})
             _write(folder / part.key, kind, (read(stream) for stream, _ in found))
@@ -107,16 +109,16 @@ def finish(
     todo = [i for i, file in enumerate(files) if len(kept[i]) and not file.exists()]
     bare = good.select_labels([name for name in good.label_names if name not in (FORMULA, DISTANCES)])
     tables = (bare.select(starts[i] + kept[i]) for i in todo)
-    streams = (stream for table in tables for stream in _streams(table, range(len(table)), _COMPUTED))
-    total = sum(_n_chunks(kept[i], _COMPUTED) for i in todo)
+    chunks = (stream for table in tables for stream in streams(table.table, _COMPUTED))
+    total = sum(n_chunks(len(kept[i]), _COMPUTED) for i in todo)
     together, alone = ([t for t in targets if t.parallel is may_share] for may_share in (True, False))
-    computed = parallel(partial(with_computed, targets=together), streams, what="shards", total=total, **shared)
+    computed = parallel(partial(with_computed, targets=together), chunks, what="shards", total=total, **shared)
     with closing(computed) as results:  # type: ignore[type-var]
         for i in todo:
-            streams_of_it = islice(results, _n_chunks(kept[i], _COMPUTED))
-            chunks = (read(with_computed(stream, targets=alone) if alone else stream) for stream in streams_of_it)
-            first = next(chunks)
-            _write(files[i], first.schema, chain([first], chunks))
+            streams_of_it = islice(results, n_chunks(len(kept[i]), _COMPUTED))
+            tables_of_it = (read(with_computed(stream, targets=alone) if alone else stream) for stream in streams_of_it)
+            first = next(tables_of_it)
+            _write(files[i], first.schema, [first, *tables_of_it])
     for stale in set(final.iterdir()) - set(files):  # of another attempt, with other options
         stale.unlink()
     return [file for file in files if file.exists()]
@@ -132,16 +134,8 @@ def _cut(rows: range, size: int) -> Iterator[range]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def _n_chunks(rows: Any, size: int) -> int:
-    return -(-len(rows) // size)
-
-
-def _streams(table: CrystalDataset, rows: range, size: int) -> Iterator[bytes]:
-    arrow = table.table.with_format("arrow")
-    return (written(arrow[chunk.start : chunk.stop]) for chunk in _cut(rows, size))
-
-
-def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
+def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """A file of one record batch: each costs kilobytes wherever the table is open, and selections come in many."""
+    rows = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
     with atomic_path(path) as temporary, pa.ipc.new_stream(str(temporary), schema) as stream:
-        for table in tables:
-            stream.write_table(table)
+        stream.write_table(rows)

@@ -14,11 +14,12 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
-from datasets.table import InMemoryTable
 
 from matgl_ssl._files import atomic_path, digest
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.arrow import is_list
+from matgl_ssl.crystals.chunks import as_crystals, n_chunks, read
+from matgl_ssl.crystals.chunks import streams as streams_of
 from matgl_ssl.crystals.storage import STRUCTURE_COLUMNS
 from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.work import parallel
@@ -27,7 +28,7 @@ from .target import Target
 
 logger = logging.getLogger(__name__)
 
-_BATCH, _ROWS = 64, 4096
+_BATCH = 64
 _NUMBERS = pa.list_(pa.float64())
 _MADE_WITH = ("pymatgen", "spglib", "numpy")
 
@@ -78,27 +79,15 @@ def _compute(structures: datasets.Dataset, files: dict[Target, Path], **shared: 
             schemas.append(pa.schema([_field(target)]))
             file = stack.enter_context(atomic_path(path))
             streams.append(stack.enter_context(pa.ipc.new_stream(file, schemas[-1])))
-        chunks, n = _chunks(structures), -(-len(structures) // _BATCH)
+        chunks, n = streams_of(structures, _BATCH), n_chunks(len(structures), _BATCH)
         for arrays in parallel(partial(_values, targets=tuple(files)), chunks, total=n, what="targets", **shared):
             for stream, schema, values in zip(streams, schemas, arrays, strict=True):
                 stream.write_batch(pa.record_batch([values], schema=schema))
 
 
-def _chunks(structures: datasets.Dataset) -> Iterator[bytes]:
-    """A table in pieces, each an Arrow stream: a pickled slice would carry the whole table's buffers."""
-    for start in range(0, len(structures), _BATCH):
-        rows: pa.Table = structures[start : start + _BATCH]
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as stream:
-            stream.write_table(rows)
-        yield sink.getvalue().to_pybytes()
-
-
 def _values(chunk: bytes, *, targets: Sequence[Target]) -> list[pa.Array]:
     """Targets of one chunk; from and to Arrow, so that nothing becomes a list of Python numbers on the way."""
-    rows = pa.ipc.open_stream(chunk).read_all()
-    crystals = list(CrystalDataset(datasets.Dataset(InMemoryTable(rows)), source="targets"))
-    return [values for _, values in target_columns(crystals, targets)]
+    return [values for _, values in target_columns(list(as_crystals(read(chunk))), targets)]
 
 
 def target_columns(crystals: Sequence[Crystal], targets: Sequence[Target]) -> list[tuple[pa.Field, pa.Array]]:
@@ -130,10 +119,7 @@ def structures_key(crystals: CrystalDataset, *facts: str) -> str:
 
 
 def _structure_bytes(crystals: CrystalDataset) -> Iterator[bytes]:
-    structures = crystals.table.select_columns(list(STRUCTURE_COLUMNS))
-    arrow = structures.with_format("arrow")
-    for start in range(0, len(structures), _ROWS):
-        batch = arrow[start : start + _ROWS]
+    for batch in crystals.pieces(STRUCTURE_COLUMNS):
         for name in STRUCTURE_COLUMNS:
             lists = batch.column(name).combine_chunks()
             if isinstance(lists, pa.ExtensionArray):  # Array2D of datasets

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from matgl_ssl._files import digest
-from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_crystals
+from matgl_ssl.crystals import CheckReport, CrystalDataset, read_crystals
 from matgl_ssl.crystals.labels import check_labels, doubts
 from matgl_ssl.crystals.prepared import is_prepared, read_manifest
 from matgl_ssl.crystals.storage import ID_COLUMN
@@ -19,6 +19,7 @@ from matgl_ssl.errors import DataError
 from matgl_ssl.hub.fingerprint import fingerprint
 from matgl_ssl.targets.compute import structures_key
 
+from .checked import checked
 from .config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -33,9 +34,10 @@ def checked_crystals(
         NothingLeftError: If that is all of them.
         DataError: If a label of the others is no number, or of another shape.
     """
-    crystals, report = check_dataset(
-        crystals, element_types=encoder.element_types, cutoff=encoder.cutoff, min_distance=config.min_distance
-    )
+    crystals, report = checked(
+        crystals, num_workers=config.num_workers, cluster=config.cluster, element_types=tuple(encoder.element_types),
+        cutoff=encoder.cutoff, min_distance=config.min_distance,
+    )  # fmt: skip
     check_labels(crystals, labels)
     for doubt in doubts(crystals, labels):
         logger.warning("%s: %s", crystals.source, doubt)

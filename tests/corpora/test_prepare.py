@@ -14,7 +14,7 @@ import pytest
 from processes import cluster
 from small_systems import NAMES, cscl, iron, rattled, supercell
 
-from matgl_ssl import prepare, pretrain, read_crystals
+from matgl_ssl import prepare, pretrain, read_crystals, read_stamp
 from matgl_ssl._files import locked
 from matgl_ssl.cli import main
 from matgl_ssl.corpora import shards
@@ -69,6 +69,7 @@ def test_crystals_and_labels_come_back_bit_for_bit(corpus, table, tmp_path):
     assert source["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
     assert (source["rows"], source["kept"], source["left_out"]) == (N, N, {})
     assert [shard["rows"] for shard in result.manifest["shards"]] == [8, 8, 8, 6]
+    assert found.table.data.column("numbers").num_chunks == 4  # kilobytes of memory each, wherever the table is open
     for shard in manifest(tmp_path / "out")["shards"]:
         assert hashlib.sha256((tmp_path / "out" / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
     assert not list(tmp_path.glob(".*"))  # nothing of the work is left
@@ -144,7 +145,7 @@ def recipe(folder: Path) -> Path:
 
 
 def test_targets_are_those_of_the_recipe_and_computed_once(corpus, table, tmp_path, monkeypatch):
-    out = prepare(data=table, out=tmp_path / "out", columns=[], recipe=recipe(tmp_path)).out
+    out = prepare(data=table, out=tmp_path / "out", columns=[], license="MIT", recipe=recipe(tmp_path)).out
     targets = recipe_targets(recipe(tmp_path))
     assert Density() in targets
     expected, found = with_targets(corpus, targets), read_crystals(out)
@@ -154,6 +155,7 @@ def test_targets_are_those_of_the_recipe_and_computed_once(corpus, table, tmp_pa
             np.testing.assert_array_equal(one, other)
     monkeypatch.setattr(compute, "_compute", lambda *args, **kwargs: pytest.fail("computed again"))
     pretrain(data=out, out=tmp_path / "run", recipe=recipe(tmp_path), model=NAMES[0], epochs=1, batch_size=8)
+    assert read_stamp(tmp_path / "run")["data"]["license"] == "MIT"
     with pytest.raises(ConfigError, match="asks for no computed targets"):
         recipe_targets("masked-atoms")
 
@@ -215,3 +217,20 @@ def test_the_command_line_says_what_came_of_each_source(table, tmp_path, capsys)
     assert f"mgl-ssl pretrain --data {out}" in said
     assert read_crystals(out).label_names == ["gap"]
     assert main(["prepare", "--data", str(table), "--out", out]) == RunDirectoryError.exit_code
+
+
+def test_units_are_converted_once(tmp_path):
+    """MatPES's layout says kbar under compression; what is prepared is in eV/Å³, and stays so when it is read again."""
+    row = {
+        "matpes_id": "m",
+        "structure": cscl().to_structure().as_dict(),
+        "energy": 2.0,
+        "stress": [1.0, 1, 1, 0, 0, 0],
+    }
+    (tmp_path / "matpes.jsonl").write_text(json.dumps(row))
+    prepare(data=tmp_path / "matpes.jsonl", out=tmp_path / "one", energy_unit="Ha")
+    again = prepare(data=tmp_path / "one", out=tmp_path / "two")
+    labels = again.crystals[0].labels
+    np.testing.assert_allclose(labels["stress"], -np.eye(3) / 1602.1766, rtol=1e-6)
+    assert labels["energy"] == pytest.approx(2 * 27.211386, rel=1e-6)
+    assert manifest(tmp_path / "one")["units"] == {"energy": "Ha"}

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
+from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals, storage
 from matgl_ssl.errors import DataError
 
 
@@ -205,3 +205,18 @@ def test_booleans_with_gaps_are_numbers_with_gaps(crystals):
         "metal", [True, None, *[False] * (len(crystals) - 2)]
     )
     np.testing.assert_array_equal(CrystalDataset(column, source="t").column("metal")[:3], [1, np.nan, 0])
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(1, None, 2), slice(None, None, -1), slice(0, None, 40)])
+def test_a_selection_is_read_in_pieces_as_in_rows(crystals, monkeypatch, rows):
+    """Neighbouring rows are cut out of their surroundings, those far apart are fetched one by one."""
+    monkeypatch.setattr(storage, "_BATCH", 7)
+    whole = CrystalDataset.from_crystals(crystals * 20)
+    chosen = np.arange(100)[rows]
+    selection = whole.select(chosen)
+    for name in ("numbers", "lattice", "forces", "spacegroup"):
+        expected = [whole.column(name)[i] for i in chosen]
+        for one, other in zip(selection.each(name), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert selection.sizes().tolist() == [len(crystals[i % 5]) for i in chosen]
+    assert list(selection.each("phase")) == [crystals[i % 5].labels["phase"] for i in chosen]
