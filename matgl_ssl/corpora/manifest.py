@@ -14,6 +14,7 @@ import numpy as np
 
 from matgl_ssl._files import digest
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals.checks import places
 from matgl_ssl.crystals.prepared import is_prepared, read_manifest
 
 from .shards import Part, findings_of
@@ -40,7 +41,7 @@ def left_out(
         repeated: Of each part, for its good crystals, which of all good ones it repeats, or -1.
     """
     counts: list[Counter[str]] = [Counter() for _ in tables]
-    starts = np.cumsum([0, *map(len, repeated)])
+    starts, place = np.cumsum([0, *map(len, repeated)]), [places(table) for table in tables]
     with path.open("w", encoding="utf-8") as lines:
 
         def line(source: int, **finding: Any) -> None:
@@ -52,7 +53,8 @@ def left_out(
                 line(source, **asdict(rejected))
         for part, start, first in zip(parts, starts[:-1], repeated, strict=True):
             for found in findings_of(part, work):
-                line(part.source, **found)
+                index = int(place[part.source][part.rows.start + found["index"]])
+                line(part.source, **{**found, "index": index})
             rows = np.flatnonzero(first >= 0)
             owners = first[rows]
             sources = [parts[i].source for i in np.searchsorted(starts, owners, side="right") - 1]

@@ -51,7 +51,7 @@ def common_schema(tables: Sequence[CrystalDataset]) -> pa.Schema:
         ) from err
 
 
-def examined(stream: bytes, *, schema: pa.Schema, checks: Checks) -> tuple[bytes, list[dict[str, str]]]:
+def examined(stream: bytes, *, schema: pa.Schema, checks: Checks) -> tuple[bytes, list[dict[str, Any]]]:
     """The rows that pass the checks, with their invariants, and what is wrong with each of the others."""
     rows = read(stream)
     good, report = passing(as_crystals(rows), **asdict(checks))

@@ -63,8 +63,12 @@ def examine(
     with closing(parallel(function, chunks, what="checks", total=total, **shared)) as results:  # type: ignore[type-var]
         for part in todo:
             found = list(islice(results, n_chunks(len(part.rows), _EXAMINED)))
-            findings = json.dumps([finding for _, each in found for finding in each])
-            kind = with_invariants(schema).with_metadata({_FINDINGS: findings})
+            findings = [
+                {**finding, "index": i * _EXAMINED + finding["index"]}
+                for i, (_, each) in enumerate(found)
+                for finding in each
+            ]
+            kind = with_invariants(schema).with_metadata({_FINDINGS: json.dumps(findings)})
             _write(folder / part.key, kind, (read(stream) for stream, _ in found))
 
 
@@ -124,8 +128,8 @@ def finish(
     return [file for file in files if file.exists()]
 
 
-def findings_of(part: Part, folder: Path) -> list[dict[str, str]]:
-    """What was wrong with the others."""
+def findings_of(part: Part, folder: Path) -> list[dict[str, Any]]:
+    """What was wrong with the others; ``index`` counts the part's rows."""
     with pa.memory_map(str(folder / part.key)) as file:
         return list(json.loads(pa.ipc.open_stream(file).schema.metadata[_FINDINGS]))
 

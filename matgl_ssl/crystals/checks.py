@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -92,17 +91,15 @@ def check_dataset(
     """
     findings = list(dataset.rejected)
     good = np.zeros(len(dataset), dtype=bool)
-    elsewhere = {finding.index for finding in findings}
-    places = (place for place in count() if place not in elsewhere)
+    place = places(dataset)
     for index, crystal in _readable(dataset):
-        place = next(places)
         found = (
             [crystal]
             if isinstance(crystal, Finding)
             else check_structure(crystal, element_types=element_types, cutoff=cutoff, **limits)
         )
         good[index] = not found
-        findings += [replace(finding, index=place) for finding in found]
+        findings += [replace(finding, index=int(place[index])) for finding in found]
         if findings and policy == "raise":
             raise BadStructureError(f"{dataset.source}: {findings[0].message}")
     kept = np.flatnonzero(good)
@@ -113,6 +110,12 @@ def check_dataset(
     if len(kept) == len(dataset):
         return CrystalDataset(dataset.table, source=dataset.source), report
     return dataset.select(kept), report
+
+
+def places(dataset: CrystalDataset) -> np.ndarray:
+    """The place of each crystal among all entries of its source, those among them that the reader rejected."""
+    elsewhere = [finding.index for finding in dataset.rejected if finding.index is not None]
+    return np.setdiff1d(np.arange(len(dataset) + len(elsewhere)), elsewhere)[: len(dataset)]
 
 
 def as_crystal(structure: Crystal | Structure | Atoms, **names: Any) -> Crystal:

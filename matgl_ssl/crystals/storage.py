@@ -153,7 +153,7 @@ class CrystalDataset:
 
     def select(self, indices: Sequence[int] | np.ndarray) -> CrystalDataset:
         """The crystals at ``indices``, in that order; ``rejected`` stays behind with the whole."""
-        rows = np.asarray(indices, dtype=np.int64)
+        rows = np.ascontiguousarray(indices, dtype=np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)} crystals")
         if self.table._indices is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from matgl_ssl._files import digest, write_text
 from matgl_ssl._version import __version__
 from matgl_ssl.crystals import CheckReport, CrystalDataset, Finding, check_dataset
+from matgl_ssl.crystals.checks import places
 from matgl_ssl.crystals.chunks import as_crystals, n_chunks, passing, read, streams
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS
 from matgl_ssl.crystals.tables import cache_directory
@@ -51,13 +52,15 @@ def checked(
         findings: list[dict[str, Any]] = []
         for i, (rows, those) in enumerate(found):
             bad += [i * _CHUNK + row for row in rows]
-            findings += those
+            findings += [{**finding, "index": i * _CHUNK + finding["index"]} for finding in those]
         write_text(file, json.dumps({"rows": bad, "findings": findings}))
     kept = json.loads(file.read_text(encoding="utf-8"))
     good = np.delete(np.arange(len(crystals)), kept["rows"])
     if not len(good):
         return check_dataset(crystals, **limits)  # raises, with examples
-    all_findings = (*crystals.rejected, *(Finding(**finding) for finding in kept["findings"]))
+    place = places(crystals)
+    found_now = (Finding(**{**finding, "index": int(place[finding["index"]])}) for finding in kept["findings"])
+    all_findings = (*crystals.rejected, *found_now)
     report = CheckReport(len(crystals) + len(crystals.rejected), len(good), all_findings)
     if len(good) == len(crystals):
         return CrystalDataset(crystals.table, source=crystals.source), report

@@ -88,6 +88,7 @@ def test_several_sources_bad_crystals_and_duplicates(corpus, table, tmp_path):
     assert [source["license"] for source in result.manifest["sources"]] == ["CC-BY-4.0", "MIT"]
     assert result.manifest["sources"][1]["left_out"] == {"too-close": 1, "duplicate": 1}
     assert {line["code"]: line["id"] for line in lines(tmp_path / "out")} == {"too-close": "bad", "duplicate": "again"}
+    assert lines(tmp_path / "out")[0]["index"] == 1
     assert lines(tmp_path / "out")[1]["of"] == {"source": 0, "id": "c3"}
     everything = prepare(data=[table, second], out=tmp_path / "all", keep_duplicates=True)
     assert everything.crystals.ids == [*corpus.ids, "again", iron().id]
