@@ -12,6 +12,8 @@ import numpy as np
 from matgl_ssl._files import digest
 from matgl_ssl.crystals import CheckReport, CrystalDataset, read_crystals
 from matgl_ssl.crystals.labels import check_labels, doubts
+from matgl_ssl.crystals.physics import physics
+from matgl_ssl.crystals.physics.frames import LABELS
 from matgl_ssl.crystals.prepared import is_prepared, read_manifest
 from matgl_ssl.crystals.storage import ID_COLUMN
 from matgl_ssl.encoders import ARCHITECTURES, Encoder
@@ -28,7 +30,7 @@ logger = logging.getLogger(__name__)
 def checked_crystals(
     crystals: CrystalDataset, encoder: Encoder, config: RunConfig, *, labels: Sequence[str] = ()
 ) -> tuple[CrystalDataset, CheckReport]:
-    """Leave out the crystals the encoder cannot be trusted with.
+    """Leave out the crystals the encoder cannot be trusted with, and warn of labels that cannot be what they should.
 
     Raises:
         NothingLeftError: If that is all of them.
@@ -41,6 +43,10 @@ def checked_crystals(
     check_labels(crystals, labels)
     for doubt in doubts(crystals, labels):
         logger.warning("%s: %s", crystals.source, doubt)
+    if taught := [name for name in labels if name in LABELS]:
+        for remark in physics(crystals.select_labels(taught)):
+            if remark.ok is False:
+                logger.warning("%s", remark)
     return crystals, report
 
 

@@ -21,6 +21,7 @@ from matgl_ssl.columns import unit_of
 from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CheckReport, CrystalDataset, Finding
 from matgl_ssl.crystals.labels import numbers
+from matgl_ssl.crystals.physics import extent, trained_extent
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, bare_model
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
@@ -38,6 +39,7 @@ from .options import with_options
 from .parity import Row, as_csv, columns, compare_with_median, mae_interval, parity_plot, scores
 from .provenance import provenance, public_name, trained_elements
 from .rundir import RunDirectory
+from .shared import warn_of_shared
 from .splits import Splits, split
 from .start import Start
 from .supervised import FinetuningModule, begin, prepare, representation_of, trained_model
@@ -173,12 +175,17 @@ def _crystals(sources: Mapping[str, Any], encoder: Encoder, config: FinetuneConf
     splits = split(crystals, config, **dict(zip(others, parts, strict=True)))
     if (config.patience or config.selection == "best") and not len(splits.val):
         raise ConfigError("--patience and --selection best need validation crystals: set --val-fraction or --val-data.")
+    train = splits.train
+    grows = extent(train.column(config.target).astype(float), train.sizes(), train.formulas())
+    if remark := trained_extent(config.target, grows, config.extensive):
+        logger.warning("%s", remark)
     kept, n_total = splits.parts(), len(findings)
     for name, part in splits.parts().items():
         if len(part):
             kept[name], report = checked_crystals(part, encoder, config)
             findings += report.findings
             n_total += report.n_total
+    warn_of_shared(Splits(**kept))
     return Splits(**kept), CheckReport(n_total, sum(map(len, kept.values())), tuple(findings))
 
 
