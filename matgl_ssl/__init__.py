@@ -21,7 +21,7 @@ _EXPORTS = {
     "CrystalDataset": "crystals",
     "check_structure": "crystals",
     "read_crystals": "crystals",
-    "doctor": "diagnose",
+    "doctor": "diagnosis",
     "Architecture": "encoders",
     "Encoder": "encoders",
     "Features": "encoders",
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from .crystals import CrystalDataset as CrystalDataset
     from .crystals import check_structure as check_structure
     from .crystals import read_crystals as read_crystals
-    from .diagnose import doctor as doctor
+    from .diagnosis import doctor as doctor
     from .encoders import Architecture as Architecture
     from .encoders import Encoder as Encoder
     from .encoders import Features as Features

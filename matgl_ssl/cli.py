@@ -321,14 +321,25 @@ def _doctor_options(parser: Parser) -> None:
     parser.add_argument("--cutoff", type=float, metavar="FLOAT", help="another cutoff than the model's (Å)")
     text = "smallest distance of two atoms (Å) (default: 0.5)"
     parser.add_argument("--min-distance", type=float, default=0.5, metavar="FLOAT", help=text)
+    text = "other crystals, for example those to test on: which of the data are among them?"
+    parser.add_argument("--compare-with", metavar="FILE", help=text)
+    text = "MatGL potential or ASE calculator (module:class) to hold energies, forces and stresses against"
+    parser.add_argument("--teacher", help=text)
+    parser.add_argument("--recipe", default="masked-atoms", help="whose time is estimated (default: masked-atoms)")
+    text = "how long to train real batches for each estimate of time and memory; 0: none (default: 5)"
+    parser.add_argument("--estimate-seconds", type=float, default=5.0, metavar="FLOAT", help=text)
+    for label in ("energy", "force", "stress"):
+        parser.add_argument(f"--{label}-unit", metavar="UNIT", help="as for pretrain: kbar-compression, for example")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     _add_trained_with(parser)
 
 
 def _doctor(options: dict[str, Any]) -> None:
-    from matgl_ssl.diagnose import doctor
+    from matgl_ssl.diagnosis import doctor
 
+    as_json = options.pop("json")
     report = doctor(**options)
-    print(report.table())
+    print(json.dumps(report.to_dict(), indent=1) if as_json else report)
     if not report.n_kept:
         raise DataError("No crystal can be trained on.")
 
@@ -380,7 +391,9 @@ VERBS = {
     "push": Verb("send a model and its card to the Hugging Face hub", _push_options, _push),
     "pull": Verb("fetch a model from the Hugging Face hub", _pull_options, _pull),
     "list": Verb("list pretexts, targets, views, recipes, encoders or teachers", _list_options, _list),
-    "doctor": Verb("say which crystals cannot be trained on, and why", _doctor_options, _doctor),
+    "doctor": Verb(
+        "look at crystals and labels before training: what is wrong, and what it would take", _doctor_options, _doctor
+    ),
 }
 
 if __name__ == "__main__":

@@ -11,12 +11,6 @@ import numpy as np
 from matgl_ssl.crystals.storage import ID_COLUMN, CrystalDataset
 from matgl_ssl.errors import DataError
 
-_LARGEST = {
-    "forces": (100.0, "eV/Å. If they are in another unit, give --force-unit."),
-    "stress": (1.0, "eV/Å³ (1 eV/Å³ is 160 GPa). If they are in GPa or kbar, give --stress-unit."),
-}
-"""What is hardly ever exceeded by half of the crystals of a table, and what to do where it is."""
-
 
 def check_labels(crystals: CrystalDataset, names: Sequence[str]) -> None:
     """Refuse labels that are not numbers, or not of one shape.
@@ -48,18 +42,12 @@ def check_labels(crystals: CrystalDataset, names: Sequence[str]) -> None:
 
 
 def doubts(crystals: CrystalDataset, names: Sequence[str]) -> list[str]:
-    """What is odd about forces and stresses: numbers that are none, and sizes that speak of another unit."""
+    """What is odd about forces and stresses: numbers that are none."""
     found = []
-    for name in {*names} & {*_LARGEST}:
-        largest, holes = [], 0
-        for value in crystals.each(name):
-            values = np.abs(np.asarray(np.nan if value is None else value, dtype=float))
-            holes += bool(value is not None and np.isnan(values).any())
-            largest.append(np.nanmax(values, initial=0.0))
+    for name in {*names} & {"forces", "stress"}:
+        holes = sum(value is not None and bool(np.isnan(value).any()) for value in crystals.each(name))
         if holes:
             found.append(f"{holes} of {len(crystals)} crystals have {name} that are no numbers: those do not count.")
-        if (usual := float(np.median(largest))) > _LARGEST[name][0]:
-            found.append(f"The largest {name} of half of the crystals are above {usual:.3g} {_LARGEST[name][1]}")
     return found
 
 

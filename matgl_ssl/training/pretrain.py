@@ -133,6 +133,24 @@ def pretrain(
         return team.first(lambda: _export(task, run))
 
 
+def pretraining_task(crystals: CrystalDataset, model: Any, **options: Any) -> Task:
+    """What ``pretrain`` would train on crystals that were checked, for ``fit`` without a run directory.
+
+    Args:
+        crystals: The crystals; what their recipe computes of them is computed.
+        model: As for ``pretrain``.
+        **options: Its options.
+
+    Raises:
+        MatGLSSLError: As ``pretrain``.
+    """
+    base = model if isinstance(model, nn.Module) else None
+    settings = _settings({}, {"model": model, **options}, crystals.source, None, {})
+    encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
+    crystals = crystals.select_labels([] if settings.teacher else mixture.labels)
+    return _prepare(encoder, mixture, crystals, base or settings.model, settings, Team(settings))
+
+
 def _prepared(
     settings: PretrainConfig, data: Any, base: nn.Module | None, run: RunDirectory, team: Team, resume: bool
 ) -> tuple[Task, Path | None]:

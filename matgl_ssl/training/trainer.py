@@ -105,7 +105,7 @@ def fit(task: Task, run: RunDirectory | None = None, checkpoint: Path | None = N
     with _quiet_lightning(entirely=run is None):
         trainer = L.Trainer(
             **team.options,
-            **(_kept(task, run, checkpoint) if run else _NOTHING_KEPT),
+            **(_kept(task, run, checkpoint) if run else {**_NOTHING_KEPT, "callbacks": [*task.callbacks]}),
             max_epochs=config.epochs,
             gradient_clip_val=config.clip,
             num_sanity_val_steps=0,

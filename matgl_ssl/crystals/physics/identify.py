@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-ENERGY: Mapping[str, float] = {"eV": 1.0, "Ha": 27.211386, "Ry": 13.605693, "meV": 1e-3, "kcal/mol": 0.0433641,
-                               "kJ/mol": 0.0103643}  # fmt: skip
-"""In eV."""
-FORCE: Mapping[str, float] = {"eV/Å": 1.0, "Ha/Bohr": 51.422067, "Ry/Bohr": 25.711034, "meV/Å": 1e-3,
-                              "kcal/mol/Å": 0.0433641, "kJ/mol/Å": 0.0103643}  # fmt: skip
-"""In eV/Å."""
-STRESS: Mapping[str, float] = {"eV/Å³": 1.0, "GPa": 1 / 160.21766, "kbar": 1 / 1602.1766, "Ha/Bohr³": 183.63151,
-                               "Ry/Bohr³": 91.815756}  # fmt: skip
-"""In eV/Å³."""
+from matgl_ssl.crystals.units import ENERGIES, Units
+
+ENERGY = {unit: Units(energy=unit).energy_factor for unit in ENERGIES}
+"""In eV, the expected one first."""
+FORCE = {unit: Units(force=unit).force_factor
+         for unit in ("eV/Å", "Ha/Bohr", "Ry/Bohr", "meV/Å", "kcal/mol/Å", "kJ/mol/Å")}  # fmt: skip
+"""In eV/Å, likewise."""
+STRESS = {unit: Units(stress=unit).stress_factor for unit in ("eV/Å³", "GPa", "kbar", "Ha/Bohr³", "Ry/Bohr³")}
+"""In eV/Å³, likewise."""
 EXPECTED = ("eV", "eV/Å", "eV/Å³")
 
 
