@@ -54,6 +54,26 @@ def test_every_form_gives_the_same_rows(tmp_path, form):
     assert found == list(zip(names, ROWS, strict=True))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_limit_of_a_row_is_not_one_of_the_file(tmp_path, monkeypatch, form):
+    """What stands before and after the rows, or in other columns, belongs to no row."""
+    for name, value in (("MAX_ENTRY", 2000), ("_CHUNK", 256)):
+        monkeypatch.setattr(json_stream, name, value)
+    rows = [{"structure": {"sites": [0.125] * 20, "lattice": {}}, "gap": i / 2} for i in range(400)]
+    names = [f"id{i}" for i in range(400)]
+    columns = {name: dict(zip(names, [row[name] for row in rows], strict=True)) for name in rows[0]}
+    values = [[row["structure"], row["gap"]] for row in rows]
+    content = {
+        "list": rows, "records": rows, "entries": {"entries": rows}, "index": dict(zip(names, rows, strict=True)),
+        "split": {"columns": [*rows[0]], "index": names, "data": values}, "columns": columns,
+        "by two ids": {f"mp{name}": {name: row} for name, row in zip(names, rows, strict=True)},
+        "gap first": {name: columns[name] for name in ("gap", "structure")},
+    }[form]  # fmt: skip
+    found = list(stream_rows(document(tmp_path, json.dumps(content))))
+    assert [row for _, row in found] == rows
+    assert (tmp_path / "x.json").stat().st_size > 20 * 2000
+
+
 def test_missing_numbers_as_python_writes_them(tmp_path):
     row = {"a": math.nan, "b": [math.inf, -math.inf, 1.0], "c": "NaN, or -Infinity", "structure": 1}
     ((_, found),) = stream_rows(document(tmp_path, json.dumps([row])))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import dataclass
+from itertools import count
 from typing import Any, BinaryIO
 
 from matgl_ssl.crystals.layouts.documents import MAX_ENTRY, Document
@@ -75,11 +76,11 @@ def _rows(document: Document) -> Iterator[tuple[str, Any]]:
 
 def _nested(document: Document, first: str) -> Iterator[tuple[str, Any]]:
     """Rows by one id, by two, or columns of values by id, as the first of them says."""
-    head = dict(islice(_pairs(document, first), _FIELDS))
+    head = _head(document, first)
     if not (_is_row(head) or any(map(_is_row, head.values()))) or first in _STRUCTURES:
-        names = [name for name, _ in _keys(document)]
-        for cells in zip(*(_pairs(document, name) for name in names), strict=True):
-            yield cells[0][0], {name: value for name, (_, value) in zip(names, cells, strict=True)}
+        places = _places(document)
+        for cells in zip(*(_pairs(document, name, place) for name, place in places.items()), strict=True):
+            yield cells[0][0], {name: value for name, (_, value) in zip(places, cells, strict=True)}
         return
     for key, value in _pairs(document, ""):
         if key in _ASE:  # an ASE database in JSON ends with them
@@ -87,18 +88,33 @@ def _nested(document: Document, first: str) -> Iterator[tuple[str, Any]]:
         yield from [(key, value)] if _is_row(value) or not isinstance(value, Mapping) else value.items()
 
 
+def _head(document: Document, name: str) -> dict[str, Any]:
+    """The first fields of what an outermost name holds."""
+    import ijson
+
+    pairs, events = ijson.sendable_list(), ijson.sendable_list()
+    builder, parser = ijson.kvitems_coro(pairs, name, use_float=True), ijson.parse_coro(events, use_float=True)
+    with _opened(document) as stream:
+        while len(pairs) < _FIELDS and (name, "end_map", None) not in events and (chunk := stream.read()):
+            builder.send(chunk)
+            events.clear()
+            parser.send(chunk)
+    return dict(pairs[:_FIELDS])
+
+
 def _listed(document: Document) -> Iterator[tuple[str, Any]]:
     """Rows in a list, with the names of their columns beside them (pandas) or not."""
-    kinds = dict(_keys(document))
-    name = next((name for name in _LISTS if kinds.get(name) == "start_array"), None)
+    places = _places(document)
+    lists = {name: place for name, place in places.items() if place.event == "start_array"}
+    name = next((name for name in _LISTS if name in lists), None)
     if name is None:
-        raise DataError(f"{document.name}: no list called {', '.join(_LISTS)} among {list(kinds)!r:.200}")
-    rows = _items(document, f"{name}.item")
-    if kinds.get("columns") != "start_array":
+        raise DataError(f"{document.name}: no list called {', '.join(_LISTS)} among {list(places)!r:.200}")
+    rows = _items(document, f"{name}.item", lists[name])
+    if "columns" not in lists:
         yield from _numbered(rows)
         return
-    columns = list(_items(document, "columns.item"))
-    index = _items(document, "index.item") if kinds.get("index") == "start_array" else map(str, range(1 << 62))
+    columns = list(_items(document, "columns.item", lists["columns"]))
+    index = _items(document, "index.item", lists["index"]) if "index" in lists else map(str, count())
     for key, row in zip(index, rows, strict=False):
         yield str(key), dict(zip(columns, row, strict=True)) if len(row) == len(columns) else row
 
@@ -111,56 +127,81 @@ def _numbered(rows: Iterator[Any]) -> Iterator[tuple[str, Any]]:
     return ((str(index), row) for index, row in enumerate(rows))
 
 
-def _items(document: Document, prefix: str) -> Iterator[Any]:
+@dataclass
+class _Place:
+    """Where the value of an outermost name is: the event it begins with, and bytes between which it stands."""
+
+    event: str = ""
+    start: int = 0
+    end: int = 1 << 62
+
+
+def _places(document: Document) -> dict[str, _Place]:
     import ijson
 
+    found: dict[str, _Place] = {}
+    place = _Place()
     with _opened(document) as stream:
-        for item in ijson.items(stream, prefix, use_float=True):
+        depth = 0
+        for event, value in ijson.basic_parse(stream, use_float=True):
+            stream.begin_entry()
+            if depth == 1 and event == "map_key":
+                place = found[value] = _Place(start=stream.position - 2 * _CHUNK)
+            elif depth == 1 and not event.startswith("end"):
+                place.event = event
+            depth += event.startswith("start") - event.startswith("end")
+            if depth == 1:
+                place.end = stream.position
+    return found
+
+
+def _items(document: Document, prefix: str, place: _Place | None = None) -> Iterator[Any]:
+    import ijson
+
+    return _built(document, lambda stream: ijson.items(stream, prefix, use_float=True), place)
+
+
+def _pairs(document: Document, prefix: str, place: _Place | None = None) -> Iterator[tuple[str, Any]]:
+    import ijson
+
+    return _built(document, lambda stream: ijson.kvitems(stream, prefix, use_float=True), place)
+
+
+def _built(document: Document, build: Callable[[_Stream], Iterator[Any]], place: _Place | None) -> Iterator[Any]:
+    with _opened(document, place or _Place()) as stream:
+        items = build(stream)
+        while True:
+            try:
+                item = next(items)
+            except (StopIteration, EOFError):
+                return
             stream.begin_entry()
             yield item
 
 
-def _pairs(document: Document, prefix: str) -> Iterator[tuple[str, Any]]:
-    import ijson
-
-    with _opened(document) as stream:
-        for pair in ijson.kvitems(stream, prefix, use_float=True):
-            stream.begin_entry()
-            yield pair
-
-
-def _keys(document: Document) -> Iterator[tuple[str, str]]:
-    """The outermost names and what their values begin with."""
-    import ijson
-
-    with _opened(document) as stream:
-        depth, name = 0, ""
-        for event, value in ijson.basic_parse(stream, use_float=True):
-            stream.begin_entry()
-            if depth == 1 and event == "map_key":
-                name = value
-            elif depth == 1 and not event.startswith("end"):
-                yield name, event
-            depth += event.startswith("start") - event.startswith("end")
-
-
 class _Stream:
-    """What ijson reads from: JSON without Python's extensions, no more than ``MAX_ENTRY`` bytes of it for one row."""
+    """What ijson reads from: JSON without Python's extensions, no more than ``MAX_ENTRY`` bytes of it for one row.
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._since, self._depth = stream, 0, 0
+    What stands before a place counts for no row; what comes after it is not read.
+    """
+
+    def __init__(self, stream: BinaryIO, place: _Place) -> None:
+        self._stream, self._place, self._since, self._depth, self.position = stream, place, 0, 0, 0
         mark = stream.read(3)
         self._rest = b"" if mark == b"\xef\xbb\xbf" else mark
 
     def begin_entry(self) -> None:
         self._since = 0
 
-    def read(self, size: int = _CHUNK) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         if size == 0:
             return b""
-        chunk = self._stream.read(max(size, _CHUNK))
-        self._since += len(chunk)
-        if self._since > MAX_ENTRY + 2 * _CHUNK:
+        if self.position > self._place.end + 2 * _CHUNK:
+            raise EOFError
+        chunk = self._stream.read(_CHUNK)
+        self.position += len(chunk)
+        self._since += len(chunk) * (self.position >= self._place.start)
+        if self._since > MAX_ENTRY + 4 * _CHUNK:
             raise DataError(f"one row of more than {MAX_ENTRY:,} bytes")
         for start in range(0, len(chunk), _PIECE):  # ijson keeps a path for each level: a million would fill memory
             piece = chunk[start : start + _PIECE]
@@ -171,10 +212,10 @@ class _Stream:
         text = _NO_JSON.sub(b"null", self._rest + chunk)
         cut = max(0, len(text) - _TAIL) if chunk else len(text)
         self._rest = text[cut:]
-        return text[:cut] or (self.read(size) if chunk else b"")
+        return text[:cut] or (self.read() if chunk else b"")
 
 
 @contextmanager
-def _opened(document: Document) -> Iterator[_Stream]:
+def _opened(document: Document, place: _Place | None = None) -> Iterator[_Stream]:
     with document.open() as stream:
-        yield _Stream(stream)
+        yield _Stream(stream, place or _Place())
