@@ -146,7 +146,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, nacl):
         assert len(found) == n
         assert found.table.cache_files
     size = (tmp_path / "600.json").stat().st_size
-    assert peaks[1] < peaks[0] + size / 10, (peaks, size)
+    assert peaks[1] < peaks[0] + size / 4, (peaks, size)  # as objects, the file would take several times its size
 
 
 def test_many_crystals_are_a_table_on_disk(nacl, monkeypatch):

@@ -95,7 +95,9 @@ def _head(document: Document, name: str) -> dict[str, Any]:
     pairs, events = ijson.sendable_list(), ijson.sendable_list()
     builder, parser = ijson.kvitems_coro(pairs, name, use_float=True), ijson.parse_coro(events, use_float=True)
     with _opened(document) as stream:
-        while len(pairs) < _FIELDS and (name, "end_map", None) not in events and (chunk := stream.read()):
+        while len(pairs) < _FIELDS and (name, "end_map", None) not in events and stream.position <= MAX_ENTRY:
+            if not (chunk := stream.read()):
+                break
             builder.send(chunk)
             events.clear()
             parser.send(chunk)
