@@ -123,9 +123,7 @@ def prepare(
         files = finish(good, parts, repeated, final, targets, **shared)
         counts = left_out(final / LEFT_OUT, tables, parts, work, good, repeated)
         if not files:
-            reasons = ", ".join(f"{n} {code}" for code, n in sum(counts, Counter()).most_common())
-            report = CheckReport(sum(map(len, tables)), 0, tuple(chain(*(table.rejected for table in tables))))
-            raise NothingLeftError(f"No crystal of {', '.join(map(describe, sources))} can be kept: {reasons}.", report)
+            raise _nothing_left(sources, tables, counts)
         kept = [int((each < 0).sum()) for each in repeated]
         manifest = {
             **header("manifest"),
@@ -159,6 +157,14 @@ def recipe_targets(recipe: str | Path) -> tuple[Target, ...]:
     if not targets:
         raise ConfigError(f"Recipe {str(recipe)!r} asks for no computed targets: leave out --recipe.")
     return targets
+
+
+def _nothing_left(
+    sources: Sequence[Any], tables: Sequence[CrystalDataset], counts: Sequence[Counter[str]]
+) -> NothingLeftError:
+    reasons = ", ".join(f"{n} {code}" for code, n in sum(counts, Counter()).most_common())
+    report = CheckReport(sum(map(len, tables)), 0, tuple(chain(*(table.rejected for table in tables))))
+    return NothingLeftError(f"No crystal of {', '.join(map(describe, sources))} can be kept: {reasons}.", report)
 
 
 @contextmanager
