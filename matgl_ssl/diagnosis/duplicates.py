@@ -15,14 +15,13 @@ from .labels import Column
 
 _EXAMPLES = 3
 _MOST = 20_000
-_LARGE, _CROWD = (
-    30,
-    50,
-)  # of cells with more atoms, so many of one formula: those of a trajectory are compared one by one
+_LARGE = 30
+_CROWD = 250
+"""Crystals of one formula, with more than ``_LARGE`` atoms, that are compared: frames of a trajectory are all alike."""
 
 
 def affordable(crystals: CrystalDataset) -> CrystalDataset:
-    """Those among which duplicates are found in a minute: all, or of many a random part."""
+    """Those among which duplicates are found in minutes: all, or of many a random part."""
     sizes, formulas, seen, rows = crystals.sizes(), crystals.formulas(), Counter[str](), []
     for row in np.random.default_rng(0).permutation(len(crystals))[:_MOST].tolist():
         seen[formulas[row]] += bool(sizes[row] > _LARGE)
