@@ -64,7 +64,25 @@ def left_out(
     return counts
 
 
-def described(
+def contents(
+    sources: Sequence[Any],
+    licenses: Sequence[str | None],
+    tables: Sequence[CrystalDataset],
+    parts: Sequence[Part],
+    repeated: Sequence[np.ndarray],
+    counts: Sequence[Counter[str]],
+    files: Sequence[Path],
+) -> dict[str, Any]:
+    """What is in the folder: how many rows, from which sources, in which shards."""
+    kept = [int((each < 0).sum()) for each in repeated]
+    return {
+        "rows": sum(kept),
+        "sources": _described(sources, licenses, tables, parts, kept, counts),
+        "shards": _described_shards(files, parts, kept),
+    }
+
+
+def _described(
     sources: Sequence[Any],
     licenses: Sequence[str | None],
     tables: Sequence[CrystalDataset],
@@ -92,7 +110,7 @@ def described(
     ]
 
 
-def described_shards(files: Sequence[Path], parts: Sequence[Part], kept: Sequence[int]) -> list[dict[str, Any]]:
+def _described_shards(files: Sequence[Path], parts: Sequence[Part], kept: Sequence[int]) -> list[dict[str, Any]]:
     """The shards, each from one source."""
     filled = [(part.source, n) for part, n in zip(parts, kept, strict=True) if n]
     return [

@@ -29,7 +29,7 @@ from matgl_ssl.pretexts import build_pretext
 from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import Target
 
-from .manifest import LEFT_OUT, describe, described, described_shards, left_out
+from .manifest import LEFT_OUT, contents, describe, left_out
 from .rows import Checks, common_schema
 from .shards import examine, find_repeated, finish, good_crystals, parts_of
 
@@ -124,16 +124,13 @@ def prepare(
         counts = left_out(final / LEFT_OUT, tables, parts, work, good, repeated)
         if not files:
             raise _nothing_left(sources, tables, counts)
-        kept = [int((each < 0).sum()) for each in repeated]
         manifest = {
             **header("manifest"),
-            "rows": sum(kept),
-            "sources": described(sources, licenses, tables, parts, kept, counts),
+            **contents(sources, licenses, tables, parts, repeated, counts, files),
             "units": units,
             "checks": asdict(checks),
             "duplicates": None if keep_duplicates else {"tolerance": tolerance},
             "targets": {target.column: repr(target) for target in targets},
-            "shards": described_shards(files, parts, kept),
         }
         (final / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         replace_folder(final, out)
