@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from matgl_ssl._files import atomic_path
@@ -48,6 +49,11 @@ class Finding:
     code: str
     message: str
     index: int | None = None
+
+
+def placed(findings: Iterable[Finding], n_kept: int) -> tuple[Finding, ...]:
+    """Findings that all have a place: those without one come after the ``n_kept`` entries that were kept."""
+    return tuple(f if f.index is not None else replace(f, index=n_kept + i) for i, f in enumerate(findings))
 
 
 @dataclass(frozen=True)

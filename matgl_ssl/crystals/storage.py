@@ -7,7 +7,6 @@ A table has the columns ``numbers`` (N integers), ``frac_coords`` (3N, row-major
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from matgl_ssl._files import atomic_path, digest
 from matgl_ssl.crystals.arrow import decode, is_list
 from matgl_ssl.crystals.ids import with_ids
 from matgl_ssl.crystals.records import DOUBT, Crystal
-from matgl_ssl.crystals.report import Finding
+from matgl_ssl.crystals.report import Finding, placed
 from matgl_ssl.errors import DataError, did_you_mean
 
 ID_COLUMN = "material_id"
@@ -54,10 +53,7 @@ class CrystalDataset:
         """
         check_layout(table.column_names, source)
         self.table = table = with_ids(table, ID_COLUMN)
-        self.rejected = tuple(
-            finding if finding.index is not None else replace(finding, index=len(table) + i)
-            for i, finding in enumerate(rejected)
-        )
+        self.rejected = placed(rejected, len(table))
         self.source = source
         self._arrow = table.with_format("arrow")
 
@@ -128,7 +124,7 @@ class CrystalDataset:
 
     def each(self, name: str) -> Iterator[Any]:
         """A column's values one at a time, Python scalars or flat arrays: a million ids as a list take 100 MB."""
-        for piece in self._pieces(name):
+        for piece in self._pieces(*self._known([name])):
             yield from decode(piece)
 
     @property
