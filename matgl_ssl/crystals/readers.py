@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -13,22 +12,27 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import datasets
 from pymatgen.core import Structure
 
+from matgl_ssl._files import digest
 from matgl_ssl.boundary import typed
+from matgl_ssl.crystals import hub
 from matgl_ssl.crystals.checks import Policy, as_crystal
 from matgl_ssl.crystals.conventions import needed, standard
+from matgl_ssl.crystals.conversion import CONVERTED, converted, wanted_columns
 from matgl_ssl.crystals.ids import warn_of_copies
+from matgl_ssl.crystals.kinds import UNNAMED, known_columns
 from matgl_ssl.crystals.layouts import PARSERS, file_kind, stem
-from matgl_ssl.crystals.layouts.atoms import atoms_labels
+from matgl_ssl.crystals.layouts.documents import Document
 from matgl_ssl.crystals.layouts.entries import Entry
-from matgl_ssl.crystals.layouts.rows import row_entry
+from matgl_ssl.crystals.layouts.joined import is_label_table, joined_folder, joined_table
 from matgl_ssl.crystals.layouts.sources import BUILDERS, documents, entries, files_in, is_readable
 from matgl_ssl.crystals.notes import Notes
+from matgl_ssl.crystals.objects import object_entries
 from matgl_ssl.crystals.prepared import is_prepared, read_prepared
-from matgl_ssl.crystals.records import DOUBT, Crystal
+from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import CheckReport, Finding
 from matgl_ssl.crystals.spool import spooled
-from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset, check_layout, known_columns
-from matgl_ssl.crystals.tables import read_tables, table_columns
+from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset
+from matgl_ssl.crystals.tables import file_batches, files_key, read_tables, table_columns
 from matgl_ssl.errors import (
     BadStructureError,
     DataError,
@@ -42,13 +46,18 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     One: TypeAlias = Crystal | Structure | Atoms
-    Source: TypeAlias = One | Iterable[One] | CrystalDataset | datasets.Dataset | str | Path
+    Source: TypeAlias = One | Iterable[Any] | CrystalDataset | datasets.Dataset | str | Path
 
 _READABLE = (
     f"Readable are {', '.join((*PARSERS, *BUILDERS))}, POSCAR and CONTCAR, all but tables also .gz, .bz2, .xz and in "
     ".zip and .tar archives"
 )
-_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>\w[\w.\[\]:%+-]*))?")
+_PICKLES = (".pkl", ".pickle")
+_NO_PICKLE = (
+    "{0}: a pickle executes whatever it holds when it is read, so it is not. If you trust it, convert it once: "
+    "python -c \"import pandas; pandas.read_pickle('{0}').to_json('{0}.json', orient='split', "
+    'default_handler=lambda structure: structure.as_dict())"'
+)
 
 
 def read_crystals(
@@ -66,10 +75,12 @@ def read_crystals(
     units of the source.
 
     Args:
-        source: Crystals, pymatgen structures or ASE atoms (one, or an iterable); a table; the path of a CIF, POSCAR,
-            (ext)XYZ, JSON, JSONL, Parquet or Arrow file, of a ``save_to_disk`` folder or of a folder of such files; a
-            glob; or the name of a Hugging Face dataset, ``owner/name`` or ``owner/name:split``. A local path wins.
-        columns: Labels to keep; all by default.
+        source: A path, a name on the Hugging Face hub, or an object. Paths: a file, folder or archive in one of the
+            layouts of ``docs/data.md``, or a glob of them. Names: ``owner/name``, with ``:configuration`` or ``:split``
+            or both; a local path wins. Objects: a crystal, pymatgen structure or ASE atoms; pairs of one and its label
+            or mapping of labels; rows as mappings; any iterable of these; a pandas or polars data frame; a mapping of
+            columns; an open ASE database; a ``datasets.Dataset``.
+        columns: Labels to read; all by default.
         policy: Under ``"skip"`` entries that are disordered, not periodic or unreadable go to ``rejected``; under
             ``"raise"`` the first one stops the reading. Rows of tables are looked at by ``check_dataset`` only.
         units: Units of the source's ``energy``, ``force`` and ``stress``, as in ``{"stress": "kbar-compression"}`` (see
@@ -83,33 +94,24 @@ def read_crystals(
     if isinstance(source, CrystalDataset):
         dataset = source
     elif isinstance(source, datasets.Dataset):
-        dataset = _from_table(source, "datasets.Dataset", policy)
+        dataset = _from_table(source, "datasets.Dataset", columns)
     elif isinstance(source, datasets.DatasetDict):
         raise DataError(f"a DatasetDict: choose one of its splits {list(source)}, for example source[{min(source)!r}]")
     elif isinstance(source, (str, Path)):
         dataset = _from_path(str(source), columns, policy)
     else:
-        dataset = _from_objects(source, policy)
+        dataset = _from_objects(source, columns, policy)
+    if policy == "raise" and dataset.rejected:
+        raise BadStructureError(f"{dataset.source}: {dataset.rejected[0].message}", dataset.rejected[0].code)
     if dataset is not source:
         warn_of_copies(dataset.table, ID_COLUMN, dataset.source)
     dataset = standard(dataset, columns, units or {})
     return dataset if columns is None else dataset.select_labels(columns)
 
 
-def _from_objects(source: One | Iterable[One], policy: Policy) -> CrystalDataset:
-    from ase import Atoms
-
-    kinds = (Crystal, Structure, Atoms)
-    if not isinstance(source, (*kinds, Iterable)):
-        raise DataError(f"cannot read crystals from a {type(source).__name__}")
-    items = [source] if isinstance(source, kinds) else list(source)
-    entries: list[tuple[str, Entry]] = []
-    for index, item in enumerate(items):
-        if not isinstance(item, kinds):
-            raise DataError(f"entry {index} is a {type(item).__name__}; expected a Crystal, Structure or Atoms")
-        labels = atoms_labels(item) if isinstance(item, Atoms) else {}
-        entries.append((getattr(item, "id", "") or str(index), ("", item, labels)))
-    return _collect(entries, "memory", policy)
+def _from_objects(source: Any, columns: Sequence[str] | None, policy: Policy) -> CrystalDataset:
+    found = object_entries(source, columns)
+    return _collect(((key, ("", structure, labels)) for key, structure, labels in found), "memory", columns, policy)
 
 
 def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> CrystalDataset:
@@ -123,14 +125,16 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
             splits = datasets.load_from_disk(path)
             if "train" not in splits:
                 raise DataError(f"{source}: no split 'train' among {list(splits)}; name the folder of one of them.")
-            return _from_table(splits["train"], source, policy)
+            return _from_table(splits["train"], source, columns)
         if (path / "state.json").exists():
-            return _from_table(datasets.load_from_disk(path), source, policy)
+            return _from_table(datasets.load_from_disk(path), source, columns)
         files, closed = files_in(path)
         if not files:
             raise DataError(f"{source}: no crystals in this folder{'; '.join(['', *map(str, closed)])}. {_READABLE}.")
         return _from_files(files, path, source, columns, policy, closed)
     if path.is_file():
+        if file_kind(path.name) in _PICKLES:
+            raise DataError(_NO_PICKLE.format(path))
         if not is_readable(path.name):
             raise DataError(f"{source}: cannot read files called *{file_kind(path.name) or path.name}. {_READABLE}.")
         return _from_files([path], path.parent, source, columns, policy)
@@ -140,9 +144,8 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
             raise DataError(f"{source}: none of the {len(found)} files can be read. {_READABLE}.")
         root = Path(*Path(source).parts[: _first_magic(source)])
         return _from_files(files, root, source, columns, policy)
-    hub = _HUB_NAME.fullmatch(source)
-    if hub and not is_readable(path.name) and not path.parent.is_dir():
-        return _from_hub(hub["name"], hub["split"] or "train", policy)
+    if hub.NAME.fullmatch(source) and not is_readable(path.name) and not path.parent.is_dir():
+        return hub.read_hub(source, columns)
     raise DataError(f"{source}: no such file or folder{_nearest(path)}")
 
 
@@ -162,63 +165,88 @@ def _from_files(
     if builders != {""} and closed:
         raise closed[0]
     if builders != {""}:
-        return _from_tables(files, builders.pop(), source, columns, policy)
-    counts = Counter(stem(document.name) for document in documents(files, root))  # Si.cif and Si.vasp keep suffixes
-    if not counts:
-        raise DataError(f"{source}: no crystals in this archive. {_READABLE}.")
-    found = (
-        (stem(document.name) if counts[stem(document.name)] == 1 else document.name, entry)
-        for document in documents(files, root)
-        for entry in entries(document)
-    )
+        return _from_tables(files, builders.pop(), source, columns)
+    if (found := _joined(files, root, columns)) is None:
+        counts = Counter(stem(document.name) for document in documents(files, root))  # Si.cif and Si.vasp keep suffixes
+        if not counts:
+            raise DataError(f"{source}: no crystals in this archive. {_READABLE}.")
+        found = (
+            (stem(document.name) if counts[stem(document.name)] == 1 else document.name, entry)
+            for document in documents(files, root)
+            for entry in entries(document)
+        )
     unseen: list[tuple[str, Entry]] = [(Path(str(err.filename)).name, ("", err, {})) for err in closed]
-    return _collect(chain(found, unseen), source, policy)
+    return _collect(chain(found, unseen), source, columns, policy)
 
 
-def _from_tables(
-    files: list[Path], builder: str, source: str, columns: Sequence[str] | None, policy: Policy
-) -> CrystalDataset:
+def _joined(files: list[Path], root: Path, columns: Sequence[str] | None) -> Iterator[tuple[str, Entry]] | None:
+    """What a table says of structure files, beside it or with it in a folder or archive; None if there is none."""
+    if len(files) == 1 and is_label_table(table := Document(files[0])):
+        beside, _ = files_in(root)
+        found: Iterator[Entry] | None = joined_table(table, beside, root, columns)
+    else:
+        found = joined_folder(files, root, columns)
+    return None if found is None else (("", entry) for entry in found)
+
+
+def _from_tables(files: list[Path], builder: str, source: str, columns: Sequence[str] | None) -> CrystalDataset:
     try:
         available = table_columns(files[0])
-        structure = [name for name in (ID_COLUMN, *STRUCTURE_COLUMNS, DOUBT, "structure") if name in available]
-        if "structure" not in structure:
-            check_layout(available, source)
-        labels = [name for name in available if name not in structure]
-        wanted = None if columns is None else [*structure, *known_columns(needed(columns, labels), labels, source)]
-        table = read_tables(files, wanted)
+        wanted = wanted_columns(available, columns, source)
+        if set(STRUCTURE_COLUMNS) <= {*available}:
+            return CrystalDataset(read_tables(files, wanted), source=source)
+        key = files_key(files, columns, CONVERTED)
+        return converted(key, lambda: file_batches(files, wanted), source)
     except DataError:
         raise
     except Exception as err:  # pyarrow raises errors of several kinds
         if isinstance(known := typed(err), ResourceError):  # a cache that cannot be written, a full disk
             raise known from err
         raise DataError(f"{source}: cannot be read as {builder}: {err}") from err
-    return _from_table(table, source, policy)
 
 
-def _from_table(table: datasets.Dataset, source: str, policy: Policy) -> CrystalDataset:
+def _from_table(table: datasets.Dataset, source: str, columns: Sequence[str] | None) -> CrystalDataset:
     if not len(table):
         raise DataError(f"{source}: the table has no rows")
-    if "structure" in table.column_names and "numbers" not in table.column_names:
-        return _collect(((str(i), row_entry(row, "")) for i, row in enumerate(table)), source, policy)
-    return CrystalDataset(table, source=source)
+    if set(STRUCTURE_COLUMNS) <= {*table.column_names}:
+        return CrystalDataset(table, source=source)
+    wanted = wanted_columns(table.column_names, columns, source)
+    plain = (table if wanted is None else table.select_columns(wanted)).with_format("arrow")
+    key = digest([table._fingerprint, repr(columns), CONVERTED], 24)
+    return converted(key, lambda: plain.iter(4096), source)
 
 
-def _from_hub(name: str, split: str, policy: Policy) -> CrystalDataset:
-    try:
-        table = datasets.load_dataset(name, split=split)
-    except Exception as err:  # offline, absent, gated, without this split: each has its own class
-        raise DataError(
-            f"{name}: no such path here, and no Hugging Face dataset of this name with a split {split!r} "
-            f"can be reached: {err}"
-        ) from err
-    return _from_table(table, f"{name}:{split}", policy)
+def _wanted(
+    entries: Iterable[tuple[str, Entry]], columns: Sequence[str] | None, source: str
+) -> Iterator[tuple[str, Entry]]:
+    """Entries with no more labels than needed.
+
+    Raises:
+        DataError: At the end, if no entry had one of the labels that are asked for.
+    """
+    seen: dict[str, None] = {}
+    kept: dict[frozenset[str], set[str]] = {}
+    for name, (key, structure, labels) in entries:
+        if columns is not None:
+            own = {**(structure.labels if isinstance(structure, Crystal) else {}), **labels}
+            seen.update(dict.fromkeys(own))
+            given = frozenset(own)
+            if given not in kept:
+                kept[given] = {ID_COLUMN, UNNAMED, *needed(columns, given)}
+            labels = {label: value for label, value in labels.items() if label in kept[given]}
+        yield name, (key, structure, labels)
+    if columns and seen:
+        known_columns(needed(columns, seen), [name for name in seen if name != ID_COLUMN], source)
 
 
-def _collect(entries: Iterable[tuple[str, Entry]], source: str, policy: Policy) -> CrystalDataset:
+def _collect(
+    entries: Iterable[tuple[str, Entry]], source: str, columns: Sequence[str] | None, policy: Policy
+) -> CrystalDataset:
     rejected: list[Finding] = []
     notes = Notes()
     with notes.listening():
-        dataset = spooled(_crystals(entries, source, policy, rejected, notes), source)
+        wanted = _wanted(entries, columns, source)
+        dataset = spooled(_crystals(wanted, source, policy, rejected, notes), source, columns or ())
     if not len(dataset):
         report = CheckReport(len(rejected), 0, tuple(rejected))
         raise NothingLeftError(f"{source}: no crystal could be read: {report.reasons() or 'nothing was given'}", report)

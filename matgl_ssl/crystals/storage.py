@@ -6,7 +6,7 @@ A table has the columns ``numbers`` (N integers), ``frac_coords`` (3N, row-major
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from pymatgen.core import Composition, Element
 from matgl_ssl._files import atomic_path, digest
 from matgl_ssl.crystals.arrow import decode, is_list
 from matgl_ssl.crystals.ids import with_ids
+from matgl_ssl.crystals.kinds import UNNAMED, known_columns, named_column
 from matgl_ssl.crystals.records import DOUBT, Crystal
 from matgl_ssl.crystals.report import Finding, placed
-from matgl_ssl.errors import DataError, did_you_mean
+from matgl_ssl.errors import DataError
 
 ID_COLUMN = "material_id"
 STRUCTURE_COLUMNS = ("numbers", "frac_coords", "lattice")
@@ -59,12 +60,24 @@ class CrystalDataset:
 
     @classmethod
     def from_crystals(
-        cls, crystals: Iterable[Crystal], *, source: str = "memory", rejected: Sequence[Finding] = ()
+        cls,
+        crystals: Iterable[Crystal],
+        *,
+        source: str = "memory",
+        rejected: Sequence[Finding] = (),
+        asked: Collection[str] | None = None,
     ) -> CrystalDataset:
         """Make an in-memory table; labels missing from some crystals become nulls, arrays are stored flat.
 
+        Args:
+            crystals: The crystals with their labels.
+            source: Where they came from.
+            rejected: What was left out.
+            asked: Labels whose values must be of one kind (see ``label_column``); all by default. Others that are not
+                are left out with a warning.
+
         Raises:
-            DataError: If the values of a label are of different kinds.
+            DataError: If the values of such a label are of different kinds.
         """
         crystals = list(crystals)
         columns: dict[str, pa.Array] = {
@@ -76,10 +89,9 @@ class CrystalDataset:
         for name in dict.fromkeys(name for c in crystals for name in c.labels):
             if name in columns:
                 raise DataError(f"{source}: a label cannot be called {name!r}, which is a structure column")
-            try:
-                columns[name] = pa.array([_storable(c.labels.get(name)) for c in crystals])
-            except pa.ArrowException as err:
-                raise DataError(f"{source}: the values of label {name!r} are of different kinds: {err}") from err
+            ids, values = columns[ID_COLUMN], [c.labels.get(name) for c in crystals]
+            if (column := named_column(name, values, ids, source, asked)) is not None:
+                columns[name] = column
         return cls(datasets.Dataset(InMemoryTable(pa.table(columns))), source=source, rejected=rejected)
 
     def __len__(self) -> int:
@@ -166,10 +178,13 @@ class CrystalDataset:
         Raises:
             DataError: If there is no such column, or it says which crystal it is or where its atoms are.
         """
-        labels = known_columns(names, self.label_names, self.source)
+        known = known_columns(names, self.label_names, self.source)
         doubt = [name for name in self.table.column_names if name == DOUBT]
-        kept = dict.fromkeys((ID_COLUMN, *STRUCTURE_COLUMNS, *labels, *doubt))
-        return CrystalDataset(self.table.select_columns(list(kept)), source=self.source, rejected=self.rejected)
+        kept = dict.fromkeys((ID_COLUMN, *STRUCTURE_COLUMNS, *known, *doubt))
+        table = self.table.select_columns(list(kept))
+        if UNNAMED in known and UNNAMED not in names:
+            table = table.rename_column(UNNAMED, names[known.index(UNNAMED)])
+        return CrystalDataset(table, source=self.source, rejected=self.rejected)
 
     def sizes(self) -> np.ndarray:
         """Number of atoms of each crystal, shape ``(len(self),)``."""
@@ -241,19 +256,6 @@ def check_layout(available: Sequence[str], source: str) -> None:
         raise DataError(f"{source}: no column {', '.join(missing)} among {list(available)}. Expected layout: {LAYOUT}.")
 
 
-def known_columns(names: Sequence[str], available: Sequence[str], source: str) -> list[str]:
-    """Return ``names`` after checking that each is available.
-
-    Raises:
-        DataError: If one is not; the message names the nearest that is.
-    """
-    for name in names:
-        if name not in available:
-            hint = did_you_mean(name, available)
-            raise DataError(f"{source}: no column {name!r} among {list(available)}.{hint}")
-    return list(names)
-
-
 def _crystal(id_: str, numbers: Any, frac_coords: Any, lattice: Any, labels: Mapping[str, Any]) -> Crystal:
     sizes = [-1 if values is None else len(values) for values in (numbers, frac_coords, lattice)]
     if sizes[1] != 3 * sizes[0] or sizes[2] != 9:
@@ -281,11 +283,6 @@ def _shaped(name: str, value: Any, n_atoms: int) -> Any:
     if name.startswith("atom:") and n_atoms and value.size % n_atoms == 0:
         return value.reshape(n_atoms, -1).copy()
     return value.copy()
-
-
-def _storable(value: Any) -> Any:
-    value = value.tolist() if isinstance(value, np.generic) else value
-    return value.ravel() if isinstance(value, np.ndarray) else value
 
 
 @lru_cache(maxsize=65536)

@@ -67,8 +67,8 @@ def test_archives_within_a_folder(tmp_path, cif):
 
 def test_structures_by_the_stem_that_a_table_calls_them(tmp_path, cif, quartz):
     write(tmp_path / "by_id.zip", {"by_id/x1.CIF": cif, "by_id/x2.json": quartz.to_json().encode()})
-    found = {name: structure.formula for name, (_, structure, _) in entries_by_stem([tmp_path / "by_id.zip"], tmp_path)}
-    assert found == {"x1": "Na4 Cl4", "x2": "Si2 O4"}
+    found = {name: len(structure) for name, (_, structure, _) in entries_by_stem([tmp_path / "by_id.zip"], tmp_path)}
+    assert found == {"x1": 8, "x2": 6}
 
 
 @pytest.mark.parametrize("name", ["../out.cif", "a/../../out.cif", "/abs.cif", "..\\out.cif", "C:\\out.cif"])

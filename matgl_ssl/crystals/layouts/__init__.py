@@ -18,6 +18,7 @@ from matgl_ssl.crystals.layouts.documents import Document, unpacked_name
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.json_files import parse_json, parse_jsonl
 from matgl_ssl.crystals.layouts.poscar import parse_poscar
+from matgl_ssl.crystals.layouts.text_tables import parse_csv
 
 PARSERS: dict[str, Callable[[Document], Iterator[Entry]]] = {
     ".cif": parse_cif,
@@ -30,6 +31,8 @@ PARSERS: dict[str, Callable[[Document], Iterator[Entry]]] = {
     ".traj": parse_traj,
     ".json": parse_json,
     ".jsonl": parse_jsonl,
+    ".csv": parse_csv,
+    ".tsv": parse_csv,
 }
 
 
