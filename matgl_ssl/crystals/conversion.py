@@ -79,7 +79,9 @@ def converted(key: str, batches: Callable[[], Iterator[pa.Table]], source: str) 
             start, kept = start + len(batch), kept + len(rows)
         if not kept:
             first = f"; for example {rejected[0].message}" if rejected else ""
-            raise DataError(f"{source}: none of {start} rows is a crystal{first}")
+            raise DataError(
+                f"{source}: {f'none of {start} rows is a crystal' if start else 'the table has no rows'}{first}"
+            )
         notes.tell(source)
         write_text(side, json.dumps([asdict(finding) for finding in rejected]))
 

@@ -194,7 +194,7 @@ def _from_tables(files: list[Path], builder: str, source: str, columns: Sequence
         available = table_columns(files[0])
         wanted = wanted_columns(available, columns, source)
         if set(STRUCTURE_COLUMNS) <= {*available}:
-            return CrystalDataset(read_tables(files, wanted), source=source)
+            return _from_table(read_tables(files, wanted), source, columns)
         key = files_key(files, columns, CONVERTED)
         return converted(key, lambda: file_batches(files, wanted), source)
     except DataError:

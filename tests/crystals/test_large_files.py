@@ -172,3 +172,15 @@ def test_many_crystals_are_a_table_on_disk(nacl, monkeypatch):
     made[3:5] = made[5:6] * 2
     with pytest.raises(DataError, match="different kinds"):
         spooled(made, "here")
+
+
+def test_a_label_of_several_kinds_that_nobody_asked_for_costs_no_other(nacl, monkeypatch, caplog):
+    monkeypatch.setattr("matgl_ssl.crystals.spool.BATCH", 2)
+    labels = [{"gap": 1.0, "note": 1}, {"gap": 2.0}, {"gap": 3.0, "note": "a"}]
+    made = [Crystal.from_structure(nacl, id=f"c{i}", labels=each) for i, each in enumerate(labels)]
+    found = spooled(made, "here", ["gap"])
+    assert found.label_names == ["gap"]
+    assert found.column("gap").tolist() == [1.0, 2.0, 3.0]
+    assert "'note'" in caplog.text
+    with pytest.raises(DataError, match="'note' are of different kinds"):
+        spooled(made, "here", ["note"])

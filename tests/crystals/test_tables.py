@@ -8,6 +8,8 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pymatgen.core import Lattice, Structure
 
@@ -197,3 +199,16 @@ def test_the_command_takes_them(salts, tmp_path, capsys):
     frame.to_csv(tmp_path / "t.csv", index=False)
     assert main(["doctor", "--data", str(tmp_path / "t.csv"), "-m", "MEGNet"]) == 0
     assert "4 of 4 crystals are usable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layout", ["csv", "ours", "lemat"])
+def test_a_table_without_rows_is_told(tmp_path, layout):
+    names = {"ours": ["numbers", "frac_coords", "lattice"],
+             "lemat": ["lattice_vectors", "cartesian_site_positions", "species_at_sites"]}.get(layout)  # fmt: skip
+    path = tmp_path / ("t.csv" if layout == "csv" else "t.parquet")
+    if names:
+        pq.write_table(pa.table({name: pa.array([], pa.list_(pa.float64())) for name in names}), path)
+    else:
+        path.write_text("material_id,cif\n")
+    with pytest.raises(DataError, match="the table has no rows"):
+        read_crystals(path)

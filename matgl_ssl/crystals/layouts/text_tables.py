@@ -20,8 +20,11 @@ Row = dict[str, Any] | DataError
 
 def parse_csv(document: Document) -> Iterator[Entry]:
     """Rows of a table with a structure in each: a CIF, a POSCAR or JSON in a column, or several columns."""
+    index = -1
     for index, row in enumerate(text_rows(document)):
         yield (str(index), row, {}) if isinstance(row, DataError) else row_entry(row, str(index))
+    if index < 0:
+        raise DataError("the table has no rows")
 
 
 def text_rows(document: Document) -> Iterator[Row]:
