@@ -18,7 +18,7 @@ from matgl_ssl.crystals.notes import Notes
 from matgl_ssl.crystals.records import DOUBT, Crystal
 from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset
-from matgl_ssl.crystals.tables import cache_directory, cached_table
+from matgl_ssl.crystals.tables import cached_file, cached_table
 from matgl_ssl.errors import BadStructureError, DataError
 
 CONVERTED = "converted 1"
@@ -61,7 +61,7 @@ def converted(key: str, batches: Callable[[], Iterator[pa.Table]], source: str) 
     Raises:
         DataError: If no row can be read.
     """
-    side = cache_directory() / "tables" / f"{key}.rejected.json"
+    side = cached_file(key).with_suffix(".rejected.json")
 
     def ours() -> Iterator[pa.Table]:
         rejected: list[Finding] = []

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import datasets
 import pyarrow as pa
+from huggingface_hub import HfApi
 
 from matgl_ssl._files import digest, write_text
 from matgl_ssl.crystals.conversion import CONVERTED, converted, wanted_columns
 from matgl_ssl.crystals.storage import CrystalDataset
-from matgl_ssl.crystals.tables import cache_directory
+from matgl_ssl.crystals.tables import cache_directory, cached_file
 from matgl_ssl.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 NAME = re.compile(r"[\w.-]+/[\w.-]+(:\w[\w.\[\]:%+-]*)?")
 """``owner/name``, ``owner/name:split``, ``owner/name:configuration`` or ``owner/name:configuration:split``."""
 _ROWS = 2048
+_PATIENCE = 10
+"""Seconds until the hub must have answered."""
 
 
 def read_hub(source: str, columns: Sequence[str] | None) -> CrystalDataset:
@@ -37,12 +40,13 @@ def read_hub(source: str, columns: Sequence[str] | None) -> CrystalDataset:
     except DataError:
         raise
     except Exception as err:  # offline, absent, gated, without this split: each has its own class
-        if not last.exists():
+        key = last.read_text(encoding="utf-8") if last.exists() else ""
+        if not cached_file(key).exists():
             raise DataError(
                 f"{source}: no such path here, and no Hugging Face dataset of this name can be reached: {err}"
             ) from err
         logger.warning("%s: the hub cannot be reached (%s). What was read last time is used.", source, err)
-        key, batches = last.read_text(encoding="utf-8"), lambda: iter(())
+        batches = _nothing
     crystals = converted(key, batches, source)
     write_text(last, key)
     return crystals
@@ -52,23 +56,27 @@ def _opened(source: str, columns: Sequence[str] | None) -> tuple[str, Callable[[
     """What names the rows of this version in the cache, and what gives them."""
     name, *parts = source.split(":", 2)
     config, split = parts if len(parts) == 2 else (None, *parts, None)[:2]
+    version = HfApi().dataset_info(name, timeout=_PATIENCE).sha  # once: datasets tries five times, for half a minute
     configs = datasets.get_dataset_config_names(name)
     if config is None and split in configs:
         config, split = split, None
     if config is None and len(configs) > 1 and "default" not in configs:
         raise DataError(f"{source}: name a configuration, for example {name}:{configs[0]}. There are {configs}.")
-    builder = datasets.load_dataset_builder(name, config)
     streams = datasets.load_dataset(name, config, streaming=True)
     split = split or ("train" if "train" in streams or len(streams) > 1 else next(iter(streams)))
     if re.split(r"[\[+]", split)[0] not in streams:
         raise DataError(f"{source}: no configuration or split {split!r} among {configs} and {list(streams)}.")
-    if "[" in split:  # a slice has to know the number of rows
-        rows = datasets.load_dataset(name, config, split=split).with_format("arrow")
-    else:
-        rows = datasets.load_dataset(name, config, split=split, streaming=True).with_format("arrow")
+    sliced = "[" in split  # which has to know the number of rows
+    rows = datasets.load_dataset(name, config, split=split, streaming=not sliced).with_format("arrow")
     available = rows.column_names or next(rows.iter(1)).column_names
     wanted = wanted_columns(available, columns, source) or list(available)
-    if hasattr(builder.config, "columns") and "[" not in split:  # Parquet: the others are not even fetched
+    if not sliced and hasattr(datasets.load_dataset_builder(name, config).config, "columns"):
+        # Parquet: the other columns are not even fetched
         rows = datasets.load_dataset(name, config, split=split, streaming=True, columns=wanted).with_format("arrow")
-    key = digest(["hub", name, builder.hash or "", builder.config_id, split, repr(columns), CONVERTED], 24)
+    key = digest(["hub", name, str(version), str(config), split, repr(columns), CONVERTED], 24)
     return key, lambda: rows.select_columns(wanted).iter(_ROWS)
+
+
+def _nothing() -> Iterator[pa.Table]:
+    """No rows: they are in the cache."""
+    return iter(())

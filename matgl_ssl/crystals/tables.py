@@ -67,6 +67,11 @@ def file_batches(files: Sequence[Path], columns: Sequence[str] | None) -> Iterat
                 yield table if columns is None else table.select(list(columns))
 
 
+def cached_file(key: str) -> Path:
+    """Where a table of the cache lies, or would."""
+    return cache_directory() / "tables" / f"{key}.arrow"
+
+
 def cached_table(key: str, batches: Callable[[], Iterator[pa.Table]]) -> datasets.Dataset:
     """A table that stays on disk, in the cache, written there once.
 
@@ -77,7 +82,7 @@ def cached_table(key: str, batches: Callable[[], Iterator[pa.Table]]) -> dataset
     Raises:
         DataError: If the cache cannot be written.
     """
-    cached = cache_directory() / "tables" / f"{key}.arrow"
+    cached = cached_file(key)
     if not cached.exists():
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
