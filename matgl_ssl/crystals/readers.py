@@ -32,7 +32,7 @@ from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.report import CheckReport, Finding
 from matgl_ssl.crystals.spool import spooled
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset
-from matgl_ssl.crystals.tables import file_batches, files_key, read_tables, table_columns
+from matgl_ssl.crystals.tables import file_batches, files_key, load_saved, read_tables, table_columns
 from matgl_ssl.errors import (
     BadStructureError,
     DataError,
@@ -122,12 +122,12 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
         if is_prepared(path):
             return read_prepared(path)
         if (path / "dataset_dict.json").exists():
-            splits = datasets.load_from_disk(path)
+            splits = load_saved(path)
             if "train" not in splits:
                 raise DataError(f"{source}: no split 'train' among {list(splits)}; name the folder of one of them.")
             return _from_table(splits["train"], source, columns)
         if (path / "state.json").exists():
-            return _from_table(datasets.load_from_disk(path), source, columns)
+            return _from_table(load_saved(path), source, columns)
         files, closed = files_in(path)
         if not files:
             raise DataError(f"{source}: no crystals in this folder{'; '.join(['', *map(str, closed)])}. {_READABLE}.")

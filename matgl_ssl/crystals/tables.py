@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -17,6 +18,8 @@ from matgl_ssl._files import atomic_path, digest
 from matgl_ssl.errors import DataError
 
 _ROWS = 4096
+_SMALL, _RATIO = 2**28, 1000
+"""Bytes that any Parquet file may hold, and how many times as many as it has."""
 
 
 def cache_directory() -> Path:
@@ -108,10 +111,45 @@ def _opened(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[
     with pa.memory_map(str(file)) as source:
         if file.suffix.lower() == ".parquet":
             table = pq.ParquetFile(source)
+            _refuse_bomb(table.metadata, file)
             schema, batches = table.schema_arrow, table.iter_batches(_ROWS, columns=columns)
         else:
             schema, batches = _arrow(source)
         yield schema if columns is None else pa.schema([schema.field(name) for name in columns]), batches
+
+
+def _refuse_bomb(metadata: pq.FileMetaData, file: Path) -> None:
+    """Refuse a small file that would fill the memory: what packs well can be anything, crystals pack ten times."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    unpacked = max(
+        sum(chunk.total_uncompressed_size for chunk in chunks), 8 * sum(chunk.num_values for chunk in chunks)
+    )
+    if unpacked > _SMALL + _RATIO * file.stat().st_size:
+        raise DataError(
+            f"{file}: {unpacked / 1e9:.1f} GB in {file.stat().st_size / 1e6:.1f} MB, more than {_RATIO} times as much: "
+            "this is no table of crystals. Write it again with less compression if it is."
+        )
+
+
+def load_saved(folder: Path) -> datasets.Dataset | datasets.DatasetDict:
+    """What ``save_to_disk`` wrote into a folder.
+
+    Raises:
+        DataError: If its records name files elsewhere, or it cannot be read.
+    """
+    try:
+        for record in folder.rglob("*.json"):
+            content = json.loads(record.read_text(encoding="utf-8"))
+            names = [each["filename"] for each in content["_data_files"]] if record.name == "state.json" else []
+            names += content["splits"] if record.name == "dataset_dict.json" else []
+            if outside := [name for name in names if name != Path(name).name or name in ("", ".", "..")]:
+                raise DataError(f"{record} names {outside[0]!r}, which does not lie beside it.")
+        return datasets.load_from_disk(folder)
+    except (ValueError, KeyError, TypeError, FileNotFoundError, pa.ArrowException) as err:
+        if isinstance(err, DataError):
+            raise
+        raise DataError(f"{folder} is not what save_to_disk writes: {type(err).__name__}: {err}") from err
 
 
 def _arrow(source: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

@@ -13,7 +13,6 @@ from pymatgen.io.cif import CifWriter
 
 from matgl_ssl.crystals import read_crystals
 from matgl_ssl.crystals.layouts import documents
-from matgl_ssl.crystals.layouts.sources import entries_by_stem
 from matgl_ssl.errors import DataError
 
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz", ".txz": "w:xz"}
@@ -63,12 +62,6 @@ def test_archives_within_a_folder(tmp_path, cif):
     found = read_crystals(tmp_path)
     assert sorted(found.ids) == ["one/a", "three", "two/a"]
     assert "damaged.zip: a damaged archive" in found.rejected[0].message
-
-
-def test_structures_by_the_stem_that_a_table_calls_them(tmp_path, cif, quartz):
-    write(tmp_path / "by_id.zip", {"by_id/x1.CIF": cif, "by_id/x2.json": quartz.to_json().encode()})
-    found = {name: len(structure) for name, (_, structure, _) in entries_by_stem([tmp_path / "by_id.zip"], tmp_path)}
-    assert found == {"x1": 8, "x2": 6}
 
 
 @pytest.mark.parametrize("name", ["../out.cif", "a/../../out.cif", "/abs.cif", "..\\out.cif", "C:\\out.cif"])

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from matgl_ssl.crystals.layouts import PARSERS, file_kind, readable, stem
+from matgl_ssl.crystals.layouts import PARSERS, file_kind, readable
 from matgl_ssl.crystals.layouts.archives import Broken, archive_name, members
 from matgl_ssl.crystals.layouts.documents import Document
 from matgl_ssl.crystals.layouts.entries import Entry
@@ -63,10 +63,3 @@ def entries(document: Document) -> Iterator[Entry]:
         yield from PARSERS[kind](document)
     except Exception as err:  # parsers raise whatever they like on what they cannot parse
         yield "", err, {}
-
-
-def entries_by_stem(files: Sequence[Path], root: Path) -> Iterator[tuple[str, Entry]]:
-    """The entries of structure files and archives of them, by the file's name without folders and suffixes."""
-    for document in documents(files, root):
-        for entry in entries(document):
-            yield PurePosixPath(stem(document.name)).name, entry

@@ -1,0 +1,60 @@
+"""Tables on disk that are not what they seem."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_systems import nacl
+
+from matgl_ssl.crystals import CrystalDataset, read_crystals
+from matgl_ssl.errors import DataError
+
+
+def test_a_parquet_file_that_would_fill_the_memory_is_refused(tmp_path):
+    """Zeros in one list: a few kilobytes that are gigabytes."""
+    offsets, zeros = pa.array([0, 40_000_000], pa.int32()), pa.array(np.zeros(40_000_000, np.int64))
+    table = pa.table({"numbers": pa.ListArray.from_arrays(offsets, zeros)})
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(table, path)
+    assert path.stat().st_size < 50_000
+    with pytest.raises(DataError, match=r"0.3 GB in 0.0 MB"):
+        read_crystals(path)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder as ``save_to_disk`` writes it, beside a secret."""
+    table = CrystalDataset.from_crystals([nacl(), nacl()]).table
+    table.save_to_disk(tmp_path / "saved")
+    table.save_to_disk(tmp_path / "secret")
+    return tmp_path / "saved"
+
+
+def test_what_save_to_disk_wrote_is_read(saved):
+    assert len(read_crystals(saved)) == 2
+
+
+@pytest.mark.parametrize("name", ["../secret/data-00000-of-00001.arrow", "/etc/passwd", ".."])
+def test_a_record_of_save_to_disk_names_nothing_outside(saved, name):
+    state = json.loads((saved / "state.json").read_text())
+    state["_data_files"] = [{"filename": name}]
+    (saved / "state.json").write_text(json.dumps(state))
+    with pytest.raises(DataError, match="does not lie beside it"):
+        read_crystals(saved)
+
+
+def test_splits_are_folders_inside(saved, tmp_path):
+    (saved / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "../secret"]}))
+    with pytest.raises(DataError, match="does not lie beside it"):
+        read_crystals(saved)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"_data_files": [1]}'])
+def test_a_damaged_record_is_named(saved, text):
+    (saved / "state.json").write_text(text)
+    with pytest.raises(DataError, match="not what save_to_disk writes"):
+        read_crystals(saved)
