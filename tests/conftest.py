@@ -36,18 +36,30 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-_WITHOUT_GRAPHS = (
-    "crystals", "losses", "test_config.py", "test_files.py", "test_house_style.py", "test_packaging.py",
-    "test_published_numbers.py", "test_work.py",
+_ONCE = (
+    "corpora/", "crystals/", "hub/test_documentation.py", "hub/test_share.py", "losses/", "test_config.py",
+    "test_extending.py", "test_files.py", "test_house_style.py", "test_packaging.py", "test_published_numbers.py",
+    "test_work.py",
 )  # fmt: skip
-"""Tests of rooms below the backends (``docs/architecture.md``): no graph library is behind them, so once is enough."""
+"""What does not depend on the graph library, and is tested in the default backend only: rooms below the backends
+(``docs/architecture.md``), corpora, the hub's protocol, pages."""
+
+_LONGEST = (
+    "test_cli.py", "training/test_two_ranks.py", "training/test_resume.py", "evaluation/test_benchmark.py",
+    "corpora/test_prepare.py", "test_extending.py", "test_every_device.py", "hub/test_documentation.py",
+    "training/test_finetune_run.py", "test_boundary.py", "hub/test_share.py", "hub/test_stamp.py",
+)  # fmt: skip
+"""Begun first, so that of several processes none is left with one of them at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips, with the reason, what cannot run here: the other backend's tests, GPU tests, tests on absent data."""
+    places = {item.path: item.path.relative_to(Path(__file__).parent).as_posix() for item in items}
+    order = {name: i for i, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(places[item.path], len(order)))
     for item in items:
-        if _backend.BACKEND == "dgl" and item.path.relative_to(Path(__file__).parent).parts[0] in _WITHOUT_GRAPHS:
-            item.add_marker(pytest.mark.skip(reason="knows no graph library: tested in the default backend"))
+        if _backend.BACKEND == "dgl" and places[item.path].startswith(_ONCE):
+            item.add_marker(pytest.mark.skip(reason="no matter of the graph library: tested in the default backend"))
         for backend_name in ("pyg", "dgl"):
             if item.get_closest_marker(backend_name) and backend_name != _backend.BACKEND:
                 item.add_marker(
