@@ -93,9 +93,13 @@ def _elements(crystals: CrystalDataset) -> dict[str, int]:
     return {Element.from_Z(z).symbol: n for z, n in numbers.most_common() if 1 <= z <= 118}
 
 
-def remarks(counts: Summary, model: str) -> list[Remark]:
-    """What to mind among the counts."""
+def remarks(counts: Summary, model: str, trained: Collection[str] | None = None) -> list[Remark]:
+    """What to mind among the counts; ``trained`` are the elements that the model was trained on, if it says so."""
     found = []
+    if trained and (others := [f"{s} ({n})" for s, n in counts.elements.items() if s not in trained]):
+        message = f"{model} was trained on no crystal with {', '.join(others)} (crystals that have them here)"
+        advice = "What it says of them is random: fine-tune on crystals that have them, or trust no prediction."
+        found.append(Remark("untrained-elements", "elements", False, message, advice))
     if counts.unknown:
         names = ", ".join(f"{symbol} ({n})" for symbol, n in counts.unknown.items())
         message = f"are unknown to {model}: {names} (crystals that have them)"

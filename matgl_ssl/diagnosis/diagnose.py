@@ -14,7 +14,7 @@ from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_
 from matgl_ssl.crystals.physics import Remark, physics
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError, NothingLeftError
-from matgl_ssl.hub import load_model
+from matgl_ssl.hub import load_with_stamp
 
 from .counts import count
 from .counts import remarks as counted
@@ -70,7 +70,7 @@ def doctor(
         BackendError: If it belongs to the other graph library.
     """
     with random.fork_rng(devices=[]):
-        loaded = load_model(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
+        loaded, stamp = load_with_stamp(model, trained_with=trained_with, prefer=("encoder", "potential", "model"))
     encoder = Encoder(loaded)
     name = model if isinstance(model, str) else encoder.architecture.name
     given = {"energy": energy_unit, "force": force_unit, "stress": stress_unit}
@@ -84,7 +84,7 @@ def doctor(
         return _report(cast("CheckReport", err.report), source=crystals.source, model=name, remarks=tuple(remarks))
     summary = count(good, crystals, encoder.element_types, reach)
     labels, more = columns(good)
-    remarks += [*counted(summary, name), *more, *physics(good)]
+    remarks += [*counted(summary, name, stamp.get("elements")), *more, *physics(good)]
     if teacher is not None:
         taught = against_teacher(good, teacher, arguments=teacher_args, trained_with=trained_with)
         remarks = [

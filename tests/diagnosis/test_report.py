@@ -14,6 +14,7 @@ from matgl_ssl import doctor
 from matgl_ssl.cli import main
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.diagnosis import DoctorReport
+from matgl_ssl.hub import save_model
 
 RNG = np.random.default_rng(0)
 
@@ -38,6 +39,14 @@ class TestCounts:
         assert found.elements == {"Cl": 3, "Na": 2, "Cs": 1}
         assert (found.formulas, found.atoms.smallest, found.atoms.largest) == (2, 2, 8)
         assert found.volume_per_atom.largest == pytest.approx(max(nacl().volume / 8, cscl().volume / 2))
+
+    def test_elements_that_the_model_was_not_trained_on_are_named(self, tmp_path):
+        model = save_model(
+            small_model("MEGNet"), tmp_path / "model", kind="encoder", readout="untrained", elements=["Na", "Cl"]
+        )
+        report = doctor(data=[nacl(), cscl()], model=model)
+        assert "Cs (1)" in remarks(report, "untrained-elements")[0]
+        assert remarks(doctor(data=[nacl()], model=model), "untrained-elements") == []
 
     def test_unknown_elements_are_named_and_counted(self):
         gold = Crystal(np.array([79]), np.zeros((1, 3)), 2.9 * np.eye(3), id="gold")
