@@ -19,7 +19,7 @@ from matgl_ssl.crystals.batching import consecutive_batches
 from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.encoders import GraphBuilder, bare_model, no_state, release
 from matgl_ssl.errors import ConfigError, ModelError
-from matgl_ssl.hub import evaluating, load_with_stamp
+from matgl_ssl.hub import evaluating, load_with_stamp, read_stamp
 from matgl_ssl.hub.elements import warn_of_elements
 from matgl_ssl.hub.fingerprint import fingerprint
 
@@ -80,6 +80,8 @@ def teacher_labels(
     code = is_calculator(teacher)
     if arguments and not code:
         raise ConfigError(f"The teacher {teacher} is a saved potential; teacher_args are those of an ASE calculator.")
+    if not code:
+        _refuse_other_units(teacher)
     weights = identity(str(teacher), arguments or {}) if code else fingerprint(teacher, prefer=PREFER)
     options = f"{weights} {copies} {sigma} {strain} {seed}"
     file = _cached(crystals, options)
@@ -103,6 +105,16 @@ def teacher_labels(
     if missing := [name for name in LABELS if name not in found.label_names]:
         logger.warning("The teacher %s has no %s: these labels are missing.", teacher, " and no ".join(missing))
     return found
+
+
+def _refuse_other_units(teacher: str | Path) -> None:
+    stamp = read_stamp(teacher, prefer=PREFER)
+    unit = stamp.get("unit") or (stamp.get("target") or {}).get("unit")
+    if unit not in (None, "eV"):
+        raise ModelError(
+            f"The output of {teacher} is {unit}, and a teacher gives energies in eV. Choose a potential that was "
+            "trained on energies, or pretrain with the recipe that this one was trained with."
+        )
 
 
 def _cached(crystals: CrystalDataset, options: str) -> Path:

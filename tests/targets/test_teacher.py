@@ -170,6 +170,16 @@ def test_a_potential_without_stresses_or_in_debug_mode_teaches_as_any(potential,
         np.testing.assert_allclose(found.labels["stress"], expected.labels["stress"], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [{"unit": "arbitrary, not eV"}, {"target": {"name": "total_magnetization", "unit": "uB", "transform": None}}],
+)
+def test_a_potential_of_another_unit_teaches_nothing(potential, tmp_path, facts):
+    path = save_model(potential, tmp_path / "other", kind="potential", readout="trained", **facts)
+    with pytest.raises(ModelError, match=r"(arbitrary, not eV|uB), and a teacher gives energies in eV"):
+        teacher_labels(table(), path)
+
+
 # --- ASE calculators
 
 EMT = "ase.calculators.emt:EMT"
