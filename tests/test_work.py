@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,13 @@ def slow_root(x):
 
 def test_one_job_is_this_process(tmp_path):
     assert list(parallel(Work(tmp_path), range(3))) == [(i * i, os.getpid()) for i in range(3)]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_terminal_shows_how_far_it_is_and_the_time_left(monkeypatch, capfd, n_jobs):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(parallel(slow_root, [1, 4, 9], n_jobs=n_jobs, what="targets", total=3)) == [1, 2, 3]
+    assert re.search(r"targets: .*(33|67)%.*<00:0\d", capfd.readouterr().err)
 
 
 def test_loky_survives_a_killed_process(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from matgl_ssl._files import atomic_path, digest
 from matgl_ssl.crystals import Crystal, CrystalDataset
@@ -94,7 +95,8 @@ def target_columns(crystals: Sequence[Crystal], targets: Sequence[Target]) -> li
     """A column of each target, which may either all be shared by processes or not."""
     # A model takes all crystals at once; other targets take a crystal in turns and share what they find out about it.
     groups = [[crystal] for crystal in crystals] if targets[0].parallel else [crystals]
-    values = zip(*([target.of_many(group) for target in targets] for group in groups), strict=True)
+    with threadpool_limits(1, user_api="blas"):  # on matrices as small as these, threads wait for each other
+        values = zip(*([target.of_many(group) for target in targets] for group in groups), strict=True)
     return [
         (
             _field(target),
