@@ -17,6 +17,7 @@ from matgl_ssl.targets.bonds import CrystalBonds
 from matgl_ssl.targets.composition_statistics import CompositionStatistics
 from matgl_ssl.targets.coordination import Coordination
 from matgl_ssl.targets.density import Density
+from matgl_ssl.targets.primitive import primitive_cell
 from matgl_ssl.targets.space_group import N_SPACE_GROUPS, SpaceGroup
 from matgl_ssl.targets.tight_binding import CrystalTightBinding
 from matgl_ssl.targets.vibrations import CrystalVibrations
@@ -29,15 +30,16 @@ _TEXTBOOK = (CrystalBonds(), CrystalVibrations(), CrystalTightBinding())
 
 
 def descriptors(crystal: Crystal) -> np.ndarray:
-    """Composition statistics in the manner of magpie, density, symmetry, coordination, size of the cell: ``(42,)``.
+    """Composition statistics as in magpie, density, symmetry, coordination, size of the primitive cell: ``(42,)``.
 
-    What cannot be computed is NaN.
+    They do not depend on the cell that a crystal is described in. What cannot be computed is NaN.
     """
     around = _COORDINATION(crystal)
     known = around[np.isfinite(around).all(1)]
     coordination = np.concatenate([known.mean(0), known.std(0)]) if len(known) else np.full(4, np.nan)
     group = _SYMMETRY(crystal) / N_SPACE_GROUPS
-    return np.concatenate([_COMPOSITION(crystal), _DENSITY(crystal), group, coordination, [len(crystal)]])
+    size = len(primitive_cell(crystal)[0])
+    return np.concatenate([_COMPOSITION(crystal), _DENSITY(crystal), group, coordination, [size]])
 
 
 def descriptors_and_targets(crystal: Crystal) -> np.ndarray:

@@ -10,6 +10,7 @@ from small_systems import from_spacegroup
 
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.evaluation.baselines import DESCRIBED, descriptors
+from matgl_ssl.testing.targets import CRYSTALS, DESCRIPTIONS
 
 ROCK_SALT = from_spacegroup("Fm-3m", 4.2, ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
@@ -38,3 +39,10 @@ def test_targets_stand_behind_the_descriptors():
     np.testing.assert_array_equal(both[:42], descriptors(ROCK_SALT))
     np.testing.assert_array_equal(both[:42], alone)
     assert len(both) == 62
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_they_do_not_depend_on_how_a_crystal_is_described(name):
+    for crystal in CRYSTALS.values():
+        described, _ = DESCRIPTIONS[name](crystal)
+        np.testing.assert_allclose(descriptors(described), descriptors(crystal), rtol=1e-6, atol=1e-6)
