@@ -14,7 +14,7 @@ stronger than its elements' own, ``(X_i - X_j)² eV``, and how ionic it is, ``1 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -61,15 +61,21 @@ class Bonds:
     made: np.ndarray
     electronegativity: np.ndarray
 
-    @property
+    @cached_property
     def pull(self) -> np.ndarray:
         """By how much each pair's neighbour is more electronegative than its centre, ``(P,)``."""
         return self.electronegativity[self.pairs.other] - self.electronegativity[self.pairs.center]
 
-    @property
+    @cached_property
     def ionicity(self) -> np.ndarray:
         """How ionic each bond is, 0 to 1, ``(P,)``."""
         return 1 - np.exp(-(self.pull**2) / 4)
+
+    @cached_property
+    def of_atoms(self) -> np.ndarray:
+        """Each atom's charge, half its bonds' ionic energy in eV, sums of their orders and of order times length."""
+        parts = [self.ionicity * np.sign(self.pull), self.pull**2 / 2, np.ones_like(self.order), self.pairs.distance]
+        return self.pairs.total((self.order * np.array(parts)).T).T
 
 
 @lru_cache(maxsize=2)
@@ -86,13 +92,6 @@ def find_bonds(crystal: Crystal) -> Bonds | None:
     return Bonds(pairs, valence * np.sqrt(made[i] * made[j] / (total[i] * total[j])), made, electronegativity)
 
 
-def _per_atom(bonds: Bonds) -> np.ndarray:
-    """Of each atom: its charge, half its bonds' ionic energy in eV, and the sum of its bonds' orders. ``(3, N)``."""
-    charge = bonds.pairs.total(bonds.order * bonds.ionicity * np.sign(bonds.pull))
-    energy = bonds.pairs.total(bonds.order * bonds.pull**2) / 2
-    return np.stack([charge, energy, bonds.pairs.total(bonds.order)])
-
-
 @dataclass(frozen=True)
 class AtomBonds(CellTarget):
     """Each atom's bonds (see the module), in four numbers.
@@ -103,20 +102,15 @@ class AtomBonds(CellTarget):
 
     name: ClassVar[str] = "atom-bonds"
     level: ClassVar[Literal["atom"]] = "atom"
-
-    @property
-    def size(self) -> int:
-        """Four."""
-        return 4
+    size: ClassVar[int] = 4
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 4)``; NaN where the crystal has an atom without neighbours, or an unknown element."""
         bonds = find_bonds(cell)
         if bonds is None:
             return np.full((len(cell), self.size), np.nan)
-        charge, energy, orders = _per_atom(bonds)
-        length = bonds.pairs.total(bonds.order * bonds.pairs.distance) / orders
-        return np.stack([charge, energy, np.log(orders / bonds.made), length], axis=1)
+        charge, energy, orders, lengths = bonds.of_atoms
+        return np.stack([charge, energy, np.log(orders / bonds.made), lengths / orders], axis=1)
 
 
 @dataclass(frozen=True)
@@ -130,18 +124,14 @@ class CrystalBonds(CellTarget):
 
     name: ClassVar[str] = "crystal-bonds"
     level: ClassVar[Literal["crystal"]] = "crystal"
-
-    @property
-    def size(self) -> int:
-        """Six."""
-        return 6
+    size: ClassVar[int] = 6
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(6,)``; NaN where an atom has no neighbour, or an element is not known well enough."""
         bonds = find_bonds(cell)
         if bonds is None:
             return np.full(self.size, np.nan)
-        charge, energy, orders = _per_atom(bonds)
+        charge, energy, orders, _ = bonds.of_atoms
         share = bonds.order / bonds.order.sum()
         return np.array(
             [

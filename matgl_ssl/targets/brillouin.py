@@ -1,18 +1,14 @@
-"""Sums over a crystal's translations: the k-points of its Brillouin zone, and matrices at them."""
+"""The k-points of a crystal's Brillouin zone."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from .neighbours import Neighbours
 from .primitive import PrimitiveCell, shortest_basis
-
-LARGEST = 80
-"""Atoms of the largest primitive cell whose matrices are worth diagonalising, which takes time with their cube."""
 
 _SPAN = 10.43141592  # Å: as many k-points along an axis as it takes lattice planes to be as far apart; no round number
 _TIE = 1e-4  # relative
@@ -60,43 +56,10 @@ def _grid(steps: Sequence[int], dimensions: int) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def irreducible_mesh(cell: PrimitiveCell) -> tuple[np.ndarray, np.ndarray]:
-    """One k-point of each star of the mesh, k and -k being of one; first those with real matrices. See ``mesh``."""
+    """One k-point of each star of the mesh, k and -k being of one. See ``mesh``."""
     points, weights = mesh(cell.lattice)
     grid = 720720  # a multiple of all numbers up to 16
     turned = np.rint(grid * (points @ cell.rotations.transpose(0, 2, 1))).astype(int)
     both = np.stack([turned, -turned]) % grid @ (grid ** np.arange(3))
     _, first, star = np.unique(both.min(axis=(0, 1)), return_index=True, return_inverse=True)
-    points, weights = points[first], np.bincount(star.ravel(), weights)
-    order = np.argsort(_complex(points), kind="stable")
-    return points[order], weights[order]
-
-
-def _complex(points: np.ndarray) -> np.ndarray:
-    """Whether k and -k are different points, ``(K,)``."""
-    return np.asarray((2 * points % 1).any(axis=1))
-
-
-def bloch_sums(pairs: Neighbours, blocks: np.ndarray, points: np.ndarray) -> Iterator[np.ndarray]:
-    """The lower triangles of matrices between the cell's atoms at some k-points, from blocks between neighbours.
-
-    Args:
-        pairs: All neighbours; what is summed lies between a centre and its neighbour.
-        blocks: One of each pair, shape ``(P, b, b)``.
-        points: In turns of the lattice vectors, ``(K, 3)``, first those with real matrices.
-
-    Yields:
-        The real matrices, and then the complex ones, shape ``(., N b, N b)``.
-    """
-    n, b = pairs.n_atoms, blocks.shape[-1]
-    place = n * pairs.center + pairs.other
-    order = np.argsort(place, kind="stable")
-    order = order[pairs.center[order] >= pairs.other[order]]
-    places, starts = np.unique(place[order], return_index=True)
-    for group in np.split(points, [int((~_complex(points)).sum())]):
-        turns = 2 * np.pi * (group @ pairs.image[order].T)
-        phases = np.exp(1j * turns) if _complex(group).any() else np.cos(turns)
-        sums = np.zeros((len(group), n, n, b, b), phases.dtype)
-        if len(places):
-            terms = phases[:, :, None, None] * blocks[order]
-            sums[:, places // n, places % n] = np.add.reduceat(terms, starts, axis=1)
-        yield sums.transpose(0, 1, 3, 2, 4).reshape(len(group), n * b, n * b)
+    return points[first], np.bincount(star.ravel(), weights)

@@ -28,13 +28,9 @@ class Coordination(CellTarget):
 
     name: ClassVar[str] = "coordination"
     level: ClassVar[Literal["atom"]] = "atom"
+    size: ClassVar[int] = 2
 
     reach: float = 4.0
-
-    @property
-    def size(self) -> int:
-        """A distance and a number."""
-        return 2
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 2)``."""
@@ -44,18 +40,16 @@ class Coordination(CellTarget):
         far = _REACH * nearest
         pairs = find_neighbours(cell, max(6.0, far[~alone].max(initial=0.0)))
         orbit = cell.images.min(axis=0)  # one atom stands for all that symmetry makes equal
-        center = pairs.center
-        pairs = pairs.where((pairs.distance < far[center]) & (orbit == np.arange(len(cell)))[center] & ~alone[center])
-
-        def total(values: np.ndarray) -> np.ndarray:
-            return np.bincount(pairs.center, values, minlength=len(cell))
-
-        mean = nearest
+        counts = (orbit == np.arange(len(cell))) & ~alone
+        near = counts[pairs.center] & (pairs.distance < far[pairs.center])
+        center, distance = (np.cumsum(counts) - 1)[pairs.center[near]], pairs.distance[near]
+        sixth, mean = distance**6, nearest[counts]
+        number = np.full(len(cell), np.nan)
         for _ in range(100):
-            weight = np.exp(1 - (pairs.distance / mean[pairs.center]) ** 6)
-            number = total(weight)
-            step = total(weight * pairs.distance) / np.where(number > 0, number, 1.0) - mean
-            mean = mean + step
-            if np.abs(step[number > 0]).max(initial=0.0) < 1e-9:
+            weight = np.exp(1 - sixth / (mean**6)[center])
+            total = np.bincount(center, weight)
+            before, mean = mean, np.bincount(center, weight * distance) / total
+            if np.abs(mean - before).max(initial=0.0) < 1e-9:
                 break
+        number[counts] = total
         return np.where(alone[:, None], np.nan, np.stack([nearest, number[orbit]], axis=1))

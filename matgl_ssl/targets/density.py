@@ -22,11 +22,7 @@ class Density(CellTarget):
 
     name: ClassVar[str] = "density"
     level: ClassVar[Literal["crystal"]] = "crystal"
-
-    @property
-    def size(self) -> int:
-        """Density, volume, share."""
-        return 3
+    size: ClassVar[int] = 3
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(3,)``."""

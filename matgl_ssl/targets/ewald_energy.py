@@ -43,13 +43,9 @@ class EwaldEnergy(CellTarget):
 
     name: ClassVar[str] = "ewald-energy"
     level: ClassVar[Literal["crystal"]] = "crystal"
+    size: ClassVar[int] = 1
 
     max_atoms: int = 40
-
-    @property
-    def size(self) -> int:
-        """One number."""
-        return 1
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(1,)``."""

@@ -54,10 +54,16 @@ class Neighbours:
 
     def _over_neighbours(self, ufunc: np.ufunc, values: np.ndarray, empty: float) -> np.ndarray:
         result = np.full((self.n_atoms, *values.shape[1:]), empty)
-        some = self.counts > 0
-        if some.any():
-            result[some] = ufunc.reduceat(values, (np.cumsum(self.counts) - self.counts)[some], axis=0)
+        some, starts = self._starts
+        if len(starts):
+            result[some] = ufunc.reduceat(values, starts, axis=0)
         return result
+
+    @cached_property
+    def _starts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Atoms with neighbours, and the first pair of each."""
+        some = np.flatnonzero(self.counts)
+        return some, (np.cumsum(self.counts) - self.counts)[some]
 
 
 def find_neighbours(crystal: Crystal, cutoff: float) -> Neighbours:

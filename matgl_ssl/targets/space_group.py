@@ -38,14 +38,10 @@ class SpaceGroup(CellTarget):
 
     name: ClassVar[str] = "space-group"
     level: ClassVar[Literal["crystal"]] = "crystal"
+    size: ClassVar[int] = 1
 
     symprec: float = 0.1
     angle_tolerance: float = 5.0
-
-    @property
-    def size(self) -> int:
-        """One number."""
-        return 1
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(1,)``."""

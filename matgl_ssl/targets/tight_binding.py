@@ -28,7 +28,7 @@ from scipy.special import expit
 
 from matgl_ssl.crystals.elements import element_table
 
-from .brillouin import LARGEST, bloch_sums, irreducible_mesh
+from .bloch import LARGEST, Coupling, Spectrum, diagonalise
 from .neighbours import cosine_cutoff, find_neighbours
 from .primitive import PrimitiveCell
 from .target import CellTarget
@@ -36,6 +36,7 @@ from .target import CellTarget
 _HARTREE = 27.211386  # eV
 _COUPLING = 7.62  # ħ²/m in eV Å²
 _SHELLS = (slice(0, 1), slice(1, 4), slice(4, 9))  # s, p, d of an atom's nine orbitals
+_PARITY = np.repeat([1, -1, 1], [1, 3, 5])
 _LANTHANUM_D = -0.141085  # Hartree
 _FULL, _GONE, _NEAREST = 1.1, 1.3, 0.7  # distances in sums of covalent radii
 _D_RADIUS = 0.7  # in covalent radii
@@ -134,20 +135,16 @@ class _Bands:
     """The levels of a crystal.
 
     Attributes:
-        levels: eV, ``(K, M)`` in ascending order.
-        weights: Of the k-points, ``(K,)``; their sum is 1.
+        spectrum: Levels in eV.
         occupation: Of each level, 0 to 1, ``(K, M)``.
         fermi: The chemical potential in eV.
         atoms: In the cell.
-        states: Real and complex ones, ``(., M, M)``, of the k-points in turn.
     """
 
-    levels: np.ndarray
-    weights: np.ndarray
+    spectrum: Spectrum
     occupation: np.ndarray
     fermi: float
     atoms: list[_Atom]
-    states: list[np.ndarray]
 
     @property
     def electrons(self) -> float:
@@ -156,17 +153,7 @@ class _Bands:
 
     def near_fermi(self, width: float) -> np.ndarray:
         """How near each level is, ``(K, M)``: a Gaussian in 1/eV."""
-        return np.exp(-0.5 * ((self.levels - self.fermi) / width) ** 2) / (width * np.sqrt(2 * np.pi))
-
-    def of_atoms(self, values: np.ndarray) -> np.ndarray:
-        """Each atom's part in the sums of some values ``(K, M, v)`` over all states: ``(N, v)``."""
-        values, start, parts = values * self.weights[:, None, None], 0, 0.0
-        for states in self.states:
-            square = states.real**2 + states.imag**2 if np.iscomplexobj(states) else states**2
-            parts = parts + (square @ values[start : start + len(states)]).sum(axis=0)
-            start += len(states)
-        sizes = [atom.has.sum() for atom in self.atoms]
-        return np.add.reduceat(parts, np.cumsum([0, *sizes[:-1]]), axis=0)
+        return np.exp(-0.5 * ((self.spectrum.levels - self.fermi) / width) ** 2) / (width * np.sqrt(2 * np.pi))
 
 
 @lru_cache(maxsize=2)
@@ -186,20 +173,10 @@ def _bands(cell: PrimitiveCell) -> _Bands | None:
     hoppings = _hoppings(pairs.vector / pairs.distance[:, None], np.maximum(pairs.distance, _NEAREST * reach), d_radius)
     hoppings *= cosine_cutoff(fading, 1.0)[:, None, None]
     orbitals = hoppings.shape[1]
-    has = has[:, :orbitals].ravel()
-    onsite = np.array([atom.levels[:orbitals] for atom in atoms]).ravel()[has]
-    points, weights = irreducible_mesh(cell)
-    levels: list[np.ndarray] = []
-    states: list[np.ndarray] = []
-    for sums in bloch_sums(pairs, hoppings, points):
-        matrices = sums if has.all() else sums[:, has][:, :, has]
-        matrices[:, np.arange(len(onsite)), np.arange(len(onsite))] += onsite
-        solved = np.linalg.eigh(matrices)
-        levels.append(solved.eigenvalues)
-        states.append(solved.eigenvectors)
-    energies = np.concatenate(levels)
-    fermi, occupation = _fill(energies, weights, sum(atom.electrons for atom in atoms))
-    return _Bands(energies, weights, occupation, fermi, atoms, states)
+    onsite = np.array([atom.levels[:orbitals] for atom in atoms])[:, :, None] * np.eye(orbitals)
+    found = diagonalise(cell, Coupling(pairs, hoppings, onsite, has[:, :orbitals], _PARITY[:orbitals]), vectors=True)
+    fermi, occupation = _fill(found.levels, found.weights, sum(atom.electrons for atom in atoms))
+    return _Bands(found, occupation, fermi, atoms)
 
 
 def _fill(levels: np.ndarray, weights: np.ndarray, electrons: float) -> tuple[float, np.ndarray]:
@@ -224,7 +201,8 @@ def _edges(levels: np.ndarray, electrons: float) -> tuple[float, float] | None:
     filled = int(electrons // 2)
     if electrons % 2 or not 0 < filled < levels.shape[1]:
         return None
-    return float(levels[:, filled - 1].max()), float(levels[:, filled].min())
+    below, above = np.partition(levels, (filled - 1, filled), axis=1)[:, filled - 1 : filled + 1].T
+    return float(below.max()), float(above.min())
 
 
 @dataclass(frozen=True)
@@ -238,24 +216,20 @@ class CrystalTightBinding(CellTarget):
 
     name: ClassVar[str] = "crystal-tight-binding"
     level: ClassVar[Literal["crystal"]] = "crystal"
-
-    @property
-    def size(self) -> int:
-        """Six."""
-        return 6
+    size: ClassVar[int] = 6
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(6,)``; NaN for more than 80 atoms, and for elements from neptunium on."""
         bands = _bands(cell)
         if bands is None:
             return np.full(self.size, np.nan)
-        n = len(cell)
-        share = bands.weights[:, None] * bands.occupation
-        mean = (share * bands.levels).sum() / share.sum()
-        spread = np.sqrt((share * (bands.levels - mean) ** 2).sum() / share.sum())
-        gain = (2 * (share * bands.levels).sum() - sum(atom.energy for atom in bands.atoms)) / n
-        densities = [2 * bands.weights @ bands.near_fermi(width).sum(1) / n for width in (0.3, 1.5)]
-        edges = _edges(bands.levels, bands.electrons)
+        n, (levels, weights) = len(cell), (bands.spectrum.levels, bands.spectrum.weights)
+        share = weights[:, None] * bands.occupation
+        mean = (share * levels).sum() / share.sum()
+        spread = np.sqrt((share * (levels - mean) ** 2).sum() / share.sum())
+        gain = (2 * (share * levels).sum() - sum(atom.energy for atom in bands.atoms)) / n
+        densities = [2 * weights @ bands.near_fermi(width).sum(1) / n for width in (0.3, 1.5)]
+        edges = _edges(levels, bands.electrons)
         gap = max(0.0, edges[1] - edges[0]) if edges else 0.0
         return np.array([gap, gain, bands.fermi, *densities, spread])
 
@@ -271,11 +245,7 @@ class AtomTightBinding(CellTarget):
 
     name: ClassVar[str] = "atom-tight-binding"
     level: ClassVar[Literal["atom"]] = "atom"
-
-    @property
-    def size(self) -> int:
-        """Four."""
-        return 4
+    size: ClassVar[int] = 4
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 4)``; NaN for more than 80 atoms, and for elements from neptunium on."""
@@ -283,7 +253,7 @@ class AtomTightBinding(CellTarget):
         if bands is None:
             return np.full((len(cell), self.size), np.nan)
         share = bands.occupation
-        parts = 2 * bands.of_atoms(np.stack([share, share * bands.levels, bands.near_fermi(1.5)], axis=2))
-        population, energy, near = parts[cell.images].mean(axis=0).T  # as all k-points of a star would have it
+        values = np.stack([share, share * bands.spectrum.levels, bands.near_fermi(1.5)], axis=2)
+        population, energy, near = 2 * bands.spectrum.of_atoms(values).T
         electrons, free = np.array([(atom.electrons, atom.energy) for atom in bands.atoms]).T
         return np.stack([electrons - population, energy - free, near, energy / population], axis=1)

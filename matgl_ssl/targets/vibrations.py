@@ -14,16 +14,15 @@ springs alone leave many crystals floppy. Between two neighbours,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from matgl_ssl.crystals.elements import element_table
-from matgl_ssl.crystals.records import Crystal
 
+from .bloch import LARGEST, Coupling, diagonalise
 from .bonds import find_bonds
-from .brillouin import LARGEST, bloch_sums, irreducible_mesh
 from .neighbours import Neighbours
 from .primitive import PrimitiveCell
 from .target import CellTarget
@@ -53,7 +52,7 @@ class _Springs:
     own: np.ndarray
     mass: np.ndarray
 
-    @property
+    @cached_property
     def second(self) -> np.ndarray:
         """Each atom's second moment, ``(N,)``: the mass-weighted matrix, mean over directions."""
         return np.trace(self.own, axis1=1, axis2=2) / (3 * self.mass)
@@ -66,9 +65,9 @@ class _Springs:
 
 
 @lru_cache(maxsize=2)
-def _springs(crystal: Crystal) -> _Springs | None:
+def _springs(cell: PrimitiveCell) -> _Springs | None:
     """Hang up the springs; None where an atom has no neighbour, or an element is not known well enough."""
-    bonds = find_bonds(crystal)
+    bonds = find_bonds(cell)
     if bonds is None:
         return None
     pairs = bonds.pairs
@@ -78,21 +77,18 @@ def _springs(crystal: Crystal) -> _Springs | None:
     blocks = stiffness[:, None, None] * (
         (1 - _SIDEWAYS) * along[:, :, None] * along[:, None, :] + _SIDEWAYS * np.eye(3)
     )
-    mass = element_table(("mass",))[crystal.numbers, 0]
+    mass = element_table(("mass",))[cell.numbers, 0]
     return _Springs(pairs, stiffness, blocks, pairs.total(blocks), mass)
 
 
 def _spectrum(cell: PrimitiveCell, springs: _Springs) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies at k-points, ``(K, 3N)`` in 1/cm, and the points' weights."""
-    points, weights = irreducible_mesh(cell)
-    atoms, root = np.arange(len(cell)), np.sqrt(springs.mass)
-    blocks = springs.blocks / (root[springs.pairs.center] * root[springs.pairs.other])[:, None, None]
-    squared = []
-    for sums in bloch_sums(springs.pairs, -blocks, points):
-        by_atom = sums.reshape(len(sums), len(cell), 3, len(cell), 3)
-        by_atom[:, atoms, :, atoms] += (springs.own / springs.mass[:, None, None])[:, None]
-        squared.append(np.linalg.eigvalsh(sums))
-    return _WAVENUMBER * np.sqrt(np.maximum(np.concatenate(squared), 0)), weights
+    root = np.sqrt(springs.mass)
+    blocks = -springs.blocks / (root[springs.pairs.center] * root[springs.pairs.other])[:, None, None]
+    own = springs.own / springs.mass[:, None, None]
+    has = np.ones((len(cell), 3), bool)
+    found = diagonalise(cell, Coupling(springs.pairs, blocks, own, has, -np.ones(3)))
+    return _WAVENUMBER * np.sqrt(np.maximum(found.levels, 0)), found.weights
 
 
 def _heat_capacity(frequency: np.ndarray, temperature: float) -> np.ndarray:
@@ -112,11 +108,7 @@ class AtomVibrations(CellTarget):
 
     name: ClassVar[str] = "atom-vibrations"
     level: ClassVar[Literal["atom"]] = "atom"
-
-    @property
-    def size(self) -> int:
-        """Four."""
-        return 4
+    size: ClassVar[int] = 4
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 4)``; NaN where the crystal has an atom without neighbours, or an unknown element."""
@@ -141,11 +133,7 @@ class CrystalVibrations(CellTarget):
 
     name: ClassVar[str] = "crystal-vibrations"
     level: ClassVar[Literal["crystal"]] = "crystal"
-
-    @property
-    def size(self) -> int:
-        """Eight."""
-        return 8
+    size: ClassVar[int] = 8
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(8,)``; NaN for more than 80 atoms, and where an atom has no neighbour or is unknown."""
