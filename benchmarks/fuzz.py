@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=10_000)
     n = parser.parse_args().n
     folder = Path(tempfile.mkdtemp(prefix="matgl_ssl-fuzz-"))
-    found = outcomes(n, folder)
+    found = outcomes(n, folder, at_once=1000)
     names = sorted({row["name"] for row in found})
     table = {
         "version": __version__,
