@@ -58,3 +58,12 @@ def _assert_same(first: Crystal, second: Crystal, *, tolerance: float = 0.0, lab
         assert set(first.labels) == set(second.labels)
         for name, value in first.labels.items():
             np.testing.assert_array_equal(value, second.labels[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def salts() -> list[Structure]:
+    """Four rock salts: NaCl, LiF, KBr, MgO."""
+    pairs = [("Na", "Cl", 5.64), ("Li", "F", 4.03), ("K", "Br", 6.6), ("Mg", "O", 4.21)]
+    return [
+        Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [x, y], [[0, 0, 0], [0.5, 0.5, 0.5]]) for x, y, a in pairs
+    ]

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from monty.serialization import dumpfn
-from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedStructureEntry
 
 from matgl_ssl.cli import main
@@ -22,14 +21,6 @@ from matgl_ssl.errors import DataError
 GAPS = [0.5, 1.5, 2.5, 3.5]
 IDS = ["mb-1", "mb-2", "mb-3", "mb-4"]
 FORMULAS = ["NaCl", "LiF", "KBr", "MgO"]
-
-
-@pytest.fixture(scope="module")
-def salts() -> list[Structure]:
-    pairs = [("Na", "Cl", 5.64), ("Li", "F", 4.03), ("K", "Br", 6.6), ("Mg", "O", 4.21)]
-    return [
-        Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [x, y], [[0, 0, 0], [0.5, 0.5, 0.5]]) for x, y, a in pairs
-    ]
 
 
 def check(dataset, salts, column="gap", ids=IDS) -> None:

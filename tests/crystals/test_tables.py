@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pymatgen.core import Lattice, Structure
 
 from matgl_ssl.cli import main
 from matgl_ssl.crystals import read_crystals
@@ -19,14 +18,6 @@ from matgl_ssl.errors import DataError
 
 GAPS = [0.5, 1.5, 2.5, 3.5]
 IDS = ["mp-1.5", "mp-2", "mp-3", "mp-4"]
-
-
-@pytest.fixture(scope="module")
-def salts() -> list[Structure]:
-    pairs = [("Na", "Cl", 5.64), ("Li", "F", 4.03), ("K", "Br", 6.6), ("Mg", "O", 4.21)]
-    return [
-        Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [x, y], [[0, 0, 0], [0.5, 0.5, 0.5]]) for x, y, a in pairs
-    ]
 
 
 def formulas(dataset) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from matgl_ssl.crystals.layouts.ase_files import ase_entry
 from matgl_ssl.crystals.layouts.entries import Entry
 from matgl_ssl.crystals.layouts.json_stream import unfolded
-from matgl_ssl.crystals.layouts.rows import has_structure, row_entry
+from matgl_ssl.crystals.layouts.rows import is_row, row_entry
 
 
 def json_entries(content: Any) -> Iterator[Entry]:
@@ -35,7 +35,7 @@ def _rows(content: Any) -> Iterator[tuple[str, Any]]:
         return _numbered(content)
     if isinstance(content, Mapping) and _are_columns(content):
         return _numbered(dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True))
-    if not isinstance(content, Mapping) or _is_row(content):
+    if not isinstance(content, Mapping) or is_row(content):
         return iter([("", content)])
     data, columns = content.get("data"), content.get("columns")
     if isinstance(data, list) and isinstance(columns, list):
@@ -53,12 +53,12 @@ def _rows(content: Any) -> Iterator[tuple[str, Any]]:
 def _nested(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Rows of a mapping of mappings."""
     first = next(iter(content.values()), None)
-    if isinstance(first, Mapping) and not _is_row(first):
+    if isinstance(first, Mapping) and not is_row(first):
         key = next(iter(first), None)
         columns = {name: values for name, values in content.items() if isinstance(values, Mapping)}
-        if _is_row({name: values.get(key) for name, values in columns.items()}):
+        if is_row({name: values.get(key) for name, values in columns.items()}):
             return ((key, {name: values.get(key) for name, values in columns.items()}) for key in first)
-        if _is_row(first.get(key)):
+        if is_row(first.get(key)):
             return (item for inner in columns.values() for item in inner.items())
     if isinstance(first, Mapping):
         return ((key, row) for key, row in content.items() if isinstance(row, Mapping))  # ASE adds a list of ids
@@ -76,14 +76,7 @@ def _are_columns(content: Mapping[str, Any]) -> bool:
         return False
     row = {name: values[0] for name, values in content.items()}
     numbers = row.get("numbers", row.get("elements", []))
-    return len({len(values) for values in content.values()}) == 1 and _is_row(row) and hasattr(numbers, "__len__")
-
-
-def _is_row(value: Any) -> bool:
-    """Whether a mapping is a row, and not one that has structures under their ids."""
-    if not isinstance(value, Mapping):
-        return False
-    return has_structure(value, guess=False) or isinstance(value.get("attributes"), Mapping)
+    return len({len(values) for values in content.values()}) == 1 and is_row(row) and hasattr(numbers, "__len__")
 
 
 def _numbered(rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, BinaryIO
 
 from matgl_ssl.crystals.layouts.documents import MAX_ENTRY, Document
+from matgl_ssl.crystals.layouts.rows import STRUCTURE_NAMES, is_row
 from matgl_ssl.errors import DataError
 
 _CHUNK = 1 << 16
@@ -20,16 +21,6 @@ _DEPTH, _PIECE = 1000, 4096
 _FIELDS = 100
 _ASE = ("ids", "nextid", "metadata")
 _LISTS = ("entries", "data", "structures")
-_STRUCTURES = (
-    "structure",
-    "atoms",
-    "sites",
-    "lattice",
-    "cif",
-    "positions",
-    "initial_structure",
-    "computed_structure_entry",
-)
 
 
 def stream_rows(document: Document) -> Iterator[tuple[str, Any]]:
@@ -77,7 +68,7 @@ def _rows(document: Document) -> Iterator[tuple[str, Any]]:
 def _nested(document: Document, first: str) -> Iterator[tuple[str, Any]]:
     """Rows by one id, by two, or columns of values by id, as the first of them says."""
     head = _head(document, first)
-    if not (_is_row(head) or any(map(_is_row, head.values()))) or first in _STRUCTURES:
+    if not (is_row(head) or any(map(is_row, head.values()))) or first in STRUCTURE_NAMES:
         places = _places(document)
         for cells in zip(*(_pairs(document, name, place) for name, place in places.items()), strict=True):
             yield cells[0][0], {name: value for name, (_, value) in zip(places, cells, strict=True)}
@@ -85,7 +76,7 @@ def _nested(document: Document, first: str) -> Iterator[tuple[str, Any]]:
     for key, value in _pairs(document, ""):
         if key in _ASE:  # an ASE database in JSON ends with them
             continue
-        yield from [(key, value)] if _is_row(value) or not isinstance(value, Mapping) else value.items()
+        yield from [(key, value)] if is_row(value) or not isinstance(value, Mapping) else value.items()
 
 
 def _head(document: Document, name: str) -> dict[str, Any]:
@@ -119,10 +110,6 @@ def _listed(document: Document) -> Iterator[tuple[str, Any]]:
     index = _items(document, "index.item", lists["index"]) if "index" in lists else map(str, count())
     for key, row in zip(index, rows, strict=False):
         yield str(key), dict(zip(columns, row, strict=True)) if len(row) == len(columns) else row
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, Mapping) and any(name in value for name in _STRUCTURES)
 
 
 def _numbered(rows: Iterator[Any]) -> Iterator[tuple[str, Any]]:

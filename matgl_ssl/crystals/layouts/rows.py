@@ -79,6 +79,13 @@ def has_structure(row: Mapping[str, Any], *, guess: bool = True) -> bool:
         return False
 
 
+def is_row(value: Any) -> bool:
+    """Whether JSON is a row, and not a mapping that has structures under their ids."""
+    if not isinstance(value, Mapping):
+        return False
+    return has_structure(value, guess=False) or isinstance(value.get("attributes"), Mapping)  # the latter: OPTIMADE
+
+
 def needed_columns(columns: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
     """Those of a table's columns to read for these labels: them, ids, and what may describe structures."""
     whole = [each for each in LAYOUTS if set(each) <= {*columns}]
