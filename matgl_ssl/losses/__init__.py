@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .barlow_twins import barlow_twins
 from .cosine import cosine
-from .distributed import gather, global_mean, joint_means, rank_and_world, rows_before, total, world_size
+from .distributed import JointMeans, gather, global_mean, rank_and_world, rows_before, total, world_size
 from .elementwise import ELEMENTWISE
 from .nt_xent import nt_xent
 from .simsiam import simsiam
@@ -12,11 +12,11 @@ from .vicreg import vicreg
 
 __all__ = [
     "ELEMENTWISE",
+    "JointMeans",
     "barlow_twins",
     "cosine",
     "gather",
     "global_mean",
-    "joint_means",
     "nt_xent",
     "rank_and_world",
     "rows_before",

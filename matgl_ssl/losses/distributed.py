@@ -50,19 +50,27 @@ def global_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
     return (values * weights).sum() * world_size() / count.clamp(min=torch.finfo(count.dtype).tiny)
 
 
-def joint_means(metrics: Mapping[str, Tensor], n: int) -> tuple[dict[str, float], int]:
-    """Metrics of the whole batch as numbers, and how many crystals it has.
+class JointMeans:
+    """Metrics of the whole batch, on their way from all ranks while this one goes on.
 
     Args:
         metrics: Scalars whose average over ranks is that of the whole batch, as ``global_mean`` gives them; the same
             names on every rank.
         n: Crystals of this rank's part.
     """
-    values = torch.stack([value.detach() for value in metrics.values()]).cpu().double()  # no float64 on MPS
-    if world_size() > 1:
-        values = total(torch.cat([values / world_size(), values.new_tensor([n])]))
-        values, n = values[:-1], int(values[-1])
-    return dict(zip(metrics, values.tolist(), strict=True)), n
+
+    def __init__(self, metrics: Mapping[str, Tensor], n: int) -> None:
+        self._names = list(metrics)
+        values = torch.stack([value.detach() for value in metrics.values()]).cpu().double()  # no float64 on MPS
+        self._sums = torch.cat([values / world_size(), values.new_tensor([n])])
+        self._work = distributed.all_reduce(self._sums, async_op=True) if world_size() > 1 else None
+
+    def wait(self) -> tuple[dict[str, float], int]:
+        """The metrics as numbers, and how many crystals the whole batch has."""
+        if self._work is not None:
+            self._work.wait()
+        *values, n = self._sums.tolist()
+        return dict(zip(self._names, values, strict=True)), int(n)
 
 
 def gather(rows: Tensor) -> Tensor:

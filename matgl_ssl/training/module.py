@@ -19,7 +19,7 @@ from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import NonFiniteError
 from matgl_ssl.formats import header
-from matgl_ssl.losses import joint_means, rank_and_world
+from matgl_ssl.losses import JointMeans, rank_and_world
 
 from .config import OptimizerConfig
 from .log import MetricsCSV
@@ -75,6 +75,7 @@ class TrainingModule(L.LightningModule):
         self._n_seen = 0
         self._ids: list[str] = []
         self._step: dict[str, float] = {}
+        self._joint: JointMeans
 
     def score(self, batches: list[CrystalBatch]) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of the views of a batch."""
@@ -94,7 +95,12 @@ class TrainingModule(L.LightningModule):
         """One step of Lightning's loop."""
         self._ids = batches[0].ids
         loss, metrics = self.score(batches)
-        means, n = joint_means({"loss": loss, **metrics}, len(batches[0]))
+        self._joint = JointMeans({"loss": loss, **metrics}, len(batches[0]))
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Account for the step, once all processes have its gradient; stop if the loss is no number."""
+        means, n = self._joint.wait()
         if not math.isfinite(means["loss"]):
             self._stop(f"the loss is {means['loss']}")
         self.train_means.add(means, n)
@@ -103,7 +109,6 @@ class TrainingModule(L.LightningModule):
         if self.loggers and (self.global_step % self.log_every == 0 or self.trainer.is_last_batch):
             bar = {k: v for k, v in means.items() if k.endswith("loss")}
             self.log_dict({**bar, "structures/s": self._n_seen / self._elapsed()[0]}, prog_bar=True, logger=False)
-        return loss
 
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, *args: Any, **kw: Any) -> None:
         """Clip the gradient's norm; stop if there is none, before the weights are touched."""
@@ -141,8 +146,7 @@ class TrainingModule(L.LightningModule):
     def validation_step(self, batches: list[CrystalBatch], batch_idx: int) -> None:
         """Score a held-out batch."""
         loss, metrics = self.score(batches)
-        means, n = joint_means({"loss": loss, **metrics}, len(batches[0]))
-        self.val_means.add(means, n)
+        self.val_means.add(*JointMeans({"loss": loss, **metrics}, len(batches[0])).wait())
 
     def on_validation_epoch_end(self) -> None:
         """Average over the held-out crystals."""
