@@ -128,6 +128,12 @@ def digest(parts: Iterable[str | bytes | memoryview], length: int = 64) -> str:
     return found.hexdigest()[:length]
 
 
+def file_digest(path: str | Path) -> str:
+    """The SHA-256 of a file."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 @contextmanager
 def locked(path: str | Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold a lock file, which the operating system takes back when this process ends, however it ends.

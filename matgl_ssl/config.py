@@ -71,16 +71,16 @@ def plain_yaml(text: str, where: object) -> Any:
     Raises:
         ConfigError: If it is not YAML, gives a key twice, or is too large once its anchors are filled in.
     """
-    loader = _PlainLoader(text[:_LARGEST])
     try:
+        loader = _PlainLoader(text[:_LARGEST])
         node = loader.get_single_node()
         if len(text) > _LARGEST or _size(node, {}) > _LARGEST // 10:
             raise ConfigError(f"{where} is too large for a configuration.")
         return None if node is None else loader.construct_document(node)
-    except (yaml.YAMLError, RecursionError, ValueError) as err:  # ValueError: a date that is none
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as err:  # no date, no such bool
         raise ConfigError(f"{where} is not YAML or JSON: {err}") from err
-    finally:
-        loader.dispose()
 
 
 _LARGEST = 1_000_000

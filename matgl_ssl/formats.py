@@ -5,15 +5,20 @@ A reader hands over what it read, and ``upgrade`` brings it to today's format in
 changes what a kind of file means adds a function here; the current number counts them. ``tests/fixtures`` holds files
 of earlier versions, which every later one must read.
 
+Files that ``signed`` made hold a digest of all else in them, and ``verified`` refuses what was changed. Stamps have one
+of the whole model (``hub.files``), checkpoints torch's own, and caches end with theirs (``_seals``).
+
 Caches hold no number. Their names are hashes of everything that determines what is in them, so that one in another
 format has another name: it is made anew.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from matgl_ssl._files import digest
 from matgl_ssl._version import __version__
 from matgl_ssl.errors import DataError, MatGLSSLError, ModelError, RunDirectoryError
 
@@ -45,12 +50,17 @@ def _unit_2(unit: Content) -> Content:
 
 def _archive_2(archive: Content) -> Content:
     """Version 0.2 keeps facts that many units share once."""
-    return {"facts": {"": {}}, "units": [_unit_2(unit) | {"facts": ""} for unit in archive["units"]]}
+    return {"facts": {}, **archive}
 
 
 def _stamp_3(stamp: Content) -> Content:
     """Version 0.3 names its reference crystals, and has a digest of the files that it is in."""
     return {**stamp, "references": {r["id"]: r["prediction"] for r in stamp["references"]}}
+
+
+def _signed(content: Content) -> Content:
+    """Version 0.3 says the same, with a digest."""
+    return content
 
 
 def _with_current_names(content: Content) -> Content:
@@ -60,14 +70,14 @@ def _with_current_names(content: Content) -> Content:
 
 
 _STEPS: dict[Kind, tuple[Callable[[Content], Content], ...]] = {
-    "config": (_config_2,),
-    "environment": (_environment_2,),
-    "facts": (),
+    "config": (_config_2, _signed),
+    "environment": (_environment_2, _signed),
+    "facts": (_signed,),
     "checkpoint": (),
     "stamp": (_with_current_names, _stamp_3),
-    "unit": (_unit_2,),
-    "archive": (_archive_2,),
-    "manifest": (),
+    "unit": (_unit_2, _signed),
+    "archive": (_archive_2, _signed),
+    "manifest": (_signed,),
 }
 """For each kind of file, the functions from format 1 to 2, from 2 to 3, and so on."""
 _ERRORS: dict[Kind, type[MatGLSSLError]] = {"stamp": ModelError, "manifest": DataError}
@@ -96,8 +106,55 @@ def upgrade(kind: Kind, content: Mapping[str, Any], where: object) -> Content:
         ModelError: The same, for a stamp.
         DataError: The same, for a prepared corpus.
     """
-    content = dict(content)
-    number, writer = content.pop("format", 1), str(content.pop("written_by", "a later version"))
+    number = _number(kind, content, where)
+    first = ("format", "written_by", *(["digest"] if _signed in _STEPS[kind] else []))  # a stamp's is of more than it
+    content = {name: value for name, value in content.items() if name not in first}
+    for step in _STEPS[kind][number - 1 :]:
+        content = step(content)
+    return content
+
+
+def signed(kind: Kind, content: Mapping[str, Any]) -> Content:
+    """What a file of today holds: header, digest, and content, all as JSON has it."""
+    whole: Content = json.loads(json.dumps({**header(kind), **content}, default=str))
+    return {**header(kind), "digest": _digest(whole), **whole}
+
+
+def is_intact(kind: Kind, content: Any, where: object) -> bool:
+    """Whether content is what ``signed`` made, or looks like an earlier version's, which had no digest.
+
+    Raises:
+        MatGLSSLError: As ``upgrade``.
+    """
+    if not isinstance(content, Mapping) or not content:
+        return False
+    must = _number(kind, content, where) > 1 + _STEPS[kind].index(_signed)
+    return content["digest"] == _digest(content) if "digest" in content else not must
+
+
+def verified(kind: Kind, content: Any, where: object) -> Content:
+    """``upgrade`` of what is intact.
+
+    Raises:
+        RunDirectoryError: If it is not what was written, or as ``upgrade``.
+        DataError: The same, for a prepared corpus.
+    """
+    if is_intact(kind, content, where):
+        return upgrade(kind, content, where)
+    raise _ERRORS.get(kind, RunDirectoryError)(
+        f"{where} is damaged, or was edited: it is not what matgl_ssl wrote (its digest is another). Put the file back "
+        "as it was, or begin anew without it."
+    )
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Of all but the digest itself, in its order."""
+    rest = {name: value for name, value in content.items() if name != "digest"}
+    return digest([json.dumps(rest, default=str, skipkeys=True)], 16)
+
+
+def _number(kind: Kind, content: Mapping[str, Any], where: object) -> int:
+    number, writer = content.get("format", 1), str(content.get("written_by", "a later version"))
     error = _ERRORS.get(kind, RunDirectoryError)
     if type(number) is not int or number < 1:
         raise error(f"{where}: format {number!r} is no number of a format. The file was changed or is damaged.")
@@ -106,6 +163,4 @@ def upgrade(kind: Kind, content: Mapping[str, Any], where: object) -> Content:
             f"{where} is of format {number}, written by {writer}, and matgl_ssl {__version__} reads formats up to "
             f"{current(kind)}: use it with {writer} or later (pip install --upgrade matgl_ssl)."
         )
-    for step in _STEPS[kind][number - 1 :]:
-        content = step(content)
-    return content
+    return number

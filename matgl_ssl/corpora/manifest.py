@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from matgl_ssl._files import digest
+from matgl_ssl._files import digest, file_digest
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.checks import places
 from matgl_ssl.crystals.prepared import is_prepared, read_manifest
 
 from .shards import Part, findings_of
-
-LEFT_OUT = "left_out.jsonl"
 
 
 def left_out(
@@ -95,7 +92,7 @@ def _described(
         {
             "data": describe(source),
             "license": license,
-            "sha256": sha256(Path(source)) if _is_path(source) and Path(source).is_file() else None,
+            "sha256": file_digest(source) if _is_path(source) and Path(source).is_file() else None,
             "fingerprint": digest([part.key for part in parts if part.source == i], 24),
             "rows": len(table) + len(table.rejected),
             "kept": sum(n for part, n in zip(parts, kept, strict=True) if part.source == i),
@@ -114,7 +111,7 @@ def _described_shards(files: Sequence[Path], parts: Sequence[Part], kept: Sequen
     """The shards, each from one source."""
     filled = [(part.source, n) for part, n in zip(parts, kept, strict=True) if n]
     return [
-        {"file": file.name, "source": source, "rows": rows, "bytes": file.stat().st_size, "sha256": sha256(file)}
+        {"file": file.name, "source": source, "rows": rows, "bytes": file.stat().st_size, "sha256": file_digest(file)}
         for file, (source, rows) in zip(files, filled, strict=True)
     ]
 
@@ -122,12 +119,6 @@ def _described_shards(files: Sequence[Path], parts: Sequence[Part], kept: Sequen
 def describe(source: Any) -> str:
     """How a source is named."""
     return str(source) if _is_path(source) else f"in memory ({type(source).__name__})"
-
-
-def sha256(file: Path) -> str:
-    """The hash of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _is_path(source: Any) -> bool:

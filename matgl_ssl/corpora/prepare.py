@@ -20,16 +20,16 @@ from matgl_ssl._files import locked, replace_folder
 from matgl_ssl.boundary import verb
 from matgl_ssl.crystals import CheckReport, CrystalDataset, read_crystals
 from matgl_ssl.crystals.duplicates import TOLERANCE
-from matgl_ssl.crystals.prepared import MANIFEST, is_prepared, read_prepared
+from matgl_ssl.crystals.prepared import LEFT_OUT, MANIFEST, is_prepared, read_prepared
 from matgl_ssl.encoders import ARCHITECTURES, Encoder
 from matgl_ssl.errors import ConfigError, NothingLeftError, RunDirectoryError
-from matgl_ssl.formats import header
+from matgl_ssl.formats import signed
 from matgl_ssl.hub import new_model
 from matgl_ssl.pretexts import build_pretext
 from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import Target
 
-from .manifest import LEFT_OUT, contents, describe, left_out
+from .manifest import contents, describe, left_out
 from .rows import Checks, common_schema
 from .shards import examine, find_repeated, finish, good_crystals, parts_of
 
@@ -124,14 +124,13 @@ def prepare(
         counts = left_out(final / LEFT_OUT, tables, parts, work, good, repeated)
         if not files:
             raise _nothing_left(sources, tables, counts)
-        manifest = {
-            **header("manifest"),
+        manifest = signed("manifest", {
             **contents(sources, licenses, tables, parts, repeated, counts, files),
             "units": units,
             "checks": asdict(checks),
             "duplicates": None if keep_duplicates else {"tolerance": tolerance},
             "targets": {target.column: repr(target) for target in targets},
-        }
+        })  # fmt: skip
         (final / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         replace_folder(final, out)
         shutil.rmtree(work)

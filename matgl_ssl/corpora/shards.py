@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from matgl_ssl._files import atomic_path, digest
+from matgl_ssl._files import digest
+from matgl_ssl._seals import is_whole, sealed_path
 from matgl_ssl._version import __version__
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.crystals.chunks import n_chunks, read, streams
@@ -56,7 +57,7 @@ def examine(
     **shared: Any,
 ) -> None:
     """Check every crystal; a file of each part keeps the good ones, with their invariants, and the findings."""
-    todo = [part for part in parts if not (folder / part.key).exists()]
+    todo = [part for part in parts if not is_whole(folder / part.key)]
     chunks = (stream for part in todo for stream in streams(tables[part.source].table, _EXAMINED, part.rows))
     total = sum(n_chunks(len(part.rows), _EXAMINED) for part in todo)
     function = partial(examined, schema=schema, checks=checks)
@@ -84,12 +85,12 @@ def find_repeated(
 ) -> np.ndarray:
     """For each crystal that passed the checks the first that it repeats, or -1."""
     file = folder / f"duplicates-{digest([repr(tolerance), *(part.key for part in parts)], 24)}.npy"
-    if not file.exists():
+    if not is_whole(file):
         distances = np.empty((len(good), N_DISTANCES), dtype=np.float32)
         for row, vector in zip(distances, good.each(DISTANCES), strict=True):
             row[:] = vector
         first = match([good], good.column(FORMULA), distances, tolerance=tolerance, **shared)
-        with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        with sealed_path(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, first)
     return np.asarray(np.load(file))
 
@@ -110,7 +111,7 @@ def finish(
         final / f"{i:05d}-{digest([part.key, names, rows.tobytes()], 12)}.arrow"
         for i, (part, rows) in enumerate(zip(parts, kept, strict=True))
     ]
-    todo = [i for i, file in enumerate(files) if len(kept[i]) and not file.exists()]
+    todo = [i for i, file in enumerate(files) if len(kept[i]) and not is_whole(file)]
     bare = good.select_labels([name for name in good.label_names if name not in (FORMULA, DISTANCES)])
     tables = (bare.select(starts[i] + kept[i]) for i in todo)
     chunks = (stream for table in tables for stream in streams(table.table, _COMPUTED))
@@ -141,5 +142,5 @@ def _cut(rows: range, size: int) -> Iterator[range]:
 def _write(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """A file of one record batch: each costs kilobytes wherever the table is open, and selections come in many."""
     rows = pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
-    with atomic_path(path) as temporary, pa.ipc.new_stream(str(temporary), schema) as stream:
+    with sealed_path(path) as temporary, pa.ipc.new_stream(str(temporary), schema) as stream:
         stream.write_table(rows)

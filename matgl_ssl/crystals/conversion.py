@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 
 import pyarrow as pa
 
-from matgl_ssl._files import write_text
+from matgl_ssl._seals import is_whole, read_sealed, write_sealed
 from matgl_ssl.crystals.checks import as_crystal
 from matgl_ssl.crystals.conventions import needed
 from matgl_ssl.crystals.kinds import known_columns
@@ -48,6 +49,11 @@ def wanted_columns(available: Sequence[str], columns: Sequence[str] | None, sour
     return [name for name in available if name in (*ours, *known)]
 
 
+def rejected_file(key: str) -> Path:
+    """Where the findings of a converted table lie, or would."""
+    return cached_file(key).with_suffix(".rejected.json")
+
+
 def converted(key: str, batches: Callable[[], Iterator[pa.Table]], source: str) -> CrystalDataset:
     """Our table of another one's rows, which stays on disk, in the cache.
 
@@ -61,7 +67,7 @@ def converted(key: str, batches: Callable[[], Iterator[pa.Table]], source: str) 
     Raises:
         DataError: If no row can be read.
     """
-    side = cached_file(key).with_suffix(".rejected.json")
+    side = rejected_file(key)
 
     def ours() -> Iterator[pa.Table]:
         rejected: list[Finding] = []
@@ -83,10 +89,12 @@ def converted(key: str, batches: Callable[[], Iterator[pa.Table]], source: str) 
                 f"{source}: {f'none of {start} rows is a crystal' if start else 'the table has no rows'}{first}"
             )
         notes.tell(source)
-        write_text(side, json.dumps([asdict(finding) for finding in rejected]))
+        write_sealed(side, json.dumps([asdict(finding) for finding in rejected]))
 
+    if not is_whole(side):
+        cached_file(key).unlink(missing_ok=True)  # they are made together
     table = cached_table(key, ours)
-    rejected = [Finding(**finding) for finding in json.loads(side.read_text(encoding="utf-8"))]
+    rejected = [Finding(**finding) for finding in json.loads(read_sealed(side) or "[]")]
     return CrystalDataset(table, source=source, rejected=rejected)
 
 

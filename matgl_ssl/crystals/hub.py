@@ -10,8 +10,9 @@ import datasets
 import pyarrow as pa
 from huggingface_hub import HfApi
 
-from matgl_ssl._files import digest, write_text
-from matgl_ssl.crystals.conversion import CONVERTED, converted, wanted_columns
+from matgl_ssl._files import digest
+from matgl_ssl._seals import is_whole, read_sealed, write_sealed
+from matgl_ssl.crystals.conversion import CONVERTED, converted, rejected_file, wanted_columns
 from matgl_ssl.crystals.storage import CrystalDataset
 from matgl_ssl.crystals.tables import cache_directory, cached_file
 from matgl_ssl.errors import DataError
@@ -40,15 +41,15 @@ def read_hub(source: str, columns: Sequence[str] | None) -> CrystalDataset:
     except DataError:
         raise
     except Exception as err:  # offline, absent, gated, without this split: each has its own class
-        key = last.read_text(encoding="utf-8") if last.exists() else ""
-        if not cached_file(key).exists():
+        key = read_sealed(last) or ""
+        if not (is_whole(cached_file(key)) and is_whole(rejected_file(key))):
             raise DataError(
                 f"{source}: no such path here, and no Hugging Face dataset of this name can be reached: {err}"
             ) from err
         logger.warning("%s: the hub cannot be reached (%s). What was read last time is used.", source, err)
         batches = _nothing
     crystals = converted(key, batches, source)
-    write_text(last, key)
+    write_sealed(last, key)
     return crystals
 
 

@@ -10,16 +10,18 @@ from typing import Any
 import datasets
 from datasets.table import MemoryMappedTable, concat_tables
 
-from matgl_ssl._files import digest
+from matgl_ssl._files import digest, file_digest
 from matgl_ssl.crystals.storage import CrystalDataset
 from matgl_ssl.errors import DataError
-from matgl_ssl.formats import upgrade
+from matgl_ssl.formats import verified
 
-MANIFEST = "manifest.json"
+MANIFEST, LEFT_OUT = "manifest.json", "left_out.jsonl"
 
 
 def is_prepared(folder: Path) -> bool:
     """Whether ``prepare`` wrote a folder. Others may have a manifest of their own."""
+    if (folder / MANIFEST).is_file() and (folder / LEFT_OUT).is_file():
+        return True  # whatever became of them
     try:
         return "shards" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
@@ -30,23 +32,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """What a prepared folder says of itself.
 
     Raises:
-        DataError: If a later version wrote it.
+        DataError: If a later version wrote it, or it is not what was written.
     """
-    return upgrade("manifest", json.loads((folder / MANIFEST).read_text(encoding="utf-8")), folder / MANIFEST)
+    file = folder / MANIFEST
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise DataError(f"{file} is damaged: {err}. Copy the folder again, or prepare it anew.") from err
+    return verified("manifest", content, file)
 
 
 def read_prepared(folder: Path) -> CrystalDataset:
     """The crystals of a prepared folder, which stay there: shards are mapped into memory as they are.
 
     Raises:
-        DataError: If a shard is missing or of another size, or a later version wrote the folder.
+        DataError: If a shard is missing or is not what was prepared, or a later version wrote the folder.
     """
     shards = read_manifest(folder)["shards"]
     for shard in shards:
         file = folder / shard["file"]
-        size = file.stat().st_size if file.exists() else None
-        if size != shard["bytes"]:
-            said = "is missing" if size is None else f"has {size} bytes, not {shard['bytes']}"
+        if not file.exists() or file_digest(file) != shard["sha256"]:
+            said = "is damaged (its SHA-256 is not the manifest's)" if file.exists() else "is missing"
             raise DataError(f"{file} {said}. Copy the folder again, or prepare it anew.")
     files = [folder / shard["file"] for shard in shards]
     return CrystalDataset(memory_mapped(files, digest([shard["sha256"] for shard in shards], 16)), source=str(folder))

@@ -219,7 +219,7 @@ class CrystalDataset:
     def write_parquet(self, path: str | Path) -> Path:
         """Write the table to one Parquet file, atomically."""
         with atomic_path(path) as temporary:
-            self.table.to_parquet(str(temporary))
+            self.table.to_parquet(str(temporary), write_page_checksum=True)
         return Path(path)
 
     def pieces(self, names: Sequence[str]) -> Iterator[pa.Table]:

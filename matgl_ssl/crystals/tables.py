@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.table import MemoryMappedTable
 
-from matgl_ssl._files import atomic_path, digest
+from matgl_ssl._files import digest, file_digest
+from matgl_ssl._seals import is_whole, sealed_path
 from matgl_ssl.errors import DataError
 
 _ROWS = 4096
@@ -58,7 +58,7 @@ def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> dataset
 
 def files_key(files: Sequence[Path], columns: Sequence[str] | None, *more: str) -> str:
     """What names the rows of these files in the cache: their content, the columns, and what else makes them."""
-    return digest([*map(_content, files), repr(columns), *more], 24)
+    return digest([*map(file_digest, files), repr(columns), *more], 24)
 
 
 def file_batches(files: Sequence[Path], columns: Sequence[str] | None) -> Iterator[pa.Table]:
@@ -76,22 +76,22 @@ def cached_file(key: str) -> Path:
 
 
 def cached_table(key: str, batches: Callable[[], Iterator[pa.Table]]) -> datasets.Dataset:
-    """A table that stays on disk, in the cache, written there once.
+    """A table that stays on disk, in the cache, written there once, and anew if it was damaged.
 
     Args:
         key: What names it.
-        batches: Gives its rows, if they are not there yet. The first batch says the columns; it may be empty.
+        batches: Gives its rows, if they are not there. The first batch says the columns; it may be empty.
 
     Raises:
         DataError: If the cache cannot be written.
     """
     cached = cached_file(key)
-    if not cached.exists():
+    if not is_whole(cached):
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise DataError(f"No table can be kept in {cached.parent}: {err}. Set HF_DATASETS_CACHE.") from err
-        with atomic_path(cached) as partial:
+        with sealed_path(cached) as partial:
             rows = batches()
             first = next(rows)
             with pa.ipc.new_stream(str(partial), first.schema) as sink:
@@ -100,9 +100,15 @@ def cached_table(key: str, batches: Callable[[], Iterator[pa.Table]]) -> dataset
     return datasets.Dataset(MemoryMappedTable.from_file(str(cached)), fingerprint=key[:16])
 
 
-def _content(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+def in_order(table: datasets.Dataset) -> datasets.Dataset:
+    """The rows of a selection as a table of its own: on disk, in the cache, if the whole is on disk."""
+    if table._indices is None:
+        return table
+    arrow = table.with_format("arrow")
+    if not table.cache_files:
+        return arrow.flatten_indices(keep_in_memory=True).with_format(None)
+    # The same as datasets' ``flatten_indices``, which believes whatever lies in its own cache.
+    return cached_table(digest(["rows", table._fingerprint], 24), lambda: arrow.iter(_ROWS))
 
 
 @contextmanager
@@ -110,7 +116,7 @@ def _opened(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[
     """The schema and the rows of a file, in batches."""
     with pa.memory_map(str(file)) as source:
         if file.suffix.lower() == ".parquet":
-            table = pq.ParquetFile(source)
+            table = pq.ParquetFile(source, page_checksum_verification=True)  # where whoever wrote it gave checksums
             _refuse_bomb(table.metadata, file)
             schema, batches = table.schema_arrow, table.iter_batches(_ROWS, columns=columns)
         else:

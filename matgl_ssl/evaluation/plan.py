@@ -12,6 +12,7 @@ from matgl_ssl._backend import BACKEND
 from matgl_ssl._files import digest
 from matgl_ssl.columns import quantity
 from matgl_ssl.config import Config
+from matgl_ssl.hub import is_intact
 from matgl_ssl.recipes import read_recipe
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
@@ -104,9 +105,9 @@ class Plan:
             if (
                 unit.kind == "pretraining"
                 and (made := self.store.get(unit))
-                and not self._folder(made["result"]).exists()
+                and not is_intact(self._folder(made["result"]))
             ):
-                self.store.forget(unit)  # somebody made room
+                self.store.forget(unit)  # somebody made room, or it is damaged
             if unit.name not in ordered:
                 for need in unit.needs if self.store.get(unit) is None else ():
                     add(need)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matgl_ssl._files import digest, locked, write_text
-from matgl_ssl.formats import header, upgrade
+from matgl_ssl.formats import is_intact, signed, upgrade, verified
 
 from .made_with import made_with
 
@@ -98,10 +98,10 @@ class Store:
     def _local(self, unit: Unit) -> dict[str, Any] | None:
         path = self.folder / f"{unit.name}.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = _parsed(path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError:  # not JSON, or not UTF-8
+        if not is_intact("unit", content, path) or content.get("unit", unit.name) != unit.name:
             logger.warning("%s is damaged: %s is done again.", path, unit.label)
             path.unlink(missing_ok=True)
             return None
@@ -116,8 +116,8 @@ class Store:
 
     def keep(self, unit: Unit, result: dict[str, Any], seconds: float) -> None:
         """Write a result down, in one move."""
-        content = header("unit") | unit.kept(result, seconds, unit.made_with)
-        write_text(self.folder / f"{unit.name}.json", json.dumps(content, indent=1, default=str))
+        content = signed("unit", {"unit": unit.name, **unit.kept(result, seconds, unit.made_with)})
+        write_text(self.folder / f"{unit.name}.json", json.dumps(content, indent=1))
 
     def forget(self, unit: Unit) -> None:
         """Have a unit done again."""
@@ -141,26 +141,43 @@ class Store:
 
 
 def read_archive(path: Path) -> dict[str, dict[str, Any]]:
-    """The finished units of an archive by name; a damaged line is told of and left out."""
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            logger.warning("%s, line %d is damaged: its unit is done again.", path, number)
-    first = rows.pop(0) if rows and "format" in rows[0] else {}
-    content = upgrade("archive", {**first, "units": rows}, path)
-    if not first:
+    """The finished units of an archive by name; a damaged line is told of and left out.
+
+    Raises:
+        RunDirectoryError: If the first line is damaged, which all others depend on.
+    """
+    lines = path.read_bytes().splitlines() or [b""]
+    first = _parsed(lines[0])
+    named = not (isinstance(first, dict) and "unit" in first)
+    head = verified("archive", first, f"{path}, line 1") if named else {}
+    if not named:
         logger.warning("The units of %s are version 0.1's, and not known by name: benchmarks/upgrade_units.py.", path)
-    facts = content["facts"]
-    return {row.pop("unit"): {**row, "facts": facts[row["facts"]]} for row in content["units"]}
+    units = {}
+    for number, line in enumerate(lines[named:], 1 + named):
+        if not is_intact("unit", row := _parsed(line), path):
+            logger.warning("%s, line %d is damaged: its unit is done again.", path, number)
+            continue
+        unit = upgrade("unit", row, path)
+        units[unit.pop("unit")] = {**unit, "facts": head["facts"][unit["facts"]]} if named else unit
+    if (missing := head.get("units", 0) - len(lines) + 1) > 0:
+        logger.warning("%s was cut short: %d units are missing, and done again.", path, missing)
+    return units
 
 
 def write_archive(path: Path, units: Mapping[str, Mapping[str, Any]]) -> None:
     """Write finished units, a line each; the first line has the facts that many of them share."""
     facts = {_hash(unit["facts"]): unit["facts"] for unit in units.values()}
-    rows = [{"unit": name, **unit, "facts": _hash(unit["facts"])} for name, unit in units.items()]
-    write_text(path, "".join(f"{json.dumps(row)}\n" for row in [header("archive") | {"facts": facts}, *rows]))
+    rows = [signed("unit", {"unit": name, **unit, "facts": _hash(unit["facts"])}) for name, unit in units.items()]
+    head = signed("archive", {"units": len(rows), "facts": facts})
+    write_text(path, "".join(f"{json.dumps(row)}\n" for row in [head, *rows]))
+
+
+def _parsed(text: bytes) -> Any:
+    """What a JSON text holds; None if it is none, or not UTF-8."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _hash(content: Any) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from matgl_ssl.columns import quantity
 from matgl_ssl.crystals import CrystalDataset, read_crystals
+from matgl_ssl.crystals.tables import in_order
 from matgl_ssl.errors import DataError
 from matgl_ssl.training.splits import fold_numbers
 
@@ -185,6 +186,6 @@ def _labelled(parts: list[CrystalDataset], labels: np.ndarray, rows: np.ndarray)
     """The kept rows of all parts with the one label ``target``."""
     import datasets
 
-    tables = [part.select_labels([]).table.with_format("arrow").flatten_indices().with_format(None) for part in parts]
-    table = datasets.concatenate_datasets(tables).select(rows).flatten_indices()
+    tables = [in_order(part.select_labels([]).table) for part in parts]
+    table = in_order(datasets.concatenate_datasets(tables).select(rows))
     return CrystalDataset(table.add_column(TARGET, labels[rows]), source=parts[0].source)

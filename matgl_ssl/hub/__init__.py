@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .copies import copy_model, without_dropout
-from .load import load_model, load_with_stamp, new_model, read_stamp, refuse_other_arguments
+from .load import is_intact, load_model, load_with_stamp, new_model, read_stamp, refuse_other_arguments
 from .output import evaluating, model_output
 from .resolve import resolve
 from .save import save_model
@@ -12,6 +12,7 @@ from .share import pull, push
 __all__ = [
     "copy_model",
     "evaluating",
+    "is_intact",
     "load_model",
     "load_with_stamp",
     "model_output",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +30,8 @@ from .files import ModelFiles, read_description
 from .limits import check_sizes, values_within
 from .resolve import EXPORTS, resolve
 from .stamp import check_backend, check_digest, check_references, stamp_of
+
+logger = logging.getLogger(__name__)
 
 _TRUSTED_MODULE = re.compile(r"matgl\.(models|apps)(\.\w+)?")
 _TRUSTED_CLASSES = {"Potential": Potential} | {n: cls for n, cls in vars(models).items() if isinstance(cls, type)}
@@ -79,6 +82,19 @@ def read_stamp(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> dict[s
         ModelError: If there is no such model, or its stamp is damaged.
     """
     return stamp_of(read_description(resolve(source, prefer=prefer) / "model.json"))
+
+
+def is_intact(folder: Path) -> bool:
+    """Whether a stamped model is there as it was saved; one that is there otherwise is told of."""
+    try:
+        files = ModelFiles.read(folder)
+        check_digest(str(folder), files, stamp_of(files.description))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except ModelError as err:
+        logger.warning("%s", err)
+        return False
+    return True
 
 
 def load_with_stamp(

@@ -277,7 +277,8 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> tuple[int, int]:
     """Write tables as they come, in row groups of a reasonable size. Returns the number of vectors and their length."""
     first = next(tables)
     n_vectors = 0
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+    options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, first.schema, **options) as writer:
         pending = [first]
         for table in tables:
             if sum(map(len, pending)) >= _ROWS_PER_GROUP:

@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from matgl_ssl._files import atomic_path, digest
+from matgl_ssl._files import digest
+from matgl_ssl._seals import is_whole, sealed_path
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.arrow import is_list
 from matgl_ssl.crystals.chunks import as_crystals, n_chunks, read
 from matgl_ssl.crystals.chunks import streams as streams_of
 from matgl_ssl.crystals.storage import STRUCTURE_COLUMNS
-from matgl_ssl.crystals.tables import cache_directory
+from matgl_ssl.crystals.tables import cache_directory, in_order
 from matgl_ssl.work import parallel
 
 from .target import Target
@@ -54,12 +55,10 @@ def with_targets(
     missing = [target for target in dict.fromkeys(targets) if target.column not in crystals.label_names]
     if not missing:
         return crystals
-    table = crystals.table
-    if table._indices is not None:  # a selection's rows must lie in order to be joined with what is computed of them
-        table = table.with_format("arrow").flatten_indices().with_format(None)
+    table = in_order(crystals.table)  # as rows must lie to be joined with what is computed of them
     key = structures_key(crystals, *_versions())
     files = {target: cache_directory() / f"targets-{digest([key, ' ', target.column], 24)}.arrow" for target in missing}
-    absent = [target for target in missing if not files[target].exists()]
+    absent = [target for target in missing if not is_whole(files[target])]
     structures = table.select_columns(list(STRUCTURE_COLUMNS)).with_format("arrow")
     shared = {"n_jobs": min(num_workers, len(table) // _BATCH), "cluster": cluster}
     for may_share in (True, False):
@@ -78,7 +77,7 @@ def _compute(structures: datasets.Dataset, files: dict[Target, Path], **shared: 
         streams, schemas = [], []
         for target, path in files.items():
             schemas.append(pa.schema([_field(target)]))
-            file = stack.enter_context(atomic_path(path))
+            file = stack.enter_context(sealed_path(path))
             streams.append(stack.enter_context(pa.ipc.new_stream(file, schemas[-1])))
         chunks, n = streams_of(structures, _BATCH), n_chunks(len(structures), _BATCH)
         for arrays in parallel(partial(_values, targets=tuple(files)), chunks, total=n, what="targets", **shared):

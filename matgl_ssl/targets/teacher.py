@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from matgl_ssl._backend import BACKEND, MATGL_VERSION
-from matgl_ssl._files import atomic_path
 from matgl_ssl.backends import GPA, Potential, backend, collate
 from matgl_ssl.crystals import Crystal, CrystalDataset, check_dataset, read_crystals
 from matgl_ssl.crystals.batching import consecutive_batches
-from matgl_ssl.crystals.tables import cache_directory
+from matgl_ssl.crystals.tables import cache_directory, cached_table
 from matgl_ssl.encoders import GraphBuilder, bare_model, no_state, release
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_with_stamp, read_stamp
@@ -84,8 +84,11 @@ def teacher_labels(
         _refuse_other_units(teacher)
     weights = identity(str(teacher), arguments or {}) if code else fingerprint(teacher, prefer=PREFER)
     options = f"{weights} {copies} {sigma} {strain} {seed}"
-    file = _cached(crystals, options)
-    if not file.exists():
+
+    def labelled() -> Iterator[pa.Table]:
+        if old := _of_earlier_versions(crystals, options):
+            yield read_crystals(old).table.with_format("arrow")[:]
+            return
         with torch.random.fork_rng(devices=[]):  # a cached table must not change what the run draws later
             if code:
                 logger.info("%s labels %d crystals, each %d times.", teacher, len(crystals), copies + 1)
@@ -94,14 +97,15 @@ def teacher_labels(
                     for row, crystal in enumerate(crystals)
                     for copy in range(copies + 1)
                 ]
-                labelled = list(calculated(todo, str(teacher), arguments or {}, num_workers, cluster))
+                found = list(calculated(todo, str(teacher), arguments or {}, num_workers, cluster))
             else:
                 potential, stamp = load_with_stamp(teacher, trained_with=trained_with, prefer=PREFER, device=device)
                 warn_of_elements(stamp, crystals)
-                labelled = list(_labelled(crystals, teacher, potential, copies, (sigma, strain), seed, batch_size))
-        with atomic_path(file) as partial:
-            CrystalDataset.from_crystals(labelled).table.to_parquet(str(partial))
-    found = CrystalDataset(read_crystals(file).table, source=f"{crystals.source}, labelled by {teacher}")
+                found = list(_labelled(crystals, teacher, potential, copies, (sigma, strain), seed, batch_size))
+        yield CrystalDataset.from_crystals(found).table.with_format("arrow")[:]
+
+    key = structures_key(crystals, *_facts(crystals, options))
+    found = CrystalDataset(cached_table(key, labelled), source=f"{crystals.source}, labelled by {teacher}")
     if missing := [name for name in LABELS if name not in found.label_names]:
         logger.warning("The teacher %s has no %s: these labels are missing.", teacher, " and no ".join(missing))
     return found
@@ -117,14 +121,17 @@ def _refuse_other_units(teacher: str | Path) -> None:
         )
 
 
-def _cached(crystals: CrystalDataset, options: str) -> Path:
-    """The file of a table of labels; one of version 0.1, whose name had no ids in it, if its ids are these."""
-    facts = (options, BACKEND, MATGL_VERSION, *crystals.ids)
-    file = cache_directory() / f"teacher-{structures_key(crystals, 'teacher', *facts)}.parquet"
-    old = cache_directory() / f"teacher-{structures_key(crystals, 'teacher', options)}.parquet"
-    if not file.exists() and old.exists() and {i.partition("#")[0] for i in read_crystals(old).ids} <= {*crystals.ids}:
-        return old
-    return file
+def _facts(crystals: CrystalDataset, options: str) -> tuple[str, ...]:
+    return ("teacher", options, BACKEND, MATGL_VERSION, *crystals.ids)
+
+
+def _of_earlier_versions(crystals: CrystalDataset, options: str) -> Path | None:
+    """The labels that an earlier version kept; of version 0.1, whose name had no ids in it, if its ids are these."""
+    keys = [structures_key(crystals, *facts) for facts in (_facts(crystals, options), ("teacher", options))]
+    recent, old = (cache_directory() / f"teacher-{key}.parquet" for key in keys)
+    if recent.exists():
+        return recent
+    return old if old.exists() and {i.partition("#")[0] for i in read_crystals(old).ids} <= {*crystals.ids} else None
 
 
 def _labelled(

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from matgl_ssl._files import digest, write_text
+from matgl_ssl._files import digest
+from matgl_ssl._seals import read_sealed, write_sealed
 from matgl_ssl._version import __version__
 from matgl_ssl.crystals import CheckReport, CrystalDataset, Finding, check_dataset
 from matgl_ssl.crystals.checks import places
@@ -42,7 +43,8 @@ def checked(
         return check_dataset(crystals, **limits)
     names = digest(f"{id_}\n" for id_ in crystals.each(ID_COLUMN))
     file = cache_directory() / f"checks-{structures_key(crystals, names, repr(limits), __version__)}.json"
-    if not file.exists():
+    text = read_sealed(file)
+    if text is None:
         table = crystals.table.select_columns([ID_COLUMN, *STRUCTURE_COLUMNS])
         found = parallel(
             partial(_found, limits=limits), streams(table, _CHUNK),
@@ -53,8 +55,8 @@ def checked(
         for i, (rows, those) in enumerate(found):
             bad += [i * _CHUNK + row for row in rows]
             findings += [{**finding, "index": i * _CHUNK + finding["index"]} for finding in those]
-        write_text(file, json.dumps({"rows": bad, "findings": findings}))
-    kept = json.loads(file.read_text(encoding="utf-8"))
+        write_sealed(file, text := json.dumps({"rows": bad, "findings": findings}))
+    kept = json.loads(text)
     good = np.delete(np.arange(len(crystals)), kept["rows"])
     if not len(good):
         return check_dataset(crystals, **limits)  # raises, with examples

@@ -17,7 +17,7 @@ from matgl_ssl._files import write_text
 from matgl_ssl.config import Config, plain_yaml
 from matgl_ssl.encoders import ARCHITECTURES
 from matgl_ssl.errors import BackendError, RunDirectoryError
-from matgl_ssl.formats import Kind, header, upgrade
+from matgl_ssl.formats import Kind, header, signed, upgrade, verified
 
 from .checkpoint_files import read_checkpoint
 from .config import RunConfig
@@ -126,15 +126,12 @@ class RunDirectory:
         """The configuration of the run in the directory; relative paths are from where the run was started.
 
         Raises:
-            RunDirectoryError: If there is none.
+            RunDirectoryError: If there is none, or it is not what was written.
         """
         path = self.path / "config.yaml"
         if not path.exists():
             raise RunDirectoryError(f"There is no run to resume in {self.path} (no config.yaml). Leave out --resume.")
-        content = plain_yaml(path.read_text(encoding="utf-8"), path)
-        if not isinstance(content, dict):
-            raise RunDirectoryError(f"{path} is damaged: it holds no options.")
-        stored = upgrade("config", content, path)
+        stored = verified("config", plain_yaml(path.read_text(encoding="utf-8", errors="replace"), path), path)
         folders = self._read_json("environment").get("started_in", {})
         roots = [self.path / folders[name] for name in ("from_run", "folder") if name in folders]
         for name in _KNOWN_BY_CONTENT.keys() & stored.keys():
@@ -148,7 +145,7 @@ class RunDirectory:
 
     def write_facts(self, facts: Mapping[str, str]) -> None:
         """Write down what tells whether a resumed run sees the same data and starts from the same weights."""
-        self.write_json("facts.json", {**header("facts"), **facts})
+        self.write_json("facts.json", signed("facts", facts))
 
     def load_checkpoint(self, path: Path, config: RunConfig, facts: Mapping[str, str]) -> dict[str, Any]:
         """Read a checkpoint of the run, and check that it, the data and the configuration belong together.
@@ -168,7 +165,7 @@ class RunDirectory:
         own = upgrade("checkpoint", checkpoint["matgl_ssl"], path)
         if run := own.get("run"):  # version 0.1 did not say
             stored = upgrade("config", run["config"], path)
-            self._refuse_others(stored, config, run["facts"], "in its checkpoint", "in config.yaml")
+            self._refuse_others(stored, config, run["facts"], f"in {path}", "in config.yaml")
             self._refuse_other_facts(run["facts"], facts, config)
         record = self._read_json("environment")
         if record and any(
@@ -189,7 +186,7 @@ class RunDirectory:
     def _read_json(self, kind: Kind) -> dict[str, Any]:
         path = self.path / f"{kind}.json"
         try:
-            return upgrade(kind, json.loads(path.read_text(encoding="utf-8")), path)
+            return verified(kind, json.loads(path.read_text(encoding="utf-8")), path)
         except FileNotFoundError:  # killed before it was written
             return {}
         except ValueError as err:
@@ -240,20 +237,20 @@ class RunDirectory:
             )
         if changed:
             step = {"resumed_at": datetime.now(UTC).isoformat(timespec="seconds"), **now}
-            self.write_json(
-                "environment.json",
-                {**header("environment"), **record, "resumed": [*record.get("resumed", []), step]},
-            )
+            self._keep_environment({**record, "resumed": [*record.get("resumed", []), step]})
 
     def _write_config(self, config: Config) -> None:
         options = config.model_dump(mode="json", exclude={"allow_changed_environment"})  # that is said each time
-        text = yaml.safe_dump({**header("config"), **options}, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(signed("config", options), sort_keys=False, allow_unicode=True)
         self.write_text("config.yaml", text)
 
     def _write_environment(self, now: dict[str, Any]) -> None:
         here = Path.cwd()
         started_in = {"folder": str(here), "from_run": os.path.relpath(here, self.path.resolve())}
-        self.write_json("environment.json", {**header("environment"), **now, "started_in": started_in})
+        self._keep_environment({**now, "started_in": started_in})
+
+    def _keep_environment(self, record: Mapping[str, Any]) -> None:
+        self.write_json("environment.json", signed("environment", record))
 
 
 def _found(source: Any, roots: list[Path]) -> Any:

@@ -191,12 +191,13 @@ def test_what_cannot_be_done_is_said(corpus, table, tmp_path):
 
 
 def test_a_damaged_folder_is_refused_and_a_strange_manifest_is_none(corpus, tmp_path):
-    out = prepare(data=corpus, out=tmp_path / "out", shard_rows=8).out
+    out = prepare(data=corpus, out=tmp_path / "out", shard_rows=8, license="CC0-1.0").out
     shard = out / manifest(out)["shards"][1]["file"]
     content = shard.read_bytes()
-    shard.write_bytes(content[:-1])
-    with pytest.raises(DataError, match=r"has \d+ bytes, not"):
-        read_crystals(out)
+    for damaged in (content[:-1], content[:100] + bytes([content[100] ^ 1]) + content[101:]):
+        shard.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"{shard.name} is damaged"):
+            read_crystals(out)
     shard.unlink()
     with pytest.raises(DataError, match="is missing"):
         read_crystals(out)
@@ -204,8 +205,20 @@ def test_a_damaged_folder_is_refused_and_a_strange_manifest_is_none(corpus, tmp_
     (out / "manifest.json").write_text(json.dumps(manifest(out) | {"format": 99}))
     with pytest.raises(DataError, match="format 99"):
         read_crystals(out)
-    (out / "manifest.json").write_text("[]")
-    assert not is_prepared(out)
+    text = json.dumps(manifest(out) | {"format": 2})
+    for damaged in (text.replace("CC0", "CC1"), text.replace('"shards"', '"shbrds"'), text[:50], "", "[]"):
+        (out / "manifest.json").write_text(damaged)
+        with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+            read_crystals(out)
+    (tmp_path / "manifest.json").write_text("[]")
+    assert not is_prepared(tmp_path)
+
+
+def test_nothing_is_written_into_the_folder_later(corpus, tmp_path):
+    out = prepare(data=corpus, out=tmp_path / "out").out
+    before = {*out.iterdir()}
+    with_targets(read_crystals(out).select([0, 2, 5]), [Density()])
+    assert {*out.iterdir()} == before
 
 
 def test_the_command_line_says_what_came_of_each_source(table, tmp_path, capsys):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
+from small_systems import small_model
 from synthetic import cell, corpus_and_task, study, write
 
 from matgl_ssl.crystals import read_crystals
@@ -14,6 +16,7 @@ from matgl_ssl.evaluation.config import BenchmarkConfig
 from matgl_ssl.evaluation.plan import Plan
 from matgl_ssl.evaluation.runner import Runner, best
 from matgl_ssl.evaluation.store import Store
+from matgl_ssl.hub import save_model
 
 
 @pytest.fixture
@@ -50,15 +53,16 @@ def test_a_folder_is_known_by_what_is_in_it(root):
     assert names(plan(root, tasks=tasks)) != before
 
 
-def test_an_encoder_that_is_gone_is_made_again(root):
+@pytest.mark.parametrize("damage", [shutil.rmtree, lambda folder: (folder / "state.pt").write_bytes(b"")])
+def test_an_encoder_that_is_gone_or_damaged_is_made_again(root, damage):
     made = plan(root)
     (unit,) = (unit for unit in made.units({}) if unit.kind == "pretraining")
     folder = root / "pretrained" / "somewhere" / "encoder"
-    folder.mkdir(parents=True)
+    save_model(small_model("MEGNet"), folder, kind="encoder", readout="untrained")
     made.store.keep(unit, {"folder": "somewhere", "weights": "encoder"}, 1.0)
     made.units({})
     assert made.store.get(unit)
-    folder.rmdir()
+    damage(folder)
     assert unit in made.units({})
     assert made.store.get(unit) is None
 

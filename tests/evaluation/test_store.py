@@ -17,6 +17,7 @@ import pytest
 from matgl_ssl.errors import DataError, MatGLSSLError
 from matgl_ssl.evaluation.schedule import seconds_left, work
 from matgl_ssl.evaluation.store import Store, Unit
+from matgl_ssl.formats import signed
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "0.1.0" / "units.jsonl"
 DIES = """
@@ -168,26 +169,50 @@ def test_what_other_code_published_counts_and_says_so_unless_told_otherwise(tmp_
     assert Store(tmp_path / "nowhere", archive).get(unit(0, log))["made_with"] == "later scratch"
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"result": {"ma', b"\xff\xfe"])
+def other_unit(content: bytes) -> bytes:
+    return json.dumps(signed("unit", {**json.loads(content), "unit": "cell-of-another"})).encode()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"",
+        lambda content: content[:30],
+        lambda content: b"\xff" + content[1:],
+        lambda content: content.replace(b'"mae": 0.0', b'"mae": 8.0'),
+        lambda content: content.replace(b'"format"', b'"gormat"'),
+        other_unit,
+    ],
+)
 def test_a_damaged_file_is_named_and_done_again(tmp_path, caplog, damage):
     log: list[int] = []
-    (tmp_path / f"{unit(0, log).name}.json").write_bytes(damage)
+    list(work([unit(0, [])], Store(tmp_path)))
+    path = tmp_path / f"{unit(0, log).name}.json"
+    path.write_bytes(damage(path.read_bytes()))
     list(work([unit(0, log)], Store(tmp_path)))
     assert log == [0]
     assert f"{unit(0, log).name}.json is damaged: number 0 is done again" in caplog.text
     assert Store(tmp_path).result(unit(0, log)) == {"mae": 0.0}
 
 
-def test_a_damaged_line_of_an_archive_costs_that_line(tmp_path, caplog):
+@pytest.mark.parametrize("damage", [lambda line: line[:30], lambda line: line.replace('"mae": 1.0', '"mae": 3.0')])
+def test_a_damaged_line_of_an_archive_costs_that_line(tmp_path, caplog, damage):
     log: list[int] = []
     units, archive = [unit(i, log) for i in range(3)], tmp_path / "units.jsonl"
     list(work(units, store := Store(tmp_path / "here")))
     store.archive(units, archive)
     lines = archive.read_text().splitlines()
-    archive.write_text("\n".join([*lines[:2], lines[2][:30], lines[3]]))
+    archive.write_text("\n".join([*lines[:2], damage(lines[2]), lines[3]]))
     found = Store(tmp_path / "there", archive)
     assert [found.get(each) is None for each in units] == [False, True, False]
     assert "units.jsonl, line 3 is damaged" in caplog.text
+    archive.write_text("\n".join(lines[:3]))
+    assert Store(tmp_path / "there", archive).get(units[2]) is None
+    assert "units.jsonl was cut short: 1 units are missing" in caplog.text
+    for first in ("", lines[0][:30], lines[0].replace('"facts"', '"fadts"')):
+        archive.write_text("\n".join([first, *lines[1:]]))
+        with pytest.raises(MatGLSSLError, match=r"units\.jsonl, line 1 is damaged"):
+            Store(tmp_path / "there", archive)
 
 
 def test_a_later_format_is_refused(tmp_path):

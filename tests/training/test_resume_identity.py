@@ -13,6 +13,7 @@ from small_systems import SMALL, small_model
 from matgl_ssl.cli import main
 from matgl_ssl.crystals import demo_task
 from matgl_ssl.errors import RunDirectoryError
+from matgl_ssl.formats import signed, upgrade
 from matgl_ssl.hub import save_model
 from matgl_ssl.training.finetune import finetune
 
@@ -101,20 +102,30 @@ def test_what_was_replaced_under_its_name_is_refused(project, name, by, what):
 
 def test_a_checkpoint_of_another_run_of_the_same_shape_is_refused(project):
     shutil.copy("other/checkpoints/last.ckpt", "run/checkpoints/last.ckpt")
-    with pytest.raises(RunDirectoryError, match=r"seed differ \(seed: 5 in its checkpoint, 0 in config\.yaml\)"):
+    with pytest.raises(RunDirectoryError, match=r"seed differ \(seed: 5 in .*last\.ckpt, 0 in config\.yaml\)"):
         finetune(out="run", data="train.parquet", resume=True)
 
 
-def test_an_edited_configuration_is_refused(project):
+@pytest.mark.parametrize("change", [{"clip": 1.0}, {"num_workers": 2}])
+def test_an_edited_configuration_is_refused(project, change):
+    edited = yaml.safe_load(Path("run/config.yaml").read_text()) | change
+    Path("run/config.yaml").write_text(yaml.safe_dump(edited, sort_keys=False))
+    with pytest.raises(RunDirectoryError, match=r"config\.yaml is damaged, or was edited"):
+        finetune(out="run", data="train.parquet", resume=True)
+    assert finetune(config="run/config.yaml", data="train.parquet", out="anew", test_data="test.parquet").out.exists()
+
+
+def test_a_configuration_of_another_run_is_refused(project):
     rewrite(clip=1.0)
-    with pytest.raises(RunDirectoryError, match=r"clip differ \(clip: 10\.0 in its checkpoint, 1\.0 in config\.yaml\)"):
+    with pytest.raises(RunDirectoryError, match=r"clip differ \(clip: 10\.0 in .*last\.ckpt, 1\.0 in config\.yaml\)"):
         finetune(out="run", data="train.parquet", resume=True)
 
 
 def rewrite(*without: str, **options) -> None:
-    """Change the run's ``config.yaml``."""
-    stored = yaml.safe_load(Path("run/config.yaml").read_text()) | options
-    Path("run/config.yaml").write_text(yaml.safe_dump({k: v for k, v in stored.items() if k not in without}))
+    """Write the run's ``config.yaml`` anew, with other options."""
+    stored = upgrade("config", yaml.safe_load(Path("run/config.yaml").read_text()), "here") | options
+    stored = signed("config", {k: v for k, v in stored.items() if k not in without})
+    Path("run/config.yaml").write_text(yaml.safe_dump(stored, sort_keys=False))
 
 
 def test_a_field_that_was_added_since_has_its_default(project):
@@ -127,9 +138,13 @@ def test_a_damaged_checkpoint_or_record_is_named(project):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(RunDirectoryError, match=r"last\.ckpt is damaged"):
         finetune(out="run", data="train.parquet", resume=True)
-    Path("run/facts.json").write_text("{")
-    with pytest.raises(RunDirectoryError, match=r"facts\.json is damaged"):
-        finetune(out="run", data="train.parquet", resume=True)
+    for file in ("facts.json", "environment.json"):
+        whole = Path("run", file).read_text()
+        for damaged in ("{", "", "[]", whole.replace("1", "2", 1), whole.replace('"format"', '"gormat"')):
+            Path("run", file).write_text(damaged)
+            with pytest.raises(RunDirectoryError, match=rf"{file}(: format 2)? is (damaged|of format)"):
+                finetune(out="run", data="train.parquet", resume=True)
+        Path("run", file).write_text(whole)
 
 
 def test_a_checkpoint_says_whose_it_is(project):
