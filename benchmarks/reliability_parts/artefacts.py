@@ -79,6 +79,8 @@ def _runs(root: Path) -> list[Artefact]:
     embed(model=root / "tuned", data=root / "few.parquet", out=root / "vectors.parquet")
     files = ("checkpoints/last.ckpt", "config.yaml", "environment.json", "facts.json", "metrics.csv")
     found = [Artefact(Path(f).name, f"pretraining/{f}", _resumed, f"other-pretraining/{f}") for f in files]
+    config = "config.yaml"
+    found.append(Artefact("config.yaml alone", f"pretraining/{config}", _begun_again, f"other-pretraining/{config}"))
     previous = "checkpoints/previous.ckpt"
     found.append(Artefact("previous.ckpt", f"pretraining/{previous}", _resumed_before, f"other-pretraining/{previous}"))
     found.append(Artefact("best.ckpt", "tuned/checkpoints/best.ckpt", _ended, "other-tuned/checkpoints/best.ckpt"))
@@ -110,6 +112,13 @@ def _resumed(root: Path) -> str:
 
 def _resumed_before(root: Path) -> str:
     (root / "pretraining" / "checkpoints" / "last.ckpt").write_bytes(b"damaged")
+    return _resumed(root)
+
+
+def _begun_again(root: Path) -> str:
+    """As if it had been killed before its first checkpoint."""
+    shutil.rmtree(root / "pretraining" / "checkpoints")
+    (root / "pretraining" / "metrics.csv").unlink()
     return _resumed(root)
 
 

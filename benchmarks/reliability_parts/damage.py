@@ -2,7 +2,7 @@
 
     python benchmarks/reliability_parts/damage.py --n 40
 
-Every kind of file that is written and read again is damaged: ``n`` times in one bit, ``n // 2`` times cut short, once
+Every kind of file that is written and read again is damaged: ``n`` times in one bit, half as often cut short, once
 emptied, once replaced by a file of another run. Then it is read as users would: a run is resumed, a model predicts, a
 benchmark goes on. The outcome is ``told`` (an error or a warning that names the file), ``harmless`` (what is read is
 the same), ``lied`` (it differs, and nobody said so), ``unnamed`` (a typed error that names no file) or ``foreign``
@@ -73,7 +73,7 @@ def _damages(whole: Path, artefact: Artefact, rng: random.Random, n: int) -> Ite
         changed = bytearray(content)
         changed[bit // 8] ^= 1 << bit % 8
         yield f"bit {bit}", bytes(changed)
-    for length in rng.sample(range(1, len(content)), min(n // 2, len(content) - 1)):
+    for length in rng.sample(range(1, len(content)), min((n + 1) // 2, len(content) - 1)):
         yield f"first {length} of {len(content)} bytes", content[:length]
     yield "empty", b""
     if artefact.other:

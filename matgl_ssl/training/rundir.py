@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from matgl_ssl._files import write_text
+from matgl_ssl._files import digest, write_text
 from matgl_ssl.config import Config, plain_yaml
 from matgl_ssl.encoders import ARCHITECTURES
 from matgl_ssl.errors import BackendError, RunDirectoryError
@@ -88,8 +88,7 @@ class RunDirectory:
         self.refuse_if_used()
         for folder in (self.path, self.checkpoint.parent, self.figures):
             folder.mkdir(parents=True, exist_ok=True)
-        self._write_config(config)
-        self._write_environment(environment())
+        self._write_record(config, environment())
 
     def resume(self, config: RunConfig) -> Path | None:
         """Check that the run in the directory is this one, and that it would be computed with the same packages.
@@ -105,8 +104,7 @@ class RunDirectory:
         known = self._read_json("facts") if started else set(_KNOWN_BY_CONTENT.values())
         self._refuse_others(self.stored_config(), config, known, "there", "here")
         if not started:
-            self._write_config(config)
-            self._write_environment(environment())
+            self._write_record(config, environment())
             return None
         self._refuse_changed_environment(config)
         return self._intact_checkpoint()
@@ -132,7 +130,10 @@ class RunDirectory:
         if not path.exists():
             raise RunDirectoryError(f"There is no run to resume in {self.path} (no config.yaml). Leave out --resume.")
         stored = verified("config", plain_yaml(path.read_text(encoding="utf-8", errors="replace"), path), path)
-        folders = self._read_json("environment").get("started_in", {})
+        record, own = self._read_json("environment"), _digest(stored)
+        if record.get("config", own) != own:
+            raise RunDirectoryError(f"{path} and environment.json beside it are of two runs. Put this run's back.")
+        folders = record.get("started_in", {})
         roots = [self.path / folders[name] for name in ("from_run", "folder") if name in folders]
         for name in _KNOWN_BY_CONTENT.keys() & stored.keys():
             stored[name] = _found(stored[name], roots)
@@ -171,8 +172,7 @@ class RunDirectory:
         if record and any(
             config.model_dump()[k] != v for k, v in self.stored_config().items() if k in _KNOWN_BY_CONTENT
         ):
-            self._write_config(config)  # where things lie now, for the next time
-            self._write_environment(record)
+            self._write_record(config, record)  # where things lie now, for the next time
         return checkpoint
 
     def write_text(self, name: str, text: str) -> None:
@@ -239,18 +239,23 @@ class RunDirectory:
             step = {"resumed_at": datetime.now(UTC).isoformat(timespec="seconds"), **now}
             self._keep_environment({**record, "resumed": [*record.get("resumed", []), step]})
 
-    def _write_config(self, config: Config) -> None:
+    def _write_record(self, config: Config, now: Mapping[str, Any]) -> None:
+        """Write down what is run, where, and with what."""
         options = config.model_dump(mode="json", exclude={"allow_changed_environment"})  # that is said each time
-        text = yaml.safe_dump(signed("config", options), sort_keys=False, allow_unicode=True)
-        self.write_text("config.yaml", text)
-
-    def _write_environment(self, now: dict[str, Any]) -> None:
+        content = signed("config", options)
+        self.write_text("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         here = Path.cwd()
         started_in = {"folder": str(here), "from_run": os.path.relpath(here, self.path.resolve())}
-        self._keep_environment({**now, "started_in": started_in})
+        self._keep_environment({**now, "config": _digest(content), "started_in": started_in})
 
     def _keep_environment(self, record: Mapping[str, Any]) -> None:
         self.write_json("environment.json", signed("environment", record))
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    """Of the options that a run keeps for good."""
+    others = {"format", "written_by", "digest", *_FREE_ON_RESUME, *_KNOWN_BY_CONTENT}
+    return digest([json.dumps({name: config[name] for name in sorted(config.keys() - others)}, default=str)], 16)
 
 
 def _found(source: Any, roots: list[Path]) -> Any:

@@ -121,8 +121,16 @@ def test_a_configuration_of_another_run_is_refused(project):
         finetune(out="run", data="train.parquet", resume=True)
 
 
+def test_a_configuration_of_another_run_is_refused_before_there_is_a_checkpoint(project):
+    shutil.rmtree("run/checkpoints")
+    shutil.copy("other/config.yaml", "run/config.yaml")
+    with pytest.raises(RunDirectoryError, match=r"config\.yaml and environment\.json beside it are of two runs"):
+        finetune(out="run", data="train.parquet", resume=True)
+
+
 def rewrite(*without: str, **options) -> None:
-    """Write the run's ``config.yaml`` anew, with other options."""
+    """Write the run's ``config.yaml`` anew, with other options, and nothing beside it that says which it had."""
+    Path("run/environment.json").unlink()
     stored = upgrade("config", yaml.safe_load(Path("run/config.yaml").read_text()), "here") | options
     stored = signed("config", {k: v for k, v in stored.items() if k not in without})
     Path("run/config.yaml").write_text(yaml.safe_dump(stored, sort_keys=False))

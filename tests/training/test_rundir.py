@@ -25,7 +25,9 @@ def run(tmp_path) -> RunDirectory:
 
 def test_a_new_run_has_its_whole_configuration_and_environment(run):
     stored = yaml.safe_load((run.path / "config.yaml").read_text())
-    assert set(stored) == {"format", "written_by", "digest", *PretrainConfig.model_fields} - {"allow_changed_environment"}
+    assert set(stored) == {"format", "written_by", "digest", *PretrainConfig.model_fields} - {
+        "allow_changed_environment"
+    }
     assert PretrainConfig.build(read_yaml(run.path / "config.yaml")) == CONFIG
     environment = json.loads((run.path / "environment.json").read_text())
     assert {"matgl", "torch", "lightning", "numpy"} <= set(environment["packages"])
