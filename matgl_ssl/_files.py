@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
+import itertools
 import os
 import shutil
 import socket
@@ -13,10 +13,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from matgl_ssl.errors import ResourceError, is_full_disk
+from matgl_ssl.disk import not_written
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 """Tells the processes of machines that share a folder apart."""
+_folders = itertools.count()
 
 
 @contextmanager
@@ -26,44 +27,73 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Whoever reads ``path`` meanwhile sees the old file or the new one. So they do after the machine lost its power: the
     file is on the disk before it gets its name. A block that writes nothing changes nothing. What processes that were
     killed left in the folder is removed.
+
+    Raises:
+        NotWrittenError: If the disk is full or broken.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent)
-    temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
+    temporary = path.with_name(_own(path.name))
     try:
-        yield temporary
-        if temporary.exists():
-            _onto_disk(temporary)
-            temporary.replace(path)
-            _onto_disk(path.parent)
-    except (OSError, RuntimeError) as err:
-        if not is_full_disk(err):
-            raise
-        written, free = (temporary.stat().st_size if temporary.exists() else 0), shutil.disk_usage(path.parent).free
-        raise ResourceError(
-            f"{path} cannot be written: disk or quota are full after {written / 1e6:.1f} MB of it, and {path.parent} "
-            f"has {free / 1e6:.1f} MB free. What was there before is still there. Make room and give the command again "
-            "(a run goes on with --resume), or give another place."
-        ) from err
+        with writing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path.parent)
+            yield temporary
+            if temporary.exists():
+                onto_disk(temporary)
+                temporary.replace(path)
+                onto_disk(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Name the file or folder that cannot be written, where the disk is full or broken.
+
+    Raises:
+        NotWrittenError: If it is; ``partial`` is what was to take the path's place.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as err:
+        known = not_written(err, path, partial)
+        if known is None:
+            raise
+        raise known from err
+
+
+@contextmanager
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder for this process alone, removed after the block, or by the next one if this process is killed."""
+    folder = parent / _own(f"{name}-{next(_folders)}")
+    try:
+        with writing(folder):
+            parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(parent)
+            folder.mkdir()
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own(name: str) -> str:
+    return f".{name}.{_HOST}-{os.getpid()}.tmp"
+
+
 def _remove_leftovers(folder: Path) -> None:
-    """Temporary files of ``atomic_path`` whose processes, of this machine, are no more."""
+    """What ``atomic_path`` and ``scratch_folder`` made for processes, of this machine, that are no more."""
     if os.name != "posix":  # elsewhere there is no such look at a process
         return
-    for file in folder.glob(f".*.{_HOST}-*.tmp"):
+    for left in folder.glob(f".*.{_HOST}-*.tmp"):
         try:
-            os.kill(int(file.suffixes[-2].rpartition("-")[2]), 0)
+            os.kill(int(left.suffixes[-2].rpartition("-")[2]), 0)
         except ProcessLookupError:
-            file.unlink(missing_ok=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         except (ValueError, OSError):  # not ours, or another user's process
             continue
 
 
-def _onto_disk(path: Path) -> None:
+def onto_disk(path: Path) -> None:
     """Have the system write what it holds back of a file or, where it can, of a folder."""
     if path.is_dir() and os.name != "posix":
         return
@@ -87,37 +117,6 @@ def second_name(path: Path, other: Path) -> None:
             temporary.hardlink_to(path)
         except OSError:  # a file system without hard links
             shutil.copy2(path, temporary)
-
-
-def replace_folder(new: Path, path: Path) -> None:
-    """Put a folder in the place of another, or where there is none, and remove the other.
-
-    Whoever reads meanwhile finds one of them, whole, even if this process is killed: at ``path``, or where the system
-    cannot exchange two folders in one move, for a moment at ``previous_folder(path)`` alone.
-    """
-    old = previous_folder(path)
-    for part in (*new.rglob("*"), new):
-        _onto_disk(part)
-    if path.exists() and not _exchange(new, path):
-        shutil.rmtree(old, ignore_errors=True)
-        path.replace(old)
-    if not path.exists():
-        new.replace(path)
-    _onto_disk(path.parent)
-    for folder in (new, old):  # after the exchange the old one is called new
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def previous_folder(path: Path) -> Path:
-    """Where a folder lies while ``replace_folder`` moves another into its place."""
-    return path.parent / f".{path.name}.old"
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Let two names change places in one move; whether the system can (Linux on most file systems)."""
-    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return renameat2 is not None and renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
 def digest(parts: Iterable[str | bytes | memoryview], length: int = 64) -> str:

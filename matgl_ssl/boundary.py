@@ -7,19 +7,15 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError, ResourceError, is_full_disk
+from matgl_ssl.disk import another_place, is_full_disk, not_written
+from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError, ResourceError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_CACHES = {
-    "HF_DATASETS_CACHE": "~/.cache/huggingface/datasets",
-    "HF_HOME": "~/.cache/huggingface",
-    "MPLCONFIGDIR": "~/.config/matplotlib",
-    "XDG_CACHE_HOME": "~/.cache",
-}
 _MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
@@ -63,11 +59,13 @@ def typed(err: BaseException) -> MatGLSSLError | None:
         if is_out_of_memory(seen):
             return ResourceError(f"Out of memory: {seen}. Give a smaller --batch-size or --max-edges.")
         if is_full_disk(seen):
-            where = f"{_path(seen)}: " if isinstance(seen, OSError) and seen.filename else ""
-            return ResourceError(f"{where}{seen}. The disk or a quota is full: make room, or give another place.")
+            named = isinstance(seen, OSError) and _path(seen)
+            full = not_written(seen, Path(named)) if named else None
+            return full or ResourceError(f"{seen}. The disk or a quota is full: make room, or give another place.")
         if isinstance(seen, OSError) and seen.errno not in (None, errno.EPIPE):
+            where = f"{_path(seen)}: " if _path(seen) else ""
             return ResourceError(
-                f"{_path(seen)}{': ' * bool(_path(seen))}{seen.strerror or seen}. {_advice(_path(seen))}"
+                f"{where}{seen.strerror or seen}. Make it readable and writable, or {another_place(_path(seen))}."
             )
         names = {cls.__name__ for cls in type(seen).__mro__}  # without importing the libraries
         if "ArrowException" in names:
@@ -87,11 +85,3 @@ def is_out_of_memory(err: BaseException) -> bool:
 
 def _path(err: OSError) -> str:
     return os.fsdecode(err.filename) if isinstance(err.filename, str | bytes | os.PathLike) else ""
-
-
-def _advice(path: str) -> str:
-    for variable, default in _CACHES.items():
-        folder = os.environ.get(variable) or os.path.expanduser(default)  # noqa: PTH111 - there may be no home
-        if path.startswith(folder):
-            return f"This is a cache: set {variable} to a folder that can be written."
-    return "Give another path, or make this one readable and writable."

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -81,6 +80,10 @@ class ResourceError(MatGLSSLError, OSError):
     exit_code = 8
 
 
+class NotWrittenError(ResourceError):
+    """A file or folder could not be written: the disk is full or broken, or may not be written to."""
+
+
 class TrainingInterrupted(MatGLSSLError):
     """Training was stopped by a signal after its state was saved; ``--resume`` goes on exactly."""
 
@@ -93,15 +96,6 @@ class ProcessLostError(MatGLSSLError, RuntimeError):
     """A process of a run of several ended before the others; ``--resume`` goes on from the last checkpoint."""
 
     exit_code = 9
-
-
-def is_full_disk(err: BaseException) -> bool:
-    """Whether a disk, a quota or a limit of the system was full; torch raises a bare RuntimeError then."""
-    if isinstance(err, OSError):
-        return err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(err, RuntimeError) and any(
-        s in str(err) for s in ("PytorchStreamWriter failed", "unexpected pos")
-    )
 
 
 def unknown(kind: str, name: str, valid: Iterable[str]) -> ConfigError:

@@ -39,7 +39,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "cls", "said"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), ResourceError, "/x/y: Permission denied. Give"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), ResourceError, "/x/y: Permission denied. Make it"),
         (OSError(errno.ENOSPC, "No space left on device"), ResourceError, "make room"),
         (OSError(errno.EROFS, "Read-only file system", f"{os.environ['HF_HOME']}/hub"), ResourceError, "set HF_HOME"),
         (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0"), ResourceError, "make room"),
@@ -201,7 +201,7 @@ def test_a_disk_that_is_full(table, tmp_path):
     done = run(finetuning(table, tmp_path / "full"), before=limit)
     assert done.returncode == 8, done.stderr
     assert "Traceback" not in done.stderr
-    assert re.search(r"last.ckpt cannot be written: disk or quota are full .* MB free", done.stderr)
+    assert re.search(r"last.ckpt cannot be written: the disk is full or broken after .* MB are free", done.stderr)
     assert not (tmp_path / "full").exists()
 
 

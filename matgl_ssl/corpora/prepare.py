@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from matgl_ssl._files import locked, replace_folder
+from matgl_ssl._files import locked, writing
+from matgl_ssl._folders import replace_folder
 from matgl_ssl.boundary import verb
 from matgl_ssl.crystals import CheckReport, CrystalDataset, read_crystals
 from matgl_ssl.crystals.duplicates import TOLERANCE
@@ -111,7 +112,7 @@ def prepare(
     shared: dict[str, Any] = {"n_jobs": num_workers, "cluster": cluster}
     given = {"energy": energy_unit, "force": force_unit, "stress": stress_unit}
     units = {name: unit for name, unit in given.items() if unit is not None}
-    with _work_folder(out) as work:
+    with _work_folder(out) as work, writing(out, work):
         tables = [read_crystals(source, columns=columns, units=units) for source in sources]
         schema, checks = common_schema(tables), Checks(cutoff, min_distance)
         parts = parts_of(tables, schema, checks, shard_rows)

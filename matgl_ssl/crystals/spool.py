@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
 
+from matgl_ssl._files import scratch_folder
 from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.storage import CrystalDataset
 from matgl_ssl.crystals.tables import cache_directory, cached_table
@@ -30,7 +30,8 @@ def spooled(crystals: Iterable[Crystal], source: str, asked: Collection[str] | N
         asked: Labels whose values must be of one kind; all by default. Others are left out with a warning.
 
     Raises:
-        DataError: If the values of such a label are of different kinds, or the cache cannot be written.
+        DataError: If the values of such a label are of different kinds.
+        NotWrittenError: If the cache cannot be written.
     """
     waiting = iter(crystals)
     first = list(islice(waiting, BATCH + 1))
@@ -38,15 +39,14 @@ def spooled(crystals: Iterable[Crystal], source: str, asked: Collection[str] | N
         return CrystalDataset.from_crystals(first, source=source, asked=asked)
     waiting = chain(first, waiting)
     del first
-    cache_directory().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".spool-", dir=cache_directory()) as folder:
+    with scratch_folder(cache_directory(), "spool") as folder:
         pieces: list[Path] = []
         schemas: list[pa.Schema] = []
         content = hashlib.sha256()
         while batch := list(islice(waiting, BATCH)):
             table = CrystalDataset.from_crystals(batch, source=source, asked=asked).table.with_format("arrow")[:]
             schemas.append(table.schema.remove_metadata())
-            pieces.append(_written(Path(folder, f"{len(pieces)}.arrow"), table))
+            pieces.append(_written(folder / f"{len(pieces)}.arrow", table))
             content.update(pieces[-1].read_bytes())
         schema = _common(schemas, source, asked)
         return CrystalDataset(cached_table(content.hexdigest()[:24], lambda: _joined(pieces, schema)), source=source)

@@ -43,7 +43,7 @@ def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> dataset
         columns: What to read; all by default.
 
     Raises:
-        DataError: If the cache cannot be written.
+        NotWrittenError: If the cache cannot be written.
     """
 
     def batches() -> Iterator[pa.Table]:
@@ -83,14 +83,10 @@ def cached_table(key: str, batches: Callable[[], Iterator[pa.Table]]) -> dataset
         batches: Gives its rows, if they are not there. The first batch says the columns; it may be empty.
 
     Raises:
-        DataError: If the cache cannot be written.
+        NotWrittenError: If the cache cannot be written.
     """
     cached = cached_file(key)
     if not is_whole(cached):
-        try:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise DataError(f"No table can be kept in {cached.parent}: {err}. Set HF_DATASETS_CACHE.") from err
         with sealed_path(cached) as partial:
             rows = batches()
             first = next(rows)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from matgl_ssl._files import atomic_path
+
 from .config import SCRATCH, TRIVIAL
 from .statistics import Score, bootstrap, by_fold_and_seed, relative_differences
 
@@ -146,7 +148,7 @@ def _save(figure: Any, path: Path) -> None:
     """With a palette: a third of the bytes, in the report, too."""
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=130)
-    Image.open(drawn).convert("RGB").quantize(128).save(path, optimize=True)
+    with atomic_path(path) as temporary:
+        Image.open(drawn).convert("RGB").quantize(128).save(temporary, format="png", optimize=True)

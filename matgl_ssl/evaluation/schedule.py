@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from matgl_ssl.errors import MatGLSSLError, TrainingInterrupted
+from matgl_ssl.errors import MatGLSSLError, NotWrittenError, TrainingInterrupted
 
 from .store import Store, Unit
 
@@ -50,7 +50,7 @@ def _attempt(unit: Unit, store: Store, failed: dict[str, Unit]) -> bool:
         started = time.perf_counter()
         try:
             store.keep(unit, unit.run(), time.perf_counter() - started)
-        except TrainingInterrupted:
+        except (TrainingInterrupted, NotWrittenError):  # the others would fare no better
             raise
         except Exception as err:  # whatever a library raises on one cell, the others go on
             logger.warning("%s failed: %s", unit.label, err, exc_info=not isinstance(err, MatGLSSLError))

@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub import errors as hub
 from matgl.config import MATGL_CACHE
 
+from matgl_ssl._files import writing
 from matgl_ssl._version import __version__
 from matgl_ssl.errors import HubError
 
@@ -69,7 +70,7 @@ def fetch(repo: str, revision: str | None = None, *, newest: bool = False, again
         except hub.LocalEntryNotFoundError:
             pass
     try:
-        with hub_errors(repo, revision, lost=_NOT_HERE.format(repo=repo, cache=cache)):
+        with writing(Path(cache)), hub_errors(repo, revision, lost=_NOT_HERE.format(repo=repo, cache=cache)):
             # Asked once, and briefly: the client's own downloads wait and try again for minutes.
             api().model_info(repo, revision=revision, timeout=_PATIENCE)
             folder = snapshot_download(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from matgl_ssl._files import previous_folder
+from matgl_ssl._folders import previous_folder
 from matgl_ssl.errors import HubError, ModelError, did_you_mean
 
 from .files import FILES

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from matgl_ssl._files import previous_folder, replace_folder
+from matgl_ssl._folders import atomic_folder
+from matgl_ssl.boundary import verb
 
 from .card import model_card
 from .files import read_description
@@ -16,6 +16,7 @@ from .remote import CARD
 from .stamp import make_stamp, sign, stamp_of
 
 
+@verb
 def save_model(model: nn.Module, path: Path, **facts: Any) -> Path:
     """Save a model as MatGL's triple, stamped, with its card: ``path`` holds the old model or the new one, never half.
 
@@ -27,12 +28,8 @@ def save_model(model: nn.Module, path: Path, **facts: Any) -> Path:
     Returns:
         ``path``.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    if not path.exists() and previous_folder(path).exists():  # killed in the middle of replacing it
-        previous_folder(path).replace(path)
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save(partial, metadata=make_stamp(model, **facts))  # type: ignore[operator]
-    sign(partial)
-    (partial / CARD).write_text(model_card(stamp_of(read_description(partial / "model.json"))), encoding="utf-8")
-    replace_folder(partial, path)
+    with atomic_folder(path) as partial:
+        model.save(partial, metadata=make_stamp(model, **facts))  # type: ignore[operator]
+        sign(partial)
+        (partial / CARD).write_text(model_card(stamp_of(read_description(partial / "model.json"))), encoding="utf-8")
     return path

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd
 
-from matgl_ssl._files import replace_folder
+from matgl_ssl._folders import atomic_folder
 from matgl_ssl.boundary import verb
 from matgl_ssl.errors import ConfigError, ModelError, ResourceError
 
@@ -116,10 +115,10 @@ def pull(name: str, *, out: str | Path | None = None) -> Path:
     if out is None:
         return folder
     out = Path(out)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(folder, partial)
-    replace_folder(partial, out)
+    with atomic_folder(out) as partial:
+        partial.mkdir(parents=True)
+        for file in folder.iterdir():
+            (partial / file.name).write_bytes(file.read_bytes())
     return out
 
 

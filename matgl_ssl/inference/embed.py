@@ -137,8 +137,9 @@ def embed(
         if target is None:
             return _gather(parts, level, Embeddings(layers, skipped, 0, 0))
         about = json.dumps({"model": str(model), "level": level, "layers": layers, "reduce": reduce})
-        n_vectors, dim = _write(target, (_table(*part, level=level, about=about) for part in parts))
-    skipped.write(_report_of(target))
+        with atomic_path(target) as temporary:
+            n_vectors, dim = _write(temporary, (_table(*part, level=level, about=about) for part in parts))
+            skipped.write(_report_of(target))  # before the vectors get their name, which says that all is done
     return Embeddings(layers, skipped, n_vectors, dim, out=target)
 
 
@@ -148,9 +149,8 @@ def _unused(output: Path) -> Path:
             f"--out (out=) {output}: embeddings are written as Parquet. Call it {output.with_suffix('.parquet').name}; "
             "pandas.read_parquet reads it."
         )
-    for path in (output, _report_of(output)):
-        if path.exists():
-            raise ConfigError(f"{path} exists and is not written over. Remove it, or give another --out (out=).")
+    if output.exists():
+        raise ConfigError(f"{output} exists and is not written over. Remove it, or give another --out (out=).")
     return output
 
 
@@ -278,7 +278,7 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> tuple[int, int]:
     first = next(tables)
     n_vectors = 0
     options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, first.schema, **options) as writer:
+    with pq.ParquetWriter(path, first.schema, **options) as writer:
         pending = [first]
         for table in tables:
             if sum(map(len, pending)) >= _ROWS_PER_GROUP:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from matgl_ssl._files import locked
+from matgl_ssl.disk import is_full_disk, not_written
 from matgl_ssl.errors import RunDirectoryError
 
 from .team import is_first
@@ -83,7 +84,8 @@ def _locked(path: Path, stack: ExitStack) -> bool:
         (path / LOCK).write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
     except (OSError, NotImplementedError) as err:
         if isinstance(err, OSError) and err.errno not in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP):
-            raise RunDirectoryError(f"{path} cannot be written: {err}. Give another --out.") from err
+            full = not_written(err, path) if is_full_disk(err) else None
+            raise full or RunDirectoryError(f"{path} cannot be written: {err}. Give another --out.") from err
         logger.warning("%s is on a file system without locks: nothing keeps a second run out of it.", path)
     return True
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import bootstrap
 
+from matgl_ssl._files import atomic_path
+
 logger = logging.getLogger(__name__)
 
 
@@ -106,5 +108,5 @@ def parity_plot(path: Path, parts: Mapping[str, tuple[np.ndarray, np.ndarray]], 
     axes.plot(ends, ends, "k-", lw=0.8)
     axes.set(xlabel=f"{label}: label", ylabel="prediction", aspect="equal")
     axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")

@@ -177,6 +177,9 @@ def _quiet_lightning(*, entirely: bool) -> Iterator[None]:
         # Our loader builds its workers itself, from --num-workers.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+        warnings.filterwarnings(
+            "ignore", message=".*Checkpoint directory .* exists and is not empty.*"
+        )  # of a resumed run
         warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # a NEGNN's encoder is
         warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # its successor is not in older torch

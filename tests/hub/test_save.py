@@ -14,7 +14,7 @@ import pytest
 import torch
 from small_systems import ELEMENTS, make_batch, small_model, some_crystals
 
-from matgl_ssl import _files
+from matgl_ssl import _folders
 from matgl_ssl.acceleration import decelerate
 from matgl_ssl.backends import Potential
 from matgl_ssl.encoders import ARCHITECTURES, Encoder
@@ -152,7 +152,7 @@ def in_a_fork_that_dies(work) -> bool:
 def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch, can_exchange):
     """Whatever was killed before: the next save does not delete the only copy before it has another."""
     if not can_exchange:
-        monkeypatch.setattr(_files, "_exchange", lambda *_: False)
+        monkeypatch.setattr(_folders, "_exchange", lambda *_: False)
     models = [small_model("MEGNet", seed=seed) for seed in range(2)]
     path, steps = save_model(models[0], tmp_path / "model"), 0
 
@@ -169,7 +169,7 @@ def test_a_save_that_is_killed_at_any_step_leaves_the_old_model_or_the_new_one(t
 
             return call
 
-        for owner, name in ((shutil, "rmtree"), (Path, "replace"), (_files, "_exchange"), (torch, "save")):
+        for owner, name in ((shutil, "rmtree"), (Path, "replace"), (_folders, "_exchange"), (torch, "save")):
             monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
         save_model(models[1], path)
 

@@ -209,12 +209,18 @@ def test_the_file_holds_what_would_have_been_returned(tmp_path, mixed, level, mo
     assert skipped["findings"]["non-finite"]["ids"] == ["nan"]
 
 
-@pytest.mark.parametrize("taken", ["out.parquet", "out.parquet.skipped.json"])
-def test_nothing_is_written_over(tmp_path, taken):
-    (tmp_path / taken).write_text("precious")
+def test_nothing_is_written_over(tmp_path):
+    (tmp_path / "out.parquet").write_text("precious")
     with pytest.raises(ConfigError, match="not written over"):
         embed(model=small_model("MEGNet"), data=iron(), out=tmp_path / "out.parquet")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(taken, "precious")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.parquet", "precious")]
+
+
+def test_vectors_get_their_name_last(tmp_path):
+    """Killed between the two files, it was told that its report exists, and there were no vectors."""
+    (tmp_path / "out.parquet.skipped.json").write_text("left by a process that was killed")
+    embed(model=small_model("MEGNet"), data=iron(), out=tmp_path / "out.parquet")
+    assert json.loads((tmp_path / "out.parquet.skipped.json").read_text())["n_kept"] == 1
 
 
 def test_an_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from matgl_ssl._files import scratch_folder
 from matgl_ssl.errors import DataError
 
 UTF8 = "utf-8-sig"  # Windows' editors put a mark before the text
@@ -123,8 +124,8 @@ class Document:
         if type(self) is Document and Path(self.name).suffix.lower() not in COMPRESSED:
             yield self.path
             return
-        with tempfile.TemporaryDirectory(prefix="matgl_ssl-") as folder:
-            path = Path(folder, "document" + Path(unpacked_name(self.name)).suffix.lower())
+        with scratch_folder(Path(tempfile.gettempdir()), "matgl_ssl") as folder:
+            path = folder / ("document" + Path(unpacked_name(self.name)).suffix.lower())
             with self.open() as packed, path.open("wb") as copy:
                 shutil.copyfileobj(packed, copy)
             yield path
