@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
-from huggingface_hub import HfApi
+from huggingface_hub import DatasetCard, HfApi, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 
 from matgl_ssl._files import digest
 from matgl_ssl._seals import is_whole, read_sealed, write_sealed
@@ -24,6 +28,10 @@ NAME = re.compile(r"[\w.-]+/[\w.-]+(:\w[\w.\[\]:%+-]*)?")
 _ROWS = 2048
 _PATIENCE = 10
 """Seconds until the hub must have answered."""
+_TABLES = ("parquet", "arrow", "csv", "json")
+"""What ``datasets`` may read for us. It knows forty formats, some of which fetch or unpickle what a file names."""
+_ELSEWHERE = re.compile(r".*(://|::)|[/~\\]|[A-Za-z]:|(.*/)?\.\.(/|$)", re.DOTALL)
+"""A file's name that leads out of its repository."""
 
 
 def read_hub(source: str, columns: Sequence[str] | None) -> CrystalDataset:
@@ -58,24 +66,62 @@ def _opened(source: str, columns: Sequence[str] | None) -> tuple[str, Callable[[
     name, *parts = source.split(":", 2)
     config, split = parts if len(parts) == 2 else (None, *parts, None)[:2]
     version = HfApi().dataset_info(name, timeout=_PATIENCE).sha  # once: datasets tries five times, for half a minute
-    configs = datasets.get_dataset_config_names(name)
+    _refuse_elsewhere(name, version)
+    configs = datasets.get_dataset_config_names(name, revision=version)
     if config is None and split in configs:
         config, split = split, None
     if config is None and len(configs) > 1 and "default" not in configs:
         raise DataError(f"{source}: name a configuration, for example {name}:{configs[0]}. There are {configs}.")
-    streams = datasets.load_dataset(name, config, streaming=True)
+    builder = datasets.load_dataset_builder(name, config, revision=version)
+    if (kind := type(builder).__module__.rpartition(".")[2]) not in _TABLES:
+        raise DataError(f"{source}: files of the kind {kind!r} are not read from the hub, but {', '.join(_TABLES)}.")
+    streams = datasets.load_dataset(name, config, streaming=True, revision=version)
     split = split or ("train" if "train" in streams or len(streams) > 1 else next(iter(streams)))
     if re.split(r"[\[+]", split)[0] not in streams:
         raise DataError(f"{source}: no configuration or split {split!r} among {configs} and {list(streams)}.")
     sliced = "[" in split  # which has to know the number of rows
-    rows = datasets.load_dataset(name, config, split=split, streaming=not sliced).with_format("arrow")
+    rows = datasets.load_dataset(name, config, split=split, streaming=not sliced, revision=version)
+    rows = rows.with_format("arrow")
     available = rows.column_names or next(rows.iter(1)).column_names
     wanted = wanted_columns(available, columns, source) or list(available)
-    if not sliced and hasattr(datasets.load_dataset_builder(name, config).config, "columns"):
-        # Parquet: the other columns are not even fetched
-        rows = datasets.load_dataset(name, config, split=split, streaming=True, columns=wanted).with_format("arrow")
+    if not sliced and hasattr(builder.config, "columns"):  # Parquet: the other columns are not even fetched
+        rows = datasets.load_dataset(
+            name, config, split=split, streaming=True, columns=wanted, revision=version
+        ).with_format("arrow")
     key = digest(["hub", name, str(version), str(config), split, repr(columns), CONVERTED], 24)
     return key, lambda: rows.select_columns(wanted).iter(_ROWS)
+
+
+def _refuse_elsewhere(name: str, version: str | None) -> None:
+    """Refuse a table whose card names files that are not its own: ``datasets`` would ask for them, wherever they are.
+
+    Raises:
+        DataError: If it does.
+    """
+    for record, card in (
+        (datasets.config.REPOCARD_FILENAME, "{}"),
+        (datasets.config.REPOYAML_FILENAME, "---\n{}\n---\n"),
+    ):
+        with suppress(EntryNotFoundError):
+            file = hf_hub_download(name, record, repo_type="dataset", revision=version)
+            said = DatasetCard(card.format(Path(file).read_text(encoding="utf-8")), ignore_metadata_errors=True)
+            for text in _texts(said.data.to_dict().get("configs")):
+                if _ELSEWHERE.match(text):
+                    raise DataError(
+                        f"{name}: {record} names {text!r:.80}, which is not among its own files. It was not read."
+                    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All text in nested lists and mappings; what YAML's anchors repeat comes once."""
+    pending, seen = [value], set()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | Mapping) and id(value) not in seen:
+            seen.add(id(value))
+            pending += [*value.values()] if isinstance(value, Mapping) else value
 
 
 def _nothing() -> Iterator[pa.Table]:

@@ -12,6 +12,7 @@ from datasets.table import MemoryMappedTable, concat_tables
 
 from matgl_ssl._files import digest, file_digest
 from matgl_ssl.crystals.storage import CrystalDataset
+from matgl_ssl.crystals.tables import check_arrow, refuse_elsewhere
 from matgl_ssl.errors import DataError
 from matgl_ssl.formats import verified
 
@@ -24,7 +25,7 @@ def is_prepared(folder: Path) -> bool:
         return True  # whatever became of them
     try:
         return "shards" in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 
@@ -32,14 +33,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """What a prepared folder says of itself.
 
     Raises:
-        DataError: If a later version wrote it, or it is not what was written.
+        DataError: If a later version wrote it, it is not what was written, or its shards do not lie in the folder.
     """
     file = folder / MANIFEST
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as err:
-        raise DataError(f"{file} is damaged: {err}. Copy the folder again, or prepare it anew.") from err
-    return verified("manifest", content, file)
+        manifest = verified("manifest", json.loads(file.read_text(encoding="utf-8")), file)
+        names = [str(shard["file"]) for shard in manifest["shards"] if shard["sha256"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        if isinstance(err, DataError):
+            raise
+        said = f"{type(err).__name__}: {err}"
+        raise DataError(f"{file} is damaged: {said}. Copy the folder again, or prepare it anew.") from err
+    refuse_elsewhere(file, names)
+    return manifest
 
 
 def read_prepared(folder: Path) -> CrystalDataset:
@@ -54,6 +60,7 @@ def read_prepared(folder: Path) -> CrystalDataset:
         if not file.exists() or file_digest(file) != shard["sha256"]:
             said = "is damaged (its SHA-256 is not the manifest's)" if file.exists() else "is missing"
             raise DataError(f"{file} {said}. Copy the folder again, or prepare it anew.")
+        check_arrow(file)
     files = [folder / shard["file"] for shard in shards]
     return CrystalDataset(memory_mapped(files, digest([shard["sha256"] for shard in shards], 16)), source=str(folder))
 

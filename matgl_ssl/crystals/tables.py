@@ -15,11 +15,10 @@ from datasets.table import MemoryMappedTable
 
 from matgl_ssl._files import digest, file_digest
 from matgl_ssl._seals import is_whole, sealed_path
+from matgl_ssl.crystals.bombs import arrow_stream, check_parquet
 from matgl_ssl.errors import DataError
 
 _ROWS = 4096
-_SMALL, _RATIO = 2**28, 1000
-"""Bytes that any Parquet file may hold, and how many times as many as it has."""
 
 
 def cache_directory() -> Path:
@@ -113,25 +112,32 @@ def _opened(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[
     with pa.memory_map(str(file)) as source:
         if file.suffix.lower() == ".parquet":
             table = pq.ParquetFile(source, page_checksum_verification=True)  # where whoever wrote it gave checksums
-            _refuse_bomb(table.metadata, file)
+            check_parquet(table.metadata, file)
             schema, batches = table.schema_arrow, table.iter_batches(_ROWS, columns=columns)
         else:
-            schema, batches = _arrow(source)
+            stream = arrow_stream(source, file)
+            schema, batches = stream.schema, iter(stream)
         yield schema if columns is None else pa.schema([schema.field(name) for name in columns]), batches
 
 
-def _refuse_bomb(metadata: pq.FileMetaData, file: Path) -> None:
-    """Refuse a small file that would fill the memory: what packs well can be anything, crystals pack ten times."""
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-    unpacked = max(
-        sum(chunk.total_uncompressed_size for chunk in chunks), 8 * sum(chunk.num_values for chunk in chunks)
-    )
-    if unpacked > _SMALL + _RATIO * file.stat().st_size:
-        raise DataError(
-            f"{file}: {unpacked / 1e9:.1f} GB in {file.stat().st_size / 1e6:.1f} MB, more than {_RATIO} times as much: "
-            "this is no table of crystals. Write it again with less compression if it is."
-        )
+def check_arrow(file: Path) -> None:
+    """Refuse an Arrow file that would fill the memory when it is opened.
+
+    Raises:
+        DataError: If it would.
+    """
+    with pa.memory_map(str(file)) as source:
+        arrow_stream(source, file)
+
+
+def refuse_elsewhere(record: Path, names: Sequence[str]) -> None:
+    """Refuse a record that names files which do not lie beside it.
+
+    Raises:
+        DataError: If one does not.
+    """
+    if outside := [name for name in names if name != Path(name).name or name in ("", ".", "..")]:
+        raise DataError(f"{record} names {outside[0]!r:.80}, which does not lie beside it.")
 
 
 def load_saved(folder: Path) -> datasets.Dataset | datasets.DatasetDict:
@@ -143,23 +149,13 @@ def load_saved(folder: Path) -> datasets.Dataset | datasets.DatasetDict:
     try:
         for record in folder.rglob("*.json"):
             content = json.loads(record.read_text(encoding="utf-8"))
-            names = [each["filename"] for each in content["_data_files"]] if record.name == "state.json" else []
-            names += content["splits"] if record.name == "dataset_dict.json" else []
-            if outside := [name for name in names if name != Path(name).name or name in ("", ".", "..")]:
-                raise DataError(f"{record} names {outside[0]!r}, which does not lie beside it.")
+            files = [each["filename"] for each in content["_data_files"]] if record.name == "state.json" else []
+            splits = content["splits"] if record.name == "dataset_dict.json" else []
+            refuse_elsewhere(record, [*files, *splits])
+            for name in files:
+                check_arrow(record.parent / name)
         return datasets.load_from_disk(folder)
-    except (ValueError, KeyError, TypeError, FileNotFoundError, pa.ArrowException) as err:
+    except (ValueError, KeyError, TypeError, RecursionError, FileNotFoundError, pa.ArrowException) as err:
         if isinstance(err, DataError):
             raise
         raise DataError(f"{folder} is not what save_to_disk writes: {type(err).__name__}: {err}") from err
-
-
-def _arrow(source: pa.MemoryMappedFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Of a stream, or of a file (Feather), which can be read from its end."""
-    try:
-        stream = pa.ipc.open_stream(source)
-        return stream.schema, iter(stream)
-    except pa.ArrowInvalid:
-        source.seek(0)
-        file = pa.ipc.open_file(source)
-        return file.schema, map(file.get_batch, range(file.num_record_batches))

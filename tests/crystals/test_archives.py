@@ -12,7 +12,7 @@ import pytest
 from pymatgen.io.cif import CifWriter
 
 from matgl_ssl.crystals import read_crystals
-from matgl_ssl.crystals.layouts import documents
+from matgl_ssl.crystals.layouts import archives, documents
 from matgl_ssl.errors import DataError
 
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz", ".txz": "w:xz"}
@@ -131,3 +131,30 @@ def test_a_truncated_archive_is_told(tmp_path, cif, suffix, where):
         assert set(read_crystals(path).ids) <= {"a"}
     except DataError:
         return
+
+
+def test_several_streams_of_xz_are_one_file(tmp_path, cif):
+    half = len(cif) // 2
+    (tmp_path / "a.cif.xz").write_bytes(lzma.compress(cif[:half]) + bytes(8) + lzma.compress(cif[half:]) + bytes(4))
+    assert read_crystals(tmp_path / "a.cif.xz").formulas() == ["NaCl"]
+
+
+def test_xz_takes_no_more_memory_than_its_strongest_level(tmp_path, cif):
+    (tmp_path / "a.cif.xz").write_bytes(lzma.compress(cif, preset=9))
+    assert len(read_crystals(tmp_path / "a.cif.xz")) == 1
+    with lzma.open(tmp_path / "b.cif.xz", "w", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 200 << 20}]) as file:
+        file.write(cif)
+    with pytest.raises(DataError, match="Memory usage limit"):
+        read_crystals(tmp_path / "b.cif.xz")
+
+
+@pytest.mark.parametrize("what", ["names", "method"])
+def test_a_zip_that_takes_much_memory_is_refused(tmp_path, monkeypatch, cif, what):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA if what == "method" else zipfile.ZIP_STORED) as file:
+        for i in range(20):
+            file.writestr(f"{i}.cif", cif)
+    if what == "names":
+        assert len(read_crystals(tmp_path / "a.zip")) == 20
+        monkeypatch.setattr(archives, "_MOST_NAMES", 900)
+    with pytest.raises(DataError, match="list of members" if what == "names" else "a method that is not read"):
+        read_crystals(tmp_path / "a.zip")

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.feather import write_feather
 from small_systems import nacl
 
 from matgl_ssl.crystals import CrystalDataset, read_crystals
@@ -22,6 +23,22 @@ def test_a_parquet_file_that_would_fill_the_memory_is_refused(tmp_path):
     pq.write_table(table, path)
     assert path.stat().st_size < 50_000
     with pytest.raises(DataError, match=r"0.3 GB in 0.0 MB"):
+        read_crystals(path)
+
+
+def test_an_arrow_file_that_would_fill_the_memory_is_refused(tmp_path):
+    table = pa.table({"numbers": pa.array([np.zeros(40_000_000, np.int64)]), "d": pa.array(["a"]).dictionary_encode()})
+    write_feather(table, tmp_path / "bomb.feather", compression="zstd")
+    with pytest.raises(DataError, match=r"0.3 GB in"):
+        read_crystals(tmp_path / "bomb.feather")
+
+
+def test_rows_of_nothing_are_a_bomb(tmp_path):
+    path = tmp_path / "bomb.arrow"
+    schema = pa.schema([("numbers", pa.null())])
+    with pa.ipc.new_stream(str(path), schema) as sink:
+        sink.write_batch(pa.record_batch([pa.nulls(10**9)], schema=schema))
+    with pytest.raises(DataError, match=r"8.0 GB in"):
         read_crystals(path)
 
 
@@ -58,3 +75,27 @@ def test_a_damaged_record_is_named(saved, text):
     (saved / "state.json").write_text(text)
     with pytest.raises(DataError, match="not what save_to_disk writes"):
         read_crystals(saved)
+
+
+def test_a_saved_table_that_would_fill_the_memory_is_refused(saved):
+    (file,) = saved.glob("*.arrow")
+    table = pa.table({"numbers": pa.array([np.zeros(40_000_000, np.int64)])})
+    with pa.ipc.new_stream(str(file), table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as sink:
+        sink.write_table(table)
+    with pytest.raises(DataError, match=r"0.3 GB in"):
+        read_crystals(saved)
+
+
+@pytest.mark.parametrize("name", ["../secret.arrow", "/etc/passwd", "http://127.0.0.1:9/x.arrow", ""])
+def test_a_manifest_names_no_shard_outside(tmp_path, name):
+    shard = {"file": name, "bytes": 10, "sha256": "0"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"shards": [shard]}))
+    with pytest.raises(DataError, match="does not lie beside it"):
+        read_crystals(tmp_path)
+
+
+@pytest.mark.parametrize("shards", [1, [1], [{}], {"file": 1}, None])
+def test_a_damaged_manifest_is_named(tmp_path, shards):
+    (tmp_path / "manifest.json").write_text(json.dumps({"shards": shards}))
+    with pytest.raises(DataError, match="is damaged"):
+        read_crystals(tmp_path)

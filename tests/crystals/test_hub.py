@@ -110,3 +110,29 @@ def test_a_configuration_may_be_called_as_a_split_of_another(folder, tmp_path):
     with serving(folder, NAME) as (endpoint, _):
         found = read(tmp_path, endpoint, (f"{NAME}:test", []))
     assert found == [[["atest-0", "atest-1"], ["NaCl", "CsCl"], [], True]]
+
+
+@pytest.mark.parametrize(
+    "place", ["{elsewhere}/rows.json", "zip://rows.json::{elsewhere}/rows.zip", "/etc/hosts", "../../x"]
+)
+def test_a_card_sends_nobody_to_other_places(tmp_path, place):
+    for name in ("served", "elsewhere"):
+        (tmp_path / name).mkdir()
+    with (
+        serving(tmp_path / "elsewhere", "o/other") as (elsewhere, asked),
+        serving(tmp_path / "served", NAME) as (endpoint, _),
+    ):
+        files = json.dumps([{"split": "train", "path": [place.format(elsewhere=elsewhere)]}])
+        card = f"---\nconfigs:\n- config_name: default\n  data_files: {files}\n---\n"
+        (tmp_path / "served" / "README.md").write_text(card)
+        (found,) = read(tmp_path, endpoint, (NAME, []))
+    assert "is not among its own files" in found
+    assert asked == []
+
+
+def test_only_tables_are_read_from_the_hub(tmp_path):
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "a.xml").write_text("<a/>")
+    with serving(tmp_path / "served", NAME) as (endpoint, _):
+        (found,) = read(tmp_path, endpoint, (NAME, []))
+    assert "'xml' are not read" in found

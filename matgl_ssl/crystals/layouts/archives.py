@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import stat
 import tarfile
@@ -17,6 +18,10 @@ from matgl_ssl.errors import DataError
 
 _TAR = {".tar", ".tgz", ".tbz2", ".txz"}
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+_MOST_NAMES = 64 << 20
+"""Bytes of a zip file's list of its members, which is read at once: a million names."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+"""How members may be packed; LZMA takes as much memory as the file says."""
 _SHORT = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz"}
 
 
@@ -76,13 +81,22 @@ def members(path: Path) -> Iterator[Document]:
 
 
 def _zipped(path: Path) -> Iterator[Document]:
-    with zipfile.ZipFile(path) as archive:
+    with _ReadInPieces(path) as file, zipfile.ZipFile(file) as archive:
         budget = Budget(path.stat().st_size, path.name)
         for info in archive.infolist():
             if not info.is_dir():
                 plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
                 member = _Member(path, info.filename, info.file_size, partial(archive.open, info), budget)
-                yield _refused(member, plain) or member
+                yield _refused(member, plain, info.compress_type in _METHODS) or member
+
+
+class _ReadInPieces(io.FileIO):
+    """A file of which nobody reads more at once than a list of members may be long."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_NAMES:
+            raise DataError(f"{self.name}: a list of members of {size:,} bytes; {_MOST_NAMES:,} are read. Unpack it.")
+        return super().read(size)
 
 
 def _taped(path: Path) -> Iterator[Document]:
@@ -99,11 +113,12 @@ def _taped(path: Path) -> Iterator[Document]:
                     yield _refused(member, info.isfile()) or member
 
 
-def _refused(member: Document, plain: bool) -> Document | None:
+def _refused(member: Document, plain: bool, unpackable: bool = True) -> Document | None:
     """What is not read, and why."""
     slashed = member.name.replace("\\", "/")
     outside = ".." in PurePosixPath(slashed).parts or slashed.startswith("/") or slashed[1:2] == ":"
-    if plain and not outside:
+    if plain and unpackable and not outside:
         return None
-    why = "has a name that leads out of the archive" if plain else "is a link or a device, no plain file"
+    why = "is packed with a method that is not read" if not unpackable else "has a name that leads out of the archive"
+    why = why if plain else "is a link or a device, no plain file"
     return Broken(member.path, member.name, DataError(f"{member.name!r:.80} {why}"))

@@ -28,7 +28,40 @@ MAX_TEXT = 64 << 20
 MAX_ENTRY = 32 << 20
 """Bytes of one entry (a line, a frame, an item) of a file that holds many."""
 _PIECE = 1 << 16
-COMPRESSED: dict[str, Callable[[BinaryIO], BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}  # type: ignore[dict-item]
+_XZ_MEMORY = 128 << 20
+"""Bytes that unpacking xz may take: twice what ``xz -9`` asks for. A file may ask for 4 GiB."""
+
+
+class _Xz(io.RawIOBase):
+    """What an xz file holds; ``lzma.open`` takes whatever memory it asks for."""
+
+    def __init__(self, stored: BinaryIO) -> None:
+        self._stored, self._decoder = stored, self._new()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        rest, content = b"", b""
+        while not content:
+            if self._decoder.eof:  # another one may follow, after zeros
+                rest = self._decoder.unused_data.lstrip(b"\0")
+                while not rest:
+                    if not (piece := self._stored.read(_PIECE)):
+                        return 0
+                    rest = piece.lstrip(b"\0")
+                self._decoder = self._new()
+            elif self._decoder.needs_input and not rest and not (rest := self._stored.read(_PIECE)):
+                raise EOFError("the xz file ends too early")
+            content, rest = self._decoder.decompress(rest, len(buffer)), b""
+        buffer[: len(content)] = content
+        return len(content)
+
+    def _new(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+
+
+COMPRESSED: dict[str, Callable[[BinaryIO], BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": _Xz}  # type: ignore[dict-item]
 
 
 class Budget:
