@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ _ABSURD = (
 
 def layouts(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], bytes]]]:
     """A small file in each layout: its name, what is in it, and how that is packed."""
+    import lmdb
     import pandas as pd
     from ase.db import connect
     from ase.io import write
@@ -84,6 +86,14 @@ def layouts(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], bytes]]]:
     with connect(folder / "rows.db") as rows_of_ase:
         for atoms, gap in zip(frames, gaps, strict=True):
             rows_of_ase.write(atoms, gap=gap)
+    with (
+        lmdb.open(str(folder / "rows.aselmdb"), subdir=False, lock=False, map_size=1 << 20) as database,
+        database.begin(write=True) as writing,
+    ):
+        for number, atoms in enumerate(frames, 1):
+            row = {"numbers": atoms.numbers.tolist(), "positions": atoms.positions.tolist(), "pbc": [True] * 3,
+                   "cell": atoms.cell.tolist(), "energy": -1.5, "key_value_pairs": {"gap": 8.5}}  # fmt: skip
+            writing.put(str(number).encode(), zlib.compress(json.dumps(row).encode()))
     flat = pd.DataFrame({
         "material_id": ids, "numbers": [s.atomic_numbers for s in salts], "gap": gaps,
         "frac_coords": [s.frac_coords.ravel() for s in salts], "lattice": [s.lattice.matrix.ravel() for s in salts],
@@ -189,7 +199,7 @@ def read_all(number: int, n: int, folder: Path) -> None:
     one()
 
 
-def outcomes(n: int, folder: Path, number: int = 0, at_once: int = 250) -> list[dict[str, Any]]:
+def outcomes(n: int, folder: Path, number: int = 0, at_once: int = 500) -> list[dict[str, Any]]:
     """What came of ``n`` inputs, in processes of ``at_once`` each; one that dies is a hang, or a crash."""
     found: list[dict[str, Any]] = []
     while len(found) < n:

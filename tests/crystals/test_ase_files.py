@@ -6,6 +6,7 @@ import json
 import sqlite3
 import sys
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -88,10 +89,49 @@ def test_deleted_rows_are_not_there(tmp_path, frames):
         assert read_crystals(tmp_path / name).ids == [f"x-{i}" for i in range(1, 13) if i not in (2, 11)]
 
 
-def test_without_lmdb_the_error_says_what_to_install(tmp_path, frames, monkeypatch):
-    (tmp_path / "x.aselmdb").write_bytes(b"x")
+def test_lmdb_files_of_many_pages_are_read_without_the_library(tmp_path, monkeypatch):
+    large = [row(data={"v": list(np.random.default_rng(i).random(2000 if i % 50 == 0 else 5))}) for i in range(600)]
+    lmdb_of(tmp_path / "x.aselmdb", large)
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(DataError, match=r"pip install 'matgl_ssl\[aselmdb\]'"):
+    found = read_crystals(tmp_path / "x.aselmdb")
+    assert found.ids == [f"x-{i + 1}" for i in range(600)]
+    np.testing.assert_array_equal(found[50].labels["v"], large[50]["data"]["v"])
+
+
+def test_damaged_lmdb_files_are_typed_errors(tmp_path):
+    """The library's own reader ends the process with SIGBUS on most of these."""
+    lmdb_of(tmp_path / "x.aselmdb", [row(data={"v": [i / 7] * (900 if i % 9 == 0 else 20)}) for i in range(60)])
+    whole, rng = (tmp_path / "x.aselmdb").read_bytes(), np.random.default_rng(0)
+    pages = len(whole) // 4096
+    came = Counter()
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            content[rng.integers(pages) * 4096 + rng.integers(100)] = rng.choice([0, 255, rng.integers(256)])
+        (tmp_path / "x.aselmdb").write_bytes(content[: rng.integers(1, len(content)) if rng.random() < 0.2 else None])
+        try:
+            read_crystals(tmp_path / "x.aselmdb")
+            came["read"] += 1
+        except DataError:
+            came["refused"] += 1
+    assert min(came["read"], came["refused"]) > 30
+
+
+@pytest.mark.parametrize("what", ["a circle", "one value for all"])
+def test_an_lmdb_file_that_never_ends_is_refused(tmp_path, what):
+    lmdb_of(tmp_path / "x.aselmdb", [row(data={"v": [i / 7] * 300}) for i in range(60)])
+    content = bytearray((tmp_path / "x.aselmdb").read_bytes())
+    root = int.from_bytes(content[4096 + 128 : 4096 + 136], "little") * 4096
+    first = root + int.from_bytes(content[root + 16 : root + 18], "little")
+    if what == "a circle":
+        content[first : first + 2] = (root // 4096).to_bytes(2, "little")
+    else:
+        leaf = int.from_bytes(content[first : first + 2], "little") * 4096
+        content[leaf + 12 : leaf + 14] = (4096).to_bytes(2, "little")
+        content[leaf + 16 : leaf + 4096] = (3900).to_bytes(2, "little") * 2040
+        content[leaf + 3900 : leaf + 3908] = np.array([100, 0, 0, 1], "<u2").tobytes()
+    (tmp_path / "x.aselmdb").write_bytes(content)
+    with pytest.raises(DataError, match="make no tree" if what == "a circle" else "on another"):
         read_crystals(tmp_path / "x.aselmdb")
 
 

@@ -7,6 +7,7 @@ claims. Here a field is a number, text, or an array whose size is that of its da
 from __future__ import annotations
 
 import json
+import mmap
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +18,9 @@ from urllib.parse import quote
 import numpy as np
 from ase import Atoms
 
-from matgl_ssl.crystals.layouts.documents import MAX_ENTRY, Document
+from matgl_ssl.crystals.layouts.documents import MAX_ENTRY, Budget, Document
 from matgl_ssl.crystals.layouts.entries import Entry
+from matgl_ssl.crystals.layouts.lmdb_files import places
 from matgl_ssl.errors import DataError
 
 RESULTS = ("energy", "free_energy", "forces", "stress", "magmom", "magmoms", "dipole", "charges")
@@ -98,22 +100,21 @@ def _read_array(content: bytes, shape: list[int], kind: str, offset: int, order:
 
 def parse_aselmdb(document: Document) -> Iterator[Entry]:
     """The rows of an LMDB database of ASE (fairchem's, such as OMat24): zlib's streams of JSON by their number."""
-    try:
-        import lmdb
-    except ImportError as err:
-        raise DataError("reading .aselmdb files needs lmdb: pip install 'matgl_ssl[aselmdb]'") from err
     with (
         document.on_disk() as path,
-        lmdb.open(str(path), subdir=False, readonly=True, lock=False) as database,
-        database.begin() as rows,
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        for number in sorted(int(key) for key in rows.cursor().iternext(values=False) if key.isdigit()):
-            yield _lmdb_entry(str(number), rows.get(str(number).encode()))
+        rows = {int(key): (start, size) for key, start, size in places(content) if key.isdigit()}
+        budget = Budget(len(content), document.name)
+        for number, (start, size) in sorted(rows.items()):
+            yield _lmdb_entry(str(number), content[start : start + size], budget)
 
 
-def _lmdb_entry(key: str, packed: bytes | None) -> Entry:
+def _lmdb_entry(key: str, packed: bytes, budget: Budget) -> Entry:
     try:
-        content = zlib.decompressobj().decompress(packed or b"", MAX_ENTRY + 1)
+        content = zlib.decompressobj().decompress(packed, MAX_ENTRY + 1)
+        budget.take(len(content))
         if len(content) > MAX_ENTRY:
             raise DataError(f"a row of more than {MAX_ENTRY:,} bytes")
         fields = json.loads(content)
