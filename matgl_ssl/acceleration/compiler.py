@@ -63,22 +63,22 @@ def _loaded() -> ctypes.CDLL:
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")  # x86, ARM
     facts = [_SOURCE.read_text(encoding="utf-8"), version, flags, platform.machine(), platform.processor(), *_FLAGS]
     start = f"kernel-{digest([chr(0).join(facts)], 16)}-"
-    with _own_folder() as (folder, descriptor):
-        found = _from_cache(folder, descriptor, start)
+    with _own_folder() as folder:
+        found = _from_cache(folder, start)
         if found is None:
             with FileLock(folder / "lock", timeout=_COMPILE_SECONDS):
-                found = _from_cache(folder, descriptor, start)  # another process may have made it meanwhile
+                found = _from_cache(folder, start)  # another process may have made it meanwhile
                 if found is None:
                     _compile(compiler, folder, start)
-                    found = _from_cache(folder, descriptor, start)
-    if found is None:
-        raise RuntimeError(f"the library that {compiler} made in {folder} is gone or was changed.")
+                    found = _from_cache(folder, start)
+        if found is None:
+            raise RuntimeError(f"the library that {compiler} made in {folder.resolve()} is gone or was changed.")
     return found
 
 
 @contextmanager
-def _own_folder() -> Iterator[tuple[Path, int]]:
-    """The cache's path and an open descriptor of it, after a look at whose it is."""
+def _own_folder() -> Iterator[Path]:
+    """The cache, after a look at whose it is: a path to the folder that was looked at, whatever stands there by now."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one is to be ignored, by its specification
     folder = (given if given.is_absolute() else Path.home() / ".cache") / "matgl_ssl" / "kernels"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -88,21 +88,18 @@ def _own_folder() -> Iterator[tuple[Path, int]]:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
             raise PermissionError(f"others own {folder} or may enter it. Remove it, or run: chmod 700 {folder}")
-        yield folder, descriptor
+        same = Path(f"/proc/{os.getpid()}/fd/{descriptor}")  # as compilers see it, too
+        yield same if same.exists() else folder
     finally:
         os.close(descriptor)
 
 
-def _from_cache(folder: Path, descriptor: int, start: str) -> ctypes.CDLL | None:
+def _from_cache(folder: Path, start: str) -> ctypes.CDLL | None:
     """The cached library whose name begins so. Damaged ones and links are removed, never loaded."""
-    for name in os.listdir(descriptor):
-        if not name.startswith(start):
-            continue
-        same = Path(f"/proc/self/fd/{descriptor}")  # the folder that was looked at, whatever stands in its place by now
-        path = (same if same.exists() else folder) / name
+    for path in folder.glob(f"{start}*"):
         status = path.lstat()
         is_own = status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode)
-        if is_own and name == f"{start}{digest([path.read_bytes()])}.so":
+        if is_own and path.name == f"{start}{digest([path.read_bytes()])}.so":
             return ctypes.CDLL(str(path))
         path.unlink()
     return None
@@ -114,7 +111,7 @@ def _compile(compiler: str, folder: Path, start: str) -> None:
         "Compiling a kernel for MatGL's networks with %s, once: some seconds. It is kept in %s. "
         "MATGL_SSL_ACCELERATION=torch runs without it.",
         compiler,
-        folder,
+        folder.resolve(),
     )
     for left in folder.glob("tmp*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)

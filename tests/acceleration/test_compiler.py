@@ -219,6 +219,42 @@ def test_a_damaged_library_is_found_and_made_again(damage, kernels, tmp_path, ca
 
 
 @needs_compiler
+@pytest.mark.usefixtures("_copying")
+def test_a_library_of_any_length_is_told_from_the_whole(kernels):
+    compiler.library()
+    (path,) = kernels.glob("*.so")
+    content = path.read_bytes()
+    for part in range(11):
+        path.write_bytes(content[: len(content) * part // 11])
+        compiler.library.cache_clear()
+        assert compiler.library() is not None
+        assert path.read_bytes() == content
+
+
+@needs_compiler
+@pytest.mark.usefixtures("_copying")
+def test_a_folder_that_is_exchanged_meanwhile_is_not_touched(kernels, tmp_path, monkeypatch, compiled):
+    """Whoever owns the folder above may put another in its place after the look at whose it is."""
+    victim = tmp_path / "victim"
+    (victim / "tmpmine").mkdir(parents=True)
+    (victim / "lock").symlink_to(tmp_path / "precious")
+    (tmp_path / "precious").write_text("precious")
+    looked = compiler._from_cache
+
+    def exchanged(folder, start):
+        if not kernels.is_symlink():
+            kernels.rename(tmp_path / "away")
+            kernels.symlink_to(victim)
+        return looked(folder, start)
+
+    monkeypatch.setattr(compiler, "_from_cache", exchanged)
+    assert compiler.library() is not None
+    assert sorted(path.name for path in victim.iterdir()) == ["lock", "tmpmine"]
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert entries(tmp_path / "away")
+
+
+@needs_compiler
 def test_processes_that_start_together_compile_once(compiled, monkeypatch, tmp_path):
     """A compiler that takes its time, and counts how often it is asked to compile."""
     log = tmp_path / "compiled"
