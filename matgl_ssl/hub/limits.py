@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.modules import module as registration
 
 from matgl_ssl.errors import ModelError
 
@@ -30,6 +34,12 @@ _DEEPEST = 50
 _MOST_VALUES = 100_000
 _USUAL = 100
 """A number that is no size may be as large: radial functions of a fixed basis, iterations of a pooling."""
+
+_ORDERS, _HIGHEST = ("max_l", "lmax"), 10
+"""Orders of expansions, whose formulas MatGL derives when it builds: its own models' are at most 4."""
+
+_FARTHEST = 15.0
+"""Largest cutoff in Å: neighbours, and the time to find them, grow with its third power."""
 
 
 def check_archive(file: IO[bytes]) -> None:
@@ -104,12 +114,59 @@ def check_sizes(name: str, arguments: Any, weights: Mapping[str, Any]) -> None:
     Raises:
         ModelError: If an argument is larger than the number of weights and each of their dimensions.
     """
-    stored = [w for w in weights.values() if isinstance(w, Tensor) and w.is_contiguous()]  # no view of one number
+    stored = [w for w in weights.values() if isinstance(w, Tensor) and w.is_contiguous() and w.numel()]  # with content
     largest = max([_USUAL, len(stored), *(size for value in stored for size in value.shape)])
     for value in values_within(name, arguments):
+        orders = [value.get(order) for order in _ORDERS] if isinstance(value, Mapping) else []
+        if any(isinstance(order, int) and order > _HIGHEST for order in orders):
+            raise ModelError(f"{name}: model.pt asks for an expansion beyond order {_HIGHEST}. It was not built.")
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if whole and abs(value) > largest:
             raise ModelError(
                 f"{name}: model.pt asks for a size of {value}, and no weight in state.pt has more than {largest}. "
                 "It was not built."
             )
+
+
+@contextmanager
+def no_more_than(name: str, weights: Mapping[str, Any]) -> Iterator[None]:
+    """Modules that are built within take no memory, and are no more than weights can fill.
+
+    Thousands of layers are small numbers among the arguments. So what is registered is counted, on torch's device
+    without content.
+
+    Args:
+        name: The model, for messages.
+        weights: What its ``state.pt`` holds.
+
+    Raises:
+        ModelError: When there are more.
+    """
+    numbers = sum(w.numel() for w in weights.values() if isinstance(w, Tensor))
+    left = {"modules": 1000 + 20 * len(weights), "numbers": 1_000_000 + 2 * numbers}
+
+    def count(_module: Any, _name: str, value: Any) -> None:
+        left["modules"] -= 1
+        left["numbers"] -= value.numel() if isinstance(value, Tensor) else 0
+        if min(left.values()) < 0:
+            raise ModelError(f"{name}: model.pt asks for far more than state.pt holds. It was not built.")
+
+    with ExitStack() as hooks, torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # weights have no place to be copied to
+        for what in ("module", "parameter", "buffer"):
+            hooks.callback(getattr(registration, f"register_module_{what}_registration_hook")(count).remove)
+        yield
+
+
+def check_reach(name: str, model: Any) -> None:
+    """Refuse a model that would take forever to run: of a large cutoff, or with an element many times.
+
+    Raises:
+        ModelError: If it is one.
+    """
+    types = model.element_types
+    if not 0 < model.cutoff <= _FARTHEST or len(set(types)) < len(types):
+        raise ModelError(
+            f"{name}: its cutoff is {model.cutoff} Å, for {len(types)} elements. A model's cutoff is at most "
+            f"{_FARTHEST:g} Å, and it has each element once. It was not built."
+        )

@@ -22,12 +22,12 @@ from torch import nn
 from matgl_ssl.acceleration import Mode, accelerate
 from matgl_ssl.backends import Potential
 from matgl_ssl.devices import fit_to
-from matgl_ssl.encoders import ARCHITECTURES, find_architecture
+from matgl_ssl.encoders import ARCHITECTURES, bare_model, find_architecture
 from matgl_ssl.errors import ConfigError, ModelError, unknown
 
 from .failures import load_errors, run_errors
 from .files import ModelFiles, read_description
-from .limits import check_sizes, values_within
+from .limits import check_reach, check_sizes, no_more_than, values_within
 from .resolve import EXPORTS, resolve
 from .stamp import check_backend, check_digest, check_references, stamp_of
 
@@ -178,14 +178,20 @@ def _load_checked(name: str, cls: Any, files: ModelFiles) -> nn.Module:
             if isinstance(value, Mapping) and ("@class" in value or "@module" in value):
                 _trusted_class(name, value)
         check_sizes(name, arguments, weights)
-        read = {file: files.archive(file) for file in ("model.pt", "state.pt")}
-        # Of model.json MatGL takes the number of the class's version, for a warning.
+        with no_more_than(name, weights):
+            check_reach(name, bare_model(_read_by_matgl(cls, files)))
         # Its TensorNet is built in two precisions where matgl.float_th was changed: all in that one.
-        model: nn.Module = cls.load({**read, "model.json": files.folder / "model.json"}).eval().to(matgl.float_th)
+        model = _read_by_matgl(cls, files).eval().to(matgl.float_th)
     missing = sorted({key for key, _ in model.named_parameters()} - set(weights))
     if missing:  # MatGL 2.2 leaves them random without a word
         raise ModelError(f"{name}: state.pt lacks {len(missing)} of the model's weights, {missing[0]} for one.")
     return model
+
+
+def _read_by_matgl(cls: Any, files: ModelFiles) -> nn.Module:
+    read = {file: files.archive(file) for file in ("model.pt", "state.pt")}
+    # Of model.json MatGL takes the number of the class's version, for a warning.
+    return cls.load({**read, "model.json": files.folder / "model.json"})
 
 
 def _trusted_class(name: str, node: Mapping[str, Any]) -> Any:

@@ -209,4 +209,7 @@ def _checked(frozen: Any, layers: Sequence[int], mode: str, arguments: Mapping[s
 
 def _width(frozen: Any, layers: Sequence[int]) -> int:
     """Length of the representation, from a pass over a minimal crystal."""
+    if next(frozen.parameters()).is_meta:  # it is built to be counted (hub.limits), and was; a pass needs content
+        with torch.device("cpu"):
+            return _width(type(frozen)(**frozen._init_args), layers)
     return sum(Encoder(frozen).node_dims[layer] for layer in layers)

@@ -11,6 +11,7 @@ from small_systems import SMALL, small_model
 
 from matgl_ssl.errors import ModelError
 from matgl_ssl.hub import load_model, save_model
+from matgl_ssl.hub.limits import no_more_than
 from matgl_ssl.hub.stamp import sign
 
 
@@ -56,6 +57,8 @@ TUPLE_AS_KEY = b"\x80\x02)q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for
 
 NESTED = {"@module": "matgl.models", "@class": "MEGNet", "init_args": {**SMALL["MEGNet"], "nblocks": 10_000_000}}
 
+EMBEDDING = "embedding.layer_node_embedding.weight"
+
 CRAFTED = {
     "many keys of weights": many_keys,
     "many keys of arguments": lambda path: rewritten(
@@ -74,6 +77,27 @@ CRAFTED = {
         rewritten(path, "model.pt", lambda a: a.update(dim_node_embedding=10**9)),
         rewritten(path, "state.pt", lambda w: w.update(extra=torch.zeros(1).expand(10**9))),
     ),
+    "a size without content": lambda path: (
+        rewritten(path, "model.pt", lambda a: a.update(nblocks=10**6)),
+        rewritten(path, "state.pt", lambda w: w.update(extra=torch.zeros(10**6, 0))),
+    ),
+    "thousands of layers": lambda path: (
+        rewritten(path, "model.pt", lambda a: a.update(nblocks=50_000)),
+        rewritten(path, "state.pt", lambda w: w.update(extra=torch.zeros(50_000))),
+    ),
+    "a layer of many gigabytes": lambda path: (
+        rewritten(path, "model.pt", lambda a: a.update(hidden_layer_sizes_output=[50_000, 50_000])),
+        rewritten(path, "state.pt", lambda w: w.update(extra=torch.zeros(50_000))),
+    ),
+    "a formula of order 64": lambda path: (
+        rewritten(path, "model.pt", lambda a: a.update(max_l=64)),
+        rewritten(path, "state.pt", lambda w: w.update(extra=torch.zeros(64))),
+    ),
+    "a cutoff of a micrometre": lambda path: rewritten(path, "model.pt", lambda a: a.update(cutoff=1e4)),
+    "an element a thousand times": lambda path: (
+        rewritten(path, "model.pt", lambda a: a.update(element_types=("H",) * 1000)),
+        rewritten(path, "state.pt", lambda w: w.update({EMBEDDING: torch.zeros(1000, 8)})),
+    ),
     "a list that holds itself": lambda path: pickled(path, "model.pt", b"\x80\x02}U\x01xq\x01]q\x00h\x00as."),
     "a compressed archive": compressed,
 }  # fmt: skip
@@ -85,6 +109,16 @@ def test_it_is_refused(saved, crafted):
     sign(saved)
     with pytest.raises(ModelError, match=r"not (built|read)"):
         load_model(saved)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_counting_what_is_built_leaves_models_as_they_are(tmp_path, name):
+    model = small_model(name)
+    with pytest.raises(ModelError, match=r"more than state\.pt holds"), no_more_than("x", {}):
+        [torch.nn.Linear(3, 3) for _ in range(1000)]
+    loaded = load_model(save_model(model, tmp_path / "model", kind="model", readout="trained"))
+    for key, weight in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], weight), key
 
 
 @pytest.mark.parametrize("depth", [900, 100_000])
