@@ -134,6 +134,7 @@ class RunDirectory:
         if record.get("config", own) != own:
             raise RunDirectoryError(f"{path} and environment.json beside it are of two runs. Put this run's back.")
         folders = record.get("started_in", {})
+        stored.pop("cluster", None)  # whoever answers there sends pickles: only the user may name it, each time
         roots = [self.path / folders[name] for name in ("from_run", "folder") if name in folders]
         for name in _KNOWN_BY_CONTENT.keys() & stored.keys():
             stored[name] = _found(stored[name], roots)

@@ -6,27 +6,16 @@ import contextlib
 import json
 import pickle
 import sys
-from collections.abc import Callable
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile.bait import MODULE, PAYLOADS, PLACES
 from pymatgen.core import Structure
-from pymatgen.entries.computed_entries import ComputedStructureEntry
 
 from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.errors import DataError
-
-MODULE = "named_in_the_data"
-PAYLOADS = {
-    "class": {"@module": MODULE, "@class": "Thing"},
-    "callable": {"@module": MODULE, "@callable": "run", "@bound": None},
-    "enum": {"@module": MODULE, "@class": "Thing", "value": 1},
-    "init": {"@module": MODULE, "@class": "Thing", "@version": "1", "x": {"@module": MODULE, "@class": "Thing"}},
-    "ase": {"__ase_objtype__": "bandpath", "@module": MODULE, "cell": [[1, 0, 0]] * 3},
-    "pickled": {"py/object": f"{MODULE}.Thing", "py/reduce": [{"py/function": f"{MODULE}.run"}, {"py/tuple": []}]},
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -42,34 +31,6 @@ def marker(tmp_path, monkeypatch):
     sys.modules.pop(MODULE, None)
 
 
-def _property(structure: Structure, payload: dict) -> dict:
-    data = structure.as_dict()
-    data["sites"][0]["properties"] = {"p": payload}
-    return data
-
-
-def _species(structure: Structure, payload: dict) -> dict:
-    data = structure.as_dict()
-    data["sites"][0]["species"][0] |= payload
-    return data
-
-
-def _site(structure: Structure, payload: dict) -> dict:
-    data = structure.as_dict()
-    data["sites"][0] |= payload
-    return data
-
-
-PLACES: dict[str, Callable[[Structure, dict], dict]] = {
-    "site property": _property,
-    "species": _species,
-    "site": _site,
-    "lattice": lambda s, p: s.as_dict() | {"lattice": s.as_dict()["lattice"] | p},
-    "properties": lambda s, p: s.as_dict() | {"properties": {"p": p}},
-    "top": lambda s, p: s.as_dict() | p,
-    "matrix": lambda s, p: s.as_dict() | {"lattice": {"matrix": p}},
-    "entry": lambda s, p: ComputedStructureEntry(s, -1.0).as_dict() | {"data": p, "parameters": {"p": p}},
-}
 CONTAINERS = ["json", "jsonl", "csv", "parquet", "object"]
 
 
@@ -100,7 +61,7 @@ def test_nothing_that_a_structure_names_is_imported(marker, tmp_path, nacl, payl
 
 def test_the_marker_works(marker, nacl):
     """pymatgen's own reader runs what the property names."""
-    Structure.from_dict(_property(nacl, PAYLOADS["class"]))
+    Structure.from_dict(PLACES["site property"](nacl, PAYLOADS["class"]))
     assert marker.exists()
 
 

@@ -16,6 +16,7 @@ from matgl_ssl.errors import RunDirectoryError
 from matgl_ssl.formats import signed, upgrade
 from matgl_ssl.hub import save_model
 from matgl_ssl.training.finetune import finetune
+from matgl_ssl.training.rundir import RunDirectory
 
 OPTIONS = {"target": "bulk_modulus", "epochs": 1, "batch_size": 8, "val_fraction": 0.2, "accelerator": "cpu"}
 
@@ -160,3 +161,12 @@ def test_a_checkpoint_says_whose_it_is(project):
     assert own["format"] == 1
     assert own["run"]["config"]["target"] == "bulk_modulus"
     assert set(own["run"]["facts"]) == {"data", "validation data", "test data", "init_from"}
+
+
+def test_a_cluster_is_named_each_time(project):
+    """Whoever answers at an address that came with somebody's run would send pickles."""
+    options = yaml.safe_load(Path("run/config.yaml").read_text())
+    options.pop("digest")
+    options = signed("config", {**options, "cluster": "tcp://127.0.0.1:9"})
+    Path("run/config.yaml").write_text(yaml.safe_dump(options, sort_keys=False))
+    assert "cluster" not in RunDirectory("run").stored_config()
