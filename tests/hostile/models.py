@@ -109,8 +109,9 @@ def _yaml(folder: Path, bait: Bait) -> Found:
         yield f"YAML with {name}", "yaml", run / "config.yaml"
         yield f"a run whose configuration has {name}", "run", run
     names = {
-        "teacher": f"{MODULE}:run", "pretexts": [{"name": f"{MODULE}:Thing", "arguments": {}}], "model": f"{MODULE}.Thing",
-        "recipe": f"../{MODULE}", "cluster": "tcp://127.0.0.1:9", "units": {"energy": MODULE}, "data": URL,
+        "teacher": f"{MODULE}:run", "pretexts": [{"name": f"{MODULE}:Thing", "arguments": {}}],
+        "model": f"{MODULE}.Thing", "recipe": f"../{MODULE}", "cluster": "tcp://127.0.0.1:9",
+        "units": {"energy": MODULE},
     }  # fmt: skip
     for option, value in names.items():
         run = folder / f"run that names {option}"
