@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from matgl_ssl import embed, finetune, predict, prepare, pretrain, read_crystals
+from matgl_ssl._files import digest
 from matgl_ssl.crystals import CrystalDataset, demo_task
 from matgl_ssl.crystals.tables import cache_directory
 from matgl_ssl.errors import DataError
@@ -128,7 +130,7 @@ def _ended(root: Path) -> str:
 
 def _weights(export: Path) -> str:
     state = torch.load(export / "state.pt", weights_only=True)
-    return str({name: value.double().sum().item() for name, value in state.items()})
+    return digest(name.encode() + value.numpy().tobytes() for name, value in state.items())
 
 
 def _predicted(root: Path) -> str:
@@ -174,8 +176,11 @@ def _kind(file: str | Path) -> str:
 
 
 def _crystals(crystals: CrystalDataset) -> str:
-    labels = crystals.label_names
-    return str([(c.id, c.numbers, c.frac_coords, c.lattice, [c.labels[name] for name in labels]) for c in crystals])
+    names = crystals.label_names
+    return str([
+        (c.id, *(np.asarray(v).tolist() for v in (c.numbers, c.frac_coords, c.lattice, *map(c.labels.get, names))))
+        for c in crystals
+    ])  # fmt: skip
 
 
 def _table(root: Path, source: str = "few") -> str:
