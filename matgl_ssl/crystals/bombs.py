@@ -1,54 +1,133 @@
 """Tables that would fill the memory: some kilobytes that unpack to gigabytes. What packs well can be anything.
 
 Crystals pack ten times. A file tells what it unpacks to before it is unpacked: Parquet in its footer, Arrow before each
-buffer (https://arrow.apache.org/docs/format/Columnar.html#recordbatch-message).
+buffer (see ``arrow_messages``).
 """
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from matgl_ssl.crystals.arrow import is_list
+from matgl_ssl.crystals.arrow_messages import content, listed
 from matgl_ssl.errors import DataError
 
 _SMALL, _RATIO = 2**28, 1000
 """Bytes that any table may hold, and how many times as many as its file."""
 _MARK = b"ARROW1"
-_NODES, _BUFFERS, _COMPRESSION = 1, 2, 3
-"""Numbers of a batch's fields."""
+_TEXTS = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
 
 
-def check_parquet(metadata: pq.FileMetaData, file: Path) -> None:
-    """Refuse a Parquet file that unpacks to more than it may.
+def parquet_rows(
+    source: pa.NativeFile, file: Path, columns: Sequence[str] | None, rows: int
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema and the rows of a Parquet file, in batches.
+
+    Text is read with its dictionary first: a text of a megabyte takes four bytes each time that it is repeated.
 
     Raises:
-        DataError: If it does.
+        DataError: If it unpacks to more than it may; also between the batches.
     """
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    footer = pq.ParquetFile(source).metadata
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
     _refuse(sum(chunk.total_uncompressed_size for chunk in chunks), sum(chunk.num_values for chunk in chunks), file)
+    leaves = [footer.schema.column(i) for i in range(footer.num_columns)]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    # Checksums are looked at where whoever wrote the file gave them.
+    table = pq.ParquetFile(source, read_dictionary=texts, page_checksum_verification=True)
+    return _plain(table.schema_arrow), _filled(table.iter_batches(rows, columns=columns), file)
+
+
+def arrow_rows(source: pa.NativeFile, file: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The same of an Arrow stream or file.
+
+    Raises:
+        DataError: If it unpacks to more than it may; also between the batches.
+        ArrowInvalid: If it is neither, or a batch is not what it says.
+    """
+    if source.read(len(_MARK)) != _MARK:
+        stream = arrow_stream(source, file)
+        return _plain(stream.schema), _filled(stream, file)
+    _refuse(*_sum(listed(source, file.stat().st_size)), file)
+    whole = pa.ipc.open_file(source)
+    return _plain(whole.schema), _filled(map(whole.get_batch, range(whole.num_record_batches)), file)
 
 
 def arrow_stream(source: pa.NativeFile, file: Path) -> pa.RecordBatchStreamReader:
-    """Open an Arrow stream or file (Feather), which is a stream between two marks, unless it unpacks to too much.
+    """Open an Arrow stream, unless it unpacks to too much.
 
     Raises:
         DataError: If it does.
-        ArrowInvalid: If it is neither.
+        ArrowInvalid: If it is none.
     """
-    start = 8 if source.read(len(_MARK)) == _MARK else 0
-    source.seek(start)
-    unpacked = values = 0
-    for message in pa.ipc.MessageReader.open_stream(source):
-        if message.type in ("record batch", "dictionary"):
-            held, n = _content(message)
-            unpacked, values = unpacked + held, values + n
-    _refuse(unpacked, values, file)
-    source.seek(start)
+    source.seek(0)
+    _refuse(*_sum(pa.ipc.MessageReader.open_stream(source)), file)
+    source.seek(0)
     return pa.ipc.open_stream(source)
+
+
+def _sum(messages: Iterable[pa.Message]) -> tuple[int, int]:
+    """Bytes that messages unpack to, and values that they promise."""
+    found = [content(message) for message in messages if message.type in ("record batch", "dictionary")]
+    return sum(held for held, _ in found), sum(values for _, values in found)
+
+
+def _filled(batches: Iterable[pa.RecordBatch], file: Path) -> Iterator[pa.RecordBatch]:
+    """Batches without dictionaries: what stands there once is repeated, if that is not too much."""
+    repeated = 0
+    for batch in batches:
+        batch.validate(full=True)
+        repeated += sum(map(_repeated, batch.columns))
+        _refuse(repeated, 0, file)
+        plain = _plain(batch.schema)
+        yield batch if plain == batch.schema else batch.cast(plain)
+
+
+def _repeated(column: pa.Array) -> int:
+    """Bytes that a column's dictionaries take once they are filled in."""
+    column = column.storage if isinstance(column, pa.ExtensionArray) else column
+    if pa.types.is_string_view(column.type):
+        views = np.frombuffer(column.buffers()[1] or b"", np.int32).reshape(-1, 4)  # each begins with its length
+        return int(views[column.offset : column.offset + len(column), 0].sum(dtype=np.int64))
+    if pa.types.is_dictionary(column.type):
+        values = column.dictionary
+        if any(known(values.type) for known in _TEXTS):
+            return int(pc.sum(pc.binary_length(values).take(column.indices)).as_py() or 0)
+        return len(column) * (8 if pa.types.is_primitive(values.type) else values.nbytes)
+    if pa.types.is_map(column.type):
+        return _repeated(column.keys) + _repeated(column.items)
+    if is_list(column.type):
+        return _repeated(column.flatten())
+    return sum(map(_repeated, column.flatten())) if pa.types.is_struct(column.type) else 0
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field.with_type(_plain_type(field.type)) for field in schema])
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """A type in which nothing is shared: without dictionaries and views."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain_type(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_plain_type(kind.key_type), _plain_type(kind.item_type))
+    if is_list(kind):
+        inner = kind.value_field.with_type(_plain_type(kind.value_type))
+        if pa.types.is_fixed_size_list(kind):
+            return pa.list_(inner, kind.list_size)
+        return pa.large_list(inner) if pa.types.is_large_list(kind) else pa.list_(inner)
+    return kind
 
 
 def _refuse(unpacked: int, values: int, file: Path) -> None:
@@ -58,43 +137,3 @@ def _refuse(unpacked: int, values: int, file: Path) -> None:
             f"{file}: {unpacked / 1e9:.1f} GB in {size / 1e6:.1f} MB, more than {_RATIO} times as much: this is no "
             "table of crystals. Write it again with less compression if it is."
         )
-
-
-def _content(message: pa.Message) -> tuple[int, int]:
-    """Bytes that a message's buffers unpack to, and how many values its columns promise."""
-    head, body = message.metadata.to_pybytes(), message.body
-    try:
-        batch = _pointed(head, _field(head, _pointed(head, 0), 2))
-        if message.type == "dictionary":
-            batch = _pointed(head, _field(head, batch, 1))
-        values = sum(length for length, _ in _pairs(head, _field(head, batch, _NODES)))
-        buffers = _pairs(head, _field(head, batch, _BUFFERS))
-        if not _field(head, batch, _COMPRESSION):
-            return sum(length for _, length in buffers), values
-        starts = (bytes(body.slice(offset, 8)) for offset, length in buffers if length >= 8)
-        return sum(struct.unpack("<q", start)[0] for start in starts), values
-    except struct.error as err:
-        raise pa.ArrowInvalid(f"a damaged batch: {err}") from err
-
-
-def _pointed(head: bytes, at: int) -> int:
-    """Where an offset in a flatbuffer leads to."""
-    return int(at + struct.unpack_from("<I", head, at)[0])
-
-
-def _field(head: bytes, table: int, number: int) -> int:
-    """Where a table's field lies; 0 if it is left out."""
-    names = table - struct.unpack_from("<i", head, table)[0]
-    (size,) = struct.unpack_from("<H", head, names)
-    offset = struct.unpack_from("<H", head, names + 4 + 2 * number)[0] if 4 + 2 * number < size else 0
-    return table + offset if offset else 0
-
-
-def _pairs(head: bytes, field: int) -> list[tuple[int, int]]:
-    """A vector of pairs of 64-bit numbers."""
-    if not field:
-        return []
-    start = _pointed(head, field)
-    (count,) = struct.unpack_from("<I", head, start)
-    numbers = struct.unpack_from(f"<{2 * min(count, len(head))}q", head, start + 4)
-    return list(zip(numbers[::2], numbers[1::2], strict=True))

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import datasets
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets.table import MemoryMappedTable
 
 from matgl_ssl._files import digest, file_digest
 from matgl_ssl._seals import is_whole, sealed_path
-from matgl_ssl.crystals.bombs import arrow_stream, check_parquet
+from matgl_ssl.crystals.bombs import arrow_rows, arrow_stream, parquet_rows
 from matgl_ssl.errors import DataError
 
 _ROWS = 4096
@@ -111,12 +110,9 @@ def _opened(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[
     """The schema and the rows of a file, in batches."""
     with pa.memory_map(str(file)) as source:
         if file.suffix.lower() == ".parquet":
-            table = pq.ParquetFile(source, page_checksum_verification=True)  # where whoever wrote it gave checksums
-            check_parquet(table.metadata, file)
-            schema, batches = table.schema_arrow, table.iter_batches(_ROWS, columns=columns)
+            schema, batches = parquet_rows(source, file, columns, _ROWS)
         else:
-            stream = arrow_stream(source, file)
-            schema, batches = stream.schema, iter(stream)
+            schema, batches = arrow_rows(source, file)
         yield schema if columns is None else pa.schema([schema.field(name) for name in columns]), batches
 
 
@@ -127,7 +123,8 @@ def check_arrow(file: Path) -> None:
         DataError: If it would.
     """
     with pa.memory_map(str(file)) as source:
-        arrow_stream(source, file)
+        if any(map(pa.types.is_dictionary, arrow_stream(source, file).schema.types)):
+            raise DataError(f"{file} has dictionaries, which datasets cannot read.")
 
 
 def refuse_elsewhere(record: Path, names: Sequence[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -31,6 +33,65 @@ def test_an_arrow_file_that_would_fill_the_memory_is_refused(tmp_path):
     write_feather(table, tmp_path / "bomb.feather", compression="zstd")
     with pytest.raises(DataError, match=r"0.3 GB in"):
         read_crystals(tmp_path / "bomb.feather")
+
+
+N_ROWS = 300
+FLAT = {
+    "numbers": [[11, 17]] * N_ROWS,
+    "frac_coords": [[0.0, 0, 0, 0.5, 0.5, 0.5]] * N_ROWS,
+    "lattice": [[4.0, 0, 0, 0, 4, 0, 0, 0, 4]] * N_ROWS,
+}
+
+
+def _repeated(kind: str, length: int) -> pa.Table:
+    """Rows with one long text, which is stored once."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * N_ROWS, pa.int32()), ["x" * length])
+    if kind == "list":
+        text = pa.ListArray.from_arrays(pa.array(range(N_ROWS + 1), pa.int32()), text)
+    return pa.table({**FLAT, "label": text})
+
+
+@pytest.mark.parametrize("kind", ["text", "list"])
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_a_text_that_is_repeated_until_it_fills_the_memory_is_refused(tmp_path, suffix, kind):
+    def written(length):
+        path = tmp_path / f"{length}{suffix}"
+        if suffix == ".parquet":
+            pq.write_table(_repeated(kind, length), path, compression="zstd", store_schema=False)
+        else:
+            write_feather(_repeated(kind, length), path, compression="zstd")
+        return path
+
+    assert len(read_crystals(written(10))) == N_ROWS
+    with pytest.raises(DataError, match=r"0\.\d GB in 0\.\d MB"):
+        read_crystals(written(1_000_000))
+
+
+def test_what_polars_writes_is_read(tmp_path):
+    """It writes views of text, and files whose messages only their end lists."""
+    frame = pl.DataFrame({**FLAT, "phase": ["bcc"] * N_ROWS})
+    frame.write_parquet(tmp_path / "x.parquet")
+    frame.write_ipc(tmp_path / "x.arrow")
+    frame.write_ipc(tmp_path / "x.feather", compression="zstd")
+    for name in ("x.parquet", "x.arrow", "x.feather"):
+        assert read_crystals(tmp_path / name)[299].labels == {"phase": "bcc"}
+
+
+def test_views_of_one_text_are_a_bomb(tmp_path):
+    one = pa.array(["x" * 1_000_000], pa.string_view())
+    view = one.buffers()[1].to_pybytes()
+    many = pa.Array.from_buffers(pa.string_view(), N_ROWS, [None, pa.py_buffer(view * N_ROWS), *one.buffers()[2:]])
+    table = pa.table({**FLAT, "label": many})
+    write_feather(table, tmp_path / "x.feather", compression="zstd")
+    with pytest.raises(DataError, match=r"0\.\d GB in 0\.\d MB"):
+        read_crystals(tmp_path / "x.feather")
+
+
+def test_categories_are_labels(tmp_path):
+    frame = pd.DataFrame({**FLAT, "phase": pd.Categorical(["a", "b", "b"] * (N_ROWS // 3))})
+    for name, save in {"x.parquet": frame.to_parquet, "x.feather": frame.to_feather}.items():
+        save(tmp_path / name)
+        assert list(read_crystals(tmp_path / name).column("phase")[:3]) == ["a", "b", "b"]
 
 
 def test_rows_of_nothing_are_a_bomb(tmp_path):
@@ -99,3 +160,12 @@ def test_a_damaged_manifest_is_named(tmp_path, shards):
     (tmp_path / "manifest.json").write_text(json.dumps({"shards": shards}))
     with pytest.raises(DataError, match="is damaged"):
         read_crystals(tmp_path)
+
+
+def test_a_saved_table_with_dictionaries_is_refused(saved):
+    (file,) = saved.glob("*.arrow")
+    table = _repeated("text", 10)
+    with pa.ipc.new_stream(str(file), table.schema) as sink:
+        sink.write_table(table)
+    with pytest.raises(DataError, match="has dictionaries"):
+        read_crystals(saved)
