@@ -1,12 +1,12 @@
 """Damaged files: what the package makes of a flipped bit, a file that was cut short or emptied, and another's file.
 
-    python benchmarks/reliability_parts/damage.py --n 40
+    python benchmarks/reliability_parts/damage.py --n 30    # about ten minutes
 
 Every kind of file that is written and read again is damaged: ``n`` times in one bit, half as often cut short, once
 emptied, once replaced by a file of another run. Then it is read as users would: a run is resumed, a model predicts, a
 benchmark goes on. The outcome is ``told`` (an error or a warning that names the file), ``harmless`` (what is read is
 the same), ``lied`` (it differs, and nobody said so), ``unnamed`` (a typed error that names no file) or ``foreign``
-(another exception).
+(another exception). ``results/damage.json`` has the counts.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ import datasets
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from matgl_ssl import __version__
 from matgl_ssl.console import configure_logging
 from matgl_ssl.errors import MatGLSSLError
 from reliability_parts.artefacts import Artefact, make
 
+RESULTS = Path(__file__).parents[1] / "results" / "damage.json"
 OUTCOMES = ("told", "harmless", "lied", "unnamed", "foreign")
 
 
@@ -132,7 +134,7 @@ def _cache_in(root: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """Damage, and print the counts."""
+    """Damage, count, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -140,7 +142,12 @@ def main() -> None:
     options = parser.parse_args()
     configure_logging(logging.ERROR)
     folder = Path(tempfile.mkdtemp(prefix="matgl_ssl-damage-"))
-    print(json.dumps(damaged(folder, options.seed, options.n, options.only), indent=1))
+    counts = damaged(folder, options.seed, options.n, options.only)
+    total = {name: sum(found[name] for found in counts.values()) for name in (*OUTCOMES, "n")}
+    table = {"version": __version__, "seed": options.seed, "bits_of_each": options.n, "all": total, "by_file": counts}
+    print(text := json.dumps(table, indent=1))
+    if not options.only:
+        RESULTS.write_text(f"{text}\n")
     print(f"Lies and foreign exceptions are in {folder / 'log'}, if there are any.")
 
 
