@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import sysconfig
@@ -26,6 +27,11 @@ _RUNS = (
     "webbrowser.open", "code.__new__",
 )  # fmt: skip
 _ASKS = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request")
+
+_WEIGHTS = re.compile(
+    r"collections\.OrderedDict|torch\._utils\._rebuild\w+|torch\.\w+Storage|numpy\..*(_reconstruct|ndarray|dtype)"
+)
+"""What files of weights name: MatGL 2 unpickles them as Python does, after they were looked at."""
 
 
 class Watch:
@@ -49,8 +55,8 @@ class Watch:
             self.seen.append(("executed", event))
         elif event == "import" and arguments[0] in self.modules:
             self.seen.append(("executed", f"import {arguments[0]}"))
-        elif event == "pickle.find_class":
-            self.seen.append(("executed", f"pickle of {arguments[0]}.{arguments[1]}"))
+        elif event == "pickle.find_class" and not _WEIGHTS.fullmatch(name := f"{arguments[0]}.{arguments[1]}"):
+            self.seen.append(("executed", f"pickle of {name}"))
         elif event in _ASKS:
             self.seen.append(("requests", f"{event} {arguments[1:]!r:.80}"))
         elif event in ("open", "sqlite3.connect") and isinstance(arguments[0], str | bytes | os.PathLike):
