@@ -90,6 +90,19 @@ def table(results: Path) -> str:
             ("lost, or stuck, after a fault", faults["faults"], faults["lost"] + faults["stuck"]),
             ("faults without an error that names the path", faults["faults"], faults["not_told"]),
         ]
+    if damage := counts.get("damage"):
+        of, told = (sum(row[name] for row in damage.values()) for name in ("n", "told"))
+        bad = sum(row[name] for row in damage.values() for name in ("lied", "unnamed", "foreign"))
+        rows += [
+            ("damaged files", of, f"{told:,} told of, {of - told - bad:,} read as before"),
+            ("damaged files that were believed, not named, or met with an exception of others", of, bad),
+        ]
+    if hostile := counts.get("hostile"):
+        rows += [
+            ("hostile inputs that executed something", hostile["tried"], hostile["executed"]),
+            ("hostile inputs that asked a network, or opened another file", hostile["tried"],
+             hostile["requests"] + hostile["foreign_paths"]),
+        ]  # fmt: skip
     if fuzz:
         came = fuzz["came"]
         rows.append(("absurd files: exceptions of others, hangs, crashes", fuzz["inputs"],

@@ -46,5 +46,11 @@ def test_tables_of_arms_are_filled_by_arm_and_column():
     assert quote["filled"](page, reports) == f"{header}{rows}{middle}| `a` | +1.0 |\n"
 
 
+def test_promises_are_quoted_as_they_were_counted(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table = runpy.run_path(str(ROOT / "benchmarks" / "reliability.py"))["table"]
+    assert table(ROOT / "benchmarks" / "results") in (ROOT / "docs" / "reliability.md").read_text()
+
+
 def committed_tables() -> str:
     return "\n".join(path.read_text() for path in (ROOT / "benchmarks" / "results").rglob("*.md"))

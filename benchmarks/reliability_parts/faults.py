@@ -65,9 +65,9 @@ def _injected(
 
 def said(ended: Ended, kind: str) -> str:
     """Whether the user was told which path it is, and of a full disk how much is free; or was not in need of it."""
-    last = ended.said.splitlines()[-1] if ended.said else ""
-    if "Traceback" in ended.said or not (last.startswith("mgl-ssl: error: ") or not ended.code):
-        return "not_told"
+    lines = ended.said.splitlines()
+    is_typed = "Traceback" not in ended.said and (not ended.code or lines[-1].startswith("mgl-ssl: error: "))
     if not ended.code:
-        return "not_needed"
-    return "told" if str(ROOT) in last and ("MB are free" in last or kind != "ENOSPC") else "not_told"
+        return "not_needed" if is_typed else "not_told"
+    why = "MB are free" if kind == "ENOSPC" else "rror"
+    return "told" if is_typed and any(str(ROOT) in line and why in line for line in lines) else "not_told"

@@ -35,7 +35,7 @@ def _killed(command: Command, n: int, draw: random.Random) -> tuple[dict[str, in
     expected = whole(command)
     n = n if expected.ended.calls else 0
     chosen = [] if command.shared else [{"at": at} for at in places(expected.ended.calls, n - n // 4, draw)]
-    moments = [{"after": expected.ended.seconds * draw.random()} for _ in range(n // 4)]
+    moments = [{"after": expected.ended.seconds * draw.random()} for _ in range(n // 2 if command.shared else n // 4)]
     row = dict.fromkeys(("calls", "kills", "survived", "lost", "stuck", "leftover_files", "leftover_processes"), 0)
     row["calls"], wrong = len(expected.ended.calls), []
     for hit in [*chosen, *moments]:

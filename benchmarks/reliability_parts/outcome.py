@@ -18,8 +18,8 @@ from matgl_ssl.hub.files import ModelFiles
 from matgl_ssl.hub.stamp import check_digest, stamp_of
 from matgl_ssl.training.checkpoint_files import read_checkpoint
 
-_CLOCK = {"seconds", "structures_per_second", "waiting", "resumed", "log", "digest"}
-"""Columns and keys that tell the time, or are a hash of what does."""
+_MAY_DIFFER = {"seconds", "structures_per_second", "waiting", "resumed", "log", "digest", "current_score"}
+"""Columns and keys that tell the time, a hash of them, and a score of Lightning's that it neither restores nor uses."""
 _PLACE_IN_TIME = {"previous.ckpt", ".lock", "lock", "environment.json"}
 """Files that say when a run was stopped, too; that they can be read is enough."""
 
@@ -93,7 +93,7 @@ def _parts(content: Any) -> Iterator[bytes]:
     """The bytes of nested values, in order."""
     if isinstance(content, dict):
         for key, value in content.items():
-            if key not in _CLOCK:
+            if key not in _MAY_DIFFER:
                 yield repr(key).encode()
                 yield from _parts(value)
     elif isinstance(content, list | tuple):
