@@ -166,10 +166,12 @@ def _nothing_left(
 
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
+    work = out.absolute().parent / f".{out.name}.preparing"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if is_prepared(out) and not (work / "final").exists():  # killed when all was done but tidying up
+            shutil.rmtree(work, ignore_errors=True)
         what = "has been prepared already" if is_prepared(out) else "is there already"
         raise RunDirectoryError(f"{out} {what}: choose another --out, or remove it.")
-    work = out.absolute().parent / f".{out.name}.preparing"
     (work / "final").mkdir(parents=True, exist_ok=True)
     with locked(work / "lock", wait=False) as ours:
         if not ours:

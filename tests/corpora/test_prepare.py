@@ -250,12 +250,12 @@ def test_units_are_converted_once(tmp_path):
     assert manifest(tmp_path / "one")["units"] == {"energy": "Ha"}
 
 
-def test_what_a_killed_process_had_not_yet_removed_is_removed(tmp_path, sources):
+def test_what_a_killed_process_had_not_yet_removed_is_removed(tmp_path, table):
     """It was killed after the folder was in place, and its work in progress stayed for ever."""
     work = tmp_path / ".out.preparing"
-    prepared = prepare(data=sources, out=tmp_path / "out", license="CC0-1.0")
+    prepared = prepare(data=table, out=tmp_path / "out", license="CC0-1.0")
     work.mkdir()
     (work / "part").touch()
     with pytest.raises(RunDirectoryError, match="prepared already"):
-        prepare(data=sources, out=prepared.out, license="CC0-1.0")
+        prepare(data=table, out=prepared.out, license="CC0-1.0")
     assert not work.exists()
