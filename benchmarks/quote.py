@@ -2,8 +2,7 @@
 
     python benchmarks/quote.py
 
-Rows are found by the arm that their first cell names, columns by their heading; other columns stay as they are. Bold is
-what is below zero by an interval that knows of more than one seed.
+Rows are found by the arm that their first cell names, columns by their heading; other columns stay as they are.
 """
 
 from __future__ import annotations
@@ -69,9 +68,7 @@ def _entry(tables: dict[tuple[str, str], list[list[str]]], arm: str, heading: st
         return before
     study, title, column = COLUMNS[heading]
     header, *rows = tables[study, title]
-    entry = next((row[header.index(column)] for row in rows if f"`{row[0]}`" == arm), "-")
-    is_clear = re.search(r", -\d+\.\d+\](?! \(1 seed)", entry)
-    return f"**{entry}**" if is_clear else entry
+    return next((row[header.index(column)] for row in rows if f"`{row[0]}`" == arm), "-")
 
 
 def _cells(line: str) -> list[str]:

@@ -60,7 +60,7 @@ def study(root: Path, **changes: Any) -> dict[str, Any]:
         },
         "pretrain": {**common, "epochs": 25, "lr": 5e-3, "batch_size": 16},
         "finetune": {**common, "batch_size": 8},
-        "grid": [{"lr": 1e-2, "epochs": 40}, {"lr": 1e-6, "epochs": 1}],
+        "grid": [{"lr": 3e-3, "epochs": 40}, {"lr": 1e-6, "epochs": 1}],
         "validation_crystals": 6,
         "longer_by": "helps",
         "rounds": [{"tasks": ["size"], "arms": ["trivial", "scratch"], "labels": [16], "seeds": [0, 1, 2]}],

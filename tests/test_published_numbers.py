@@ -34,7 +34,7 @@ def test_tables_of_arms_are_filled_by_arm_and_column():
     (study, means, hundred), (_, of_all, phonons) = quote["COLUMNS"]["100 labels"], quote["COLUMNS"]["all phonons"]
     report = (
         f"# Benchmark\n\n## {means}\n\n| arm | else | {hundred} |\n| --- | --- | --- |\n"
-        "| a | +9.0 | -2.0 [-3.0, -1.0] |\n| b | +9.0 | -2.0 [-5.0, +1.0] |\n"
+        "| a | +9.0 | **-2.0 [-3.0, -1.0]** |\n| b | +9.0 | -2.0 [-5.0, +1.0] |\n"
         f"\n## {of_all}\n\n| arm | {phonons} |\n| --- | --- |\n| b | -2.0 [-3.0, -1.0] (1 seed) |\n"
     )
     other, title, column = quote["COLUMNS"]["magnetisation, 100"]

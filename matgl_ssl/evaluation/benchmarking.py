@@ -25,6 +25,7 @@ from matgl_ssl.work import parallel
 
 from .config import BenchmarkConfig, LeakRule, read_benchmark
 from .plan import Cell, Plan
+from .predictions import write_predictions
 from .report import scores_of, write_report, write_scores
 from .runner import Runner
 from .schedule import seconds_left, work
@@ -116,6 +117,7 @@ def benchmark(
             _run(study, plan, settings, progress)
     write_scores(plan, out)
     plan.store.archive(plan.published(), out / UNITS)
+    write_predictions(plan, out)
     title = "Benchmark" if isinstance(config, dict) else f"Benchmark {Path(config).stem}"
     write_report(plan, out, title)
     unfinished = [cell for cell in wanted if cell.unit and plan.store.get(cell.unit) is None]

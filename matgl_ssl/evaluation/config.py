@@ -64,6 +64,9 @@ class ArmConfig(Config):
         default_factory=list, description="other arms, which are all run: it is the one of least validation error"
     )
     corpus: CorpusConfig | None = Field(None, description="another corpus than the others'")
+    pretrainings: int = Field(
+        1, ge=1, description="encoders, pretrained with as many seeds: cells of seed s have number s, modulo this"
+    )
     pretrain: dict[str, Any] = Field(default_factory=dict, description="options of the pretraining")
     finetune: dict[str, Any] = Field(default_factory=dict, description="options of the fine-tuning")
 
@@ -191,8 +194,11 @@ class BenchmarkConfig(Config):
                 raise ConfigError(
                     f"Arm {name} has a pretraining of its own, or that of encoder_of or node_embedding_of, not both."
                 )
-            if (made.pretrain or made.corpus) and not (made.recipe or made.supervised):
-                raise ConfigError(f"Arm {name} pretrains nothing: leave pretrain and corpus out, or give it a recipe.")
+            own = made.pretrain or made.corpus or made.pretrainings > 1
+            if own and not (made.recipe or made.supervised):
+                raise ConfigError(
+                    f"Arm {name} pretrains nothing: leave pretrain, pretrainings and corpus out, or give it a recipe."
+                )
             if made.chosen_from and made.model_fields_set != {"chosen_from"}:
                 raise ConfigError(f"Arm {name} is one of chosen_from and has no options of its own: give it none.")
         scratch = {"finetune": known[SCRATCH].finetune | known[LONGER].finetune}

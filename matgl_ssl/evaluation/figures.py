@@ -12,7 +12,7 @@ import numpy as np
 from matgl_ssl._files import atomic_path
 
 from .config import SCRATCH, TRIVIAL
-from .statistics import Score, bootstrap, by_fold_and_seed, relative_differences
+from .statistics import Interval, Score, by_fold_and_seed, interval, log_ratios, over_tasks
 
 
 def _figure(rows: int, columns: int, width: float, height: float, shared: bool = False) -> tuple[Any, list[Any]]:
@@ -45,7 +45,7 @@ def _colours(arms: Sequence[str]) -> dict[str, Any]:
 
 
 def learning_curves(path: Path, scores: Sequence[Score], units: dict[str, str], part: str) -> None:
-    """MAE against the number of revealed labels, a panel a task; bars are bootstrap intervals.
+    """MAE against the number of revealed labels, a panel a task; bars are 95 % intervals.
 
     Lines join what was scored on the same folds: folds differ by more than numbers of labels do.
 
@@ -87,14 +87,14 @@ def _curve(panel: Any, by_n: dict[float, list[Score]], shift: float, colour: Any
     sets = list(dict.fromkeys(folds_of.values()))
     for folds in sets:
         xs = sorted(x for x, found in folds_of.items() if found == folds)
-        intervals = np.array([bootstrap(by_fold_and_seed((score, score.mae) for score in by_n[x])) for x in xs])
+        intervals = np.array([interval(by_fold_and_seed((score, score.mae) for score in by_n[x])) for x in xs])
         means, ends = intervals[:, 0], np.nan_to_num(np.abs(intervals[:, 1:3] - intervals[:, :1])).T
         name = label if folds == sets[0] else None
         panel.errorbar(np.array(xs) * shift, means, ends, marker="o", ms=3, lw=1, capsize=2, color=colour, label=name)
 
 
 def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] = ()) -> bool:
-    """Paired difference to scratch in per cent, a panel a number of labels, with bootstrap intervals.
+    """Paired difference to scratch in per cent, a panel a number of labels, with 95 % intervals.
 
     The trivial arm is left out: its differences are many times those of the others.
 
@@ -111,7 +111,7 @@ def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] =
     for n in sorted({score.n_labels for score in scores}, key=lambda n: (isinstance(n, str), n)):  # "all" last
         done = [score for score in scores if score.n_labels == n]
         for arm in dict.fromkeys(score.arm for score in done if score.arm not in (SCRATCH, TRIVIAL)):
-            if by_task := relative_differences(done, arm):
+            if by_task := log_ratios(done, arm):
                 found.setdefault(n, {})[arm] = by_task
     if not found:
         return False
@@ -127,10 +127,10 @@ def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] =
             places = np.linspace(row - 0.35, row + 0.35, len(tasks) + 1)
             for y, task in zip(places, tasks, strict=False):
                 if task in by_task:
-                    _bar(panel, bootstrap(by_task[task]), y, task, color=colours[task], ms=3, lw=1)
+                    _bar(panel, interval(by_task[task]), y, task, color=colours[task], ms=3, lw=1)
             meant = {task: numbers for task, numbers in by_task.items() if task in (mean_over or tasks)}
             if len(meant) > 1:
-                _bar(panel, bootstrap(meant), places[-1], "mean over tasks", color="black", ms=5, lw=1.8)
+                _bar(panel, over_tasks(meant), places[-1], "mean over tasks", color="black", ms=5, lw=1.8)
         panel.set_yticks(range(len(arms)), arms, fontsize=8)
         panel.set_ylim(len(arms) - 0.5, -0.5)
         panel.set(title=f"{n} labels", xlabel="difference to scratch (%)")
@@ -139,9 +139,10 @@ def improvements(path: Path, scores: Sequence[Score], mean_over: Sequence[str] =
     return True
 
 
-def _bar(panel: Any, interval: Any, y: float, label: str, **style: Any) -> None:
-    ends = np.nan_to_num([[interval.mean - interval.low], [interval.high - interval.mean]])
-    panel.errorbar(interval.mean, y, xerr=ends, marker="o", label=label, **style)
+def _bar(panel: Any, logarithms: Interval, y: float, label: str, **style: Any) -> None:
+    mean, low, high, *_ = logarithms.percent()
+    ends = np.nan_to_num([[mean - low], [high - mean]])
+    panel.errorbar(mean, y, xerr=ends, marker="o", label=label, **style)
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -82,7 +82,7 @@ class Plan:
         self.runner, self.config, self.store = runner, runner.config, store
         self._units: dict[str, Unit] = {}
         self._hashes: dict[str, str] = {}
-        self._pretrainings: dict[tuple[str, str, str], _Pretraining] = {}
+        self._pretrainings: dict[tuple[str, str, str, int], _Pretraining] = {}
         self.guards: dict[str, Unit] = {}
         self.guard = self._guard(self.config.corpus)
         cells: dict[tuple[Any, ...], Cell] = {}
@@ -143,23 +143,25 @@ class Plan:
         unit = self._unit(Unit("corpus", label, {"rule": rule}, run, facts=facts, sources="guard"))
         return self.guards.setdefault(unit.name, unit)
 
-    def _pretraining(self, encoder: str, name: str, task: str) -> _Pretraining | None:
-        """The pretraining of an arm's encoder for a task; None for arms without."""
+    def _pretraining(self, encoder: str, name: str, task: str, seed: int = 0) -> _Pretraining | None:
+        """The pretraining of an arm's encoder for a task and a seed; None for arms without."""
         name = self.runner.arms[name].shared or name
         arm = self.runner.arms[name]
         if arm.recipe is None and arm.supervised is None:
             return None
-        key = encoder, name, self._asked(task)
+        key = encoder, name, self._asked(task), seed % arm.pretrainings
         if key not in self._pretrainings:
-            config = pretraining_config(arm, self.config.pretrain, self.runner.model(encoder), key[-1])
+            if key[-1]:
+                arm = arm.model_copy(update={"pretrain": {**arm.pretrain, "seed": key[-1]}})
+            config = pretraining_config(arm, self.config.pretrain, self.runner.model(encoder), key[2])
             self._pretrainings[key] = self._pretraining_as(key, arm, config)
         return self._pretrainings[key]
 
     def _pretraining_as(
-        self, key: tuple[str, str, str], arm: ArmConfig, config: PretrainConfig | FinetuneConfig
+        self, key: tuple[str, str, str, int], arm: ArmConfig, config: PretrainConfig | FinetuneConfig
     ) -> _Pretraining:
         """One pretraining serves all tasks that it may have the same labels for."""
-        encoder, name, _ = key
+        encoder, name, _, number = key
         guard, labels = self.guard if arm.corpus is None else self._guard(arm.corpus), labels_used(config)
         facts = {
             "backend": BACKEND, "guard": guard.name, "labels": labels, "supervised": arm.supervised,
@@ -167,6 +169,8 @@ class Plan:
             "options": {**self.config.pretrain, **self.runner.model(encoder), **arm.pretrain},
         }  # fmt: skip
         label, where = f"pretraining {name} {encoder}", {"arm": name, "encoder": encoder}
+        if number:
+            label, where = f"{label}, seed {number}", {**where, "seed": str(number)}
         run = partial(self._pretrain, key)
         unit = self._unit(Unit("pretraining", label, where, run, (guard,), facts, "pretrained"))
         return _Pretraining(arm, config, labels, guard, unit)
@@ -176,7 +180,7 @@ class Plan:
         spec = self.config.tasks[task]
         return quantity(spec.target, spec.quantity)
 
-    def _pretrain(self, key: tuple[str, str, str]) -> dict[str, Any]:
+    def _pretrain(self, key: tuple[str, str, str, int]) -> dict[str, Any]:
         made = self._pretrainings[key]
         removed, out = Removed(**self.store.result(made.guard)), made.folder
         return {**self.runner.pretrain(made.arm, made.config, made.labels, removed, out), "folder": out}
@@ -191,7 +195,7 @@ class Plan:
         where |= {"encoder": encoder, "method": method}
         if self.runner.arms[arm].chosen_from:
             return self._chosen(task, encoder, arm, n, seed, fold, label, where)
-        pretraining = self._pretraining(encoder, arm, task)
+        pretraining = self._pretraining(encoder, arm, task, seed)
         if pretraining and self._asked(task) in map(quantity, pretraining.labels):
             return None
         reference = self._pretraining(encoder, self.config.longer_by, task) if arm == LONGER else None

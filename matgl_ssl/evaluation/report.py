@@ -17,10 +17,12 @@ from .statistics import Score
 from .tables import choices_table, error_tables, means_table
 
 _HOW = (
-    "Negative differences are smaller errors. Intervals are 95 % bootstrap intervals of paired differences on the same "
-    "task, fold and seed; they resample tasks, and of each its folds and its seeds, which folds share. (1 seed): what "
-    "another would change is not in the interval. Won and lost: the task's interval excludes zero. Each arm's options "
-    "were chosen from the same grid, for each fold on the labels that it reveals to seed 0."
+    "Differences are of geometric means of paired errors: same task, fold and seed. Negative ones are smaller errors. "
+    "Intervals are Student's 95 % intervals of the logarithms, at the level that dominates: folds or seeds of a task, "
+    "tasks or seeds of a mean over tasks, which needs three. Bold, and won or lost, is what is clear with a false "
+    "discovery rate of 5 % (Benjamini and Hochberg) over the table's headline arms, and over its others; means over "
+    "tasks, which a column has, likewise. (1 seed): what another would change is not in the interval. Each arm's "
+    "options were chosen from the same grid, for each fold on the labels that it reveals to seed 0."
 )
 
 

@@ -157,7 +157,10 @@ class Runner:
         else:
             predicted = self._probe(data, settings, train, test, method)
         mae = float(np.abs(predicted - data.labels[test]).mean())
-        return {"mae": mae, "epochs": settings.epochs, "n_train": len(train), "n_test": len(test)}
+        return {
+            "mae": mae, "epochs": settings.epochs, "n_train": len(train), "n_test": len(test),
+            "predictions": [float(f"{value:.5g}") for value in predicted],
+        }  # fmt: skip
 
     def _corpus(self, arm: ArmConfig, labels: tuple[str, ...]) -> CrystalDataset:
         return read_corpus(arm.corpus or self.config.corpus, self.root, labels)

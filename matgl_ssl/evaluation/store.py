@@ -127,7 +127,7 @@ class Store:
     def archive(self, units: Iterable[Unit], path: Path) -> None:
         """Write those of the units that are finished into one file, and after them what archives had."""
         found = {
-            unit.name: unit.kept(kept["result"], kept["seconds"], kept["made_with"])
+            unit.name: unit.kept(_without_predictions(kept["result"]), kept["seconds"], kept["made_with"])
             for unit in units
             if (kept := self.get(unit))
         }
@@ -178,6 +178,11 @@ def _parsed(text: bytes) -> Any:
         return json.loads(text)
     except ValueError:
         return None
+
+
+def _without_predictions(result: Mapping[str, Any]) -> dict[str, Any]:
+    """They are published as tables of their own."""
+    return {name: value for name, value in result.items() if name != "predictions"}
 
 
 def _hash(content: Any) -> str:

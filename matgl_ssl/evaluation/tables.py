@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from .config import BenchmarkConfig
 from .plan import Cell
-from .statistics import Interval, Score, bootstrap, relative_differences, verdicts
+from .statistics import Interval, Score, adjusted, failed, interval, log_ratios, over_tasks, verdicts
 
 NOT_RUN = "not run"
 NO_PAIR = "-"
@@ -71,10 +70,10 @@ def error_tables(
         mean = [f"mean over {over}"] if len(mean_over) > 1 else []
         heads = ("arm", *tasks, *mean, "won / tied / lost")
         for other in (arm for arm in config.compare if arm in begun and len(begun) > 1):
-            paired = tuple(
-                (arm, *_differences(planned, done, arm, other, tasks, mean_over)) for arm in begun if arm != other
-            )
-            tables.append(Table(f"Paired difference to {other} in per cent, 95 % interval: {what}", heads, paired))
+            arms = [arm for arm in begun if arm != other]
+            paired = _paired(planned, done, arms, other, tasks, mean_over, config.headline)
+            title = f"Paired difference to {other} in per cent, 95 % interval: {what}"
+            tables.append(Table(title, heads, paired, _failures(done, other, mean_over, config.headline or begun)))
     return tables
 
 
@@ -96,10 +95,9 @@ def means_table(cells: Sequence[Cell], scores: Mapping[str, Sequence[Score]], co
             done = [score for score in scores[method] if (score.encoder, score.n_labels) == (encoder, n)]
             columns.append((planned, done, mean_over))
             heads.append(f"{encoder}, {n} labels, {method}, {len(mean_over)} tasks")
-    rows = (
-        (arm, *(_mean(planned, relative_differences(done, arm, other), arm, over) for planned, done, over in columns))
-        for arm in dict.fromkeys(cell.arm for cell in cells) if arm != other
-    )  # fmt: skip
+    arms = [arm for arm in dict.fromkeys(cell.arm for cell in cells) if arm != other]
+    entries = [_means(planned, done, arms, other, over, config.headline) for planned, done, over in columns]
+    rows = ((arm, *(column[arm] for column in entries)) for arm in arms)
     return Table(
         f"Means over tasks: paired difference to {other} in per cent, 95 % interval", ("arm", *heads),
         tuple(row for row in rows if set(row[1:]) - {NO_PAIR}),
@@ -135,31 +133,68 @@ def _errors(planned: Sequence[Cell], done: Sequence[Score], task: str, arm: str)
     return f"{np.mean(errors):.4g}{spread}{share}"
 
 
-def _differences(
+def _paired(
     planned: Sequence[Cell],
     done: Sequence[Score],
-    arm: str,
+    arms: Sequence[str],
     other: str,
     tasks: Sequence[str],
     mean_over: Sequence[str],
-) -> list[str]:
-    by_task = relative_differences(done, arm, other)
-    entries = [
-        percent(bootstrap(by_task[task]), _seeds(planned, arm, {task: by_task[task]})) if task in by_task else NO_PAIR
-        for task in tasks
-    ]
-    counts: Counter[str] = verdicts(by_task)
-    known = [counts[verdict] for verdict in ("won", "tied", "lost")]
-    tally = " / ".join(map(str, known)) if any(known) else NO_PAIR
-    return [*entries, *([_mean(planned, by_task, arm, mean_over)] if len(mean_over) > 1 else []), tally]
+    headline: Sequence[str],
+) -> tuple[tuple[str, ...], ...]:
+    """Rows of differences by task, of their mean, and of how many are clear."""
+    ratios = {arm: log_ratios(done, arm, other) for arm in arms}
+    of_all = {(arm, task): interval(table) for arm, of in ratios.items() for task, table in of.items()}
+    clear = adjusted(of_all, lambda entry: entry[0] in headline)
+    means = _means(planned, done, arms, other, mean_over, headline) if len(mean_over) > 1 else {}
+    rows = []
+    for arm in arms:
+        found = {task: clear[arm, task] for task in tasks if task in ratios[arm]}
+        entries = [
+            percent(found[task], _seeds(planned, arm, {task: ratios[arm][task]})) if task in found else NO_PAIR
+            for task in tasks
+        ]
+        counts = verdicts(found.values())
+        known = [counts[verdict] for verdict in ("won", "tied", "lost")]
+        tally = " / ".join(map(str, known)) if any(known) else NO_PAIR
+        rows.append((arm, *entries, *([means[arm]] if means else []), tally))
+    return tuple(rows)
 
 
-def _mean(planned: Sequence[Cell], by_task: Mapping[str, np.ndarray], arm: str, mean_over: Sequence[str]) -> str:
-    meant = {task: by_task[task] for task in mean_over if task in by_task}
-    if len(meant) < 2:
-        return NO_PAIR
-    tasks = [f"{len(meant)} tasks"] if len(meant) < len(mean_over) else []
-    return percent(bootstrap(meant), [*tasks, *_seeds(planned, arm, meant)])
+def _means(
+    planned: Sequence[Cell],
+    done: Sequence[Score],
+    arms: Sequence[str],
+    other: str,
+    over: Sequence[str],
+    headline: Sequence[str],
+) -> dict[str, str]:
+    """Each arm's mean over tasks."""
+    ratios = {arm: {task: t for task, t in log_ratios(done, arm, other).items() if task in over} for arm in arms}
+    means = {arm: over_tasks(by_task) for arm, by_task in ratios.items() if len(by_task) > 1}
+    clear = adjusted(means, lambda arm: arm in headline)
+    entries = dict.fromkeys(arms, NO_PAIR)
+    for arm, found in clear.items():
+        tasks = [f"{len(ratios[arm])} tasks"] if len(ratios[arm]) < len(over) else []
+        entries[arm] = percent(found, [*tasks, *_seeds(planned, arm, ratios[arm])])
+    return entries
+
+
+def _failures(done: Sequence[Score], reference: str, over: Sequence[str], arms: Sequence[str]) -> str:
+    """Which runs of the reference failed, and what some arms' means are without them."""
+    bad = failed([score for score in done if score.arm == reference and score.task in over])
+    if not bad:
+        return ""
+    named = ", ".join(f"{score.task} seed {score.seed} ({score.mae:.4g})" for score in bad)
+    gone = {(score.task, score.seed, score.fold) for score in bad}
+    kept = [score for score in done if (score.task, score.seed, score.fold) not in gone]
+    ratios = {arm: {t: table for t, table in log_ratios(kept, arm, reference).items() if t in over} for arm in arms}
+    means = ", ".join(
+        f"{arm} {over_tasks(by_task).percent().mean:+.1f}"
+        for arm, by_task in ratios.items() if arm != reference and len(by_task) == len(over)
+    )  # fmt: skip
+    told = f"Runs of {reference} with more than 1.5 times the median error of their seeds: {named}."
+    return f"{told} Means without these pairs: {means}." if means else told
 
 
 def _seeds(planned: Sequence[Cell], arm: str, by_task: Mapping[str, np.ndarray]) -> list[str]:
@@ -168,22 +203,25 @@ def _seeds(planned: Sequence[Cell], arm: str, by_task: Mapping[str, np.ndarray])
     And how many pairs, where some folds of a seed are missing.
     """
     wanted = {task: [c for c in planned if (c.task, c.arm) == (task, arm)] for task in by_task}
+    known = {task: ~np.isnan(table) for task, table in by_task.items()}
     notes = []
-    n = min(found.shape[1] for found in by_task.values())
+    n = min(int(table.any(0).sum()) for table in known.values())
     if n == 1 or n < min(len({c.seed for c in cells}) for cells in wanted.values()):
         notes.append(f"{n} seed{'s' * (n > 1)}")
-    pairs = sum(int((~np.isnan(found)).sum()) for found in by_task.values())
-    if pairs < sum(len({c.fold for c in wanted[task]}) * found.shape[1] for task, found in by_task.items()):
+    pairs = sum(int(table.sum()) for table in known.values())
+    if pairs < sum(len({c.fold for c in wanted[t]}) * int(table.any(0).sum()) for t, table in known.items()):
         notes.append(f"{pairs} of {sum(map(len, wanted.values()))} pairs")
     return notes
 
 
-def percent(interval: Interval, notes: Sequence[str] = ()) -> str:
-    """``-12.3 [-15.0, -9.1] (2 tasks)``; without an interval where too few numbers make one."""
-    if math.isnan(interval.low):
-        return f"{interval.mean:+.1f} ({interval.n} pair{'s' * (interval.n > 1)})"
+def percent(logarithms: Interval, notes: Sequence[str] = ()) -> str:
+    """``**-12.3 [-15.0, -9.1]** (2 tasks)``; bold where it is clearly better, by more than one seed."""
+    mean, low, high, _, n = logarithms.percent()
+    if math.isnan(low):
+        return f"{mean:+.1f} ({', '.join([f'{n} pair' + 's' * (n > 1), *notes])})"
     told = f" ({', '.join(notes)})" if notes else ""
-    return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]{told}"
+    entry = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{f'**{entry}**' if logarithms.verdict == 'won' and '1 seed' not in notes else entry}{told}"
 
 
 def _options(options: object) -> str:

@@ -12,15 +12,17 @@ import sys
 import time
 from threading import Thread
 
+import pandas as pd
 import pytest
 import yaml
 from processes import cluster, wait_until
 from synthetic import corpus_and_task, study
 
+from matgl_ssl.crystals import read_crystals
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.evaluation import benchmark
 from matgl_ssl.evaluation.config import BenchmarkConfig
-from matgl_ssl.evaluation.statistics import bootstrap, relative_differences
+from matgl_ssl.evaluation.statistics import interval, log_ratios
 from matgl_ssl.evaluation.store import Store
 
 # Minutes of training, which test_transfer.py compares with ``finetune`` bit for bit in both backends.
@@ -50,10 +52,26 @@ def truth(root):
 
 def test_what_helps_wins_and_what_does_not_does_not(truth):
     _, result = truth
-    gain = {arm: bootstrap(relative_differences(result.scores, arm)) for arm in ("helps", "does-not-help", "trivial")}
+    arms = ("helps", "does-not-help", "trivial")
+    gain = {arm: interval(*log_ratios(result.scores, arm).values()).percent() for arm in arms}
     assert gain["helps"].verdict == "won"
     assert gain["helps"].mean < -50
     assert gain["does-not-help"].verdict != "won"
+
+
+def test_every_prediction_is_kept(truth, root):
+    """The published errors follow from them; what is finished elsewhere stays when others are written."""
+    config, result = truth
+    table = pd.read_parquet(result.out / "predictions")
+    table["error"] = (table["prediction"] - table["label"]).abs()
+    found = table[table["method"] == "fine-tune"].groupby(["arm", "seed"])["error"].mean()
+    expected = {(score.arm, score.seed): score.mae for score in result.scores}
+    assert found.to_dict() == pytest.approx(expected, rel=1e-3)
+    assert set(table["id"]) <= set(read_crystals(root / "task.parquet").ids)
+
+    elsewhere = shutil.copytree(result.out, root / "elsewhere")
+    benchmark(config=config, data=root, out=elsewhere, runs=root / "other-runs", report_only=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(elsewhere / "predictions"), table.drop(columns="error"))
 
 
 def test_arms_are_compared_with_those_named(truth):

@@ -67,6 +67,17 @@ def test_an_encoder_that_is_gone_or_damaged_is_made_again(root, damage):
     assert made.store.get(unit) is None
 
 
+def test_seeds_of_cells_share_as_many_encoders_as_the_arm_pretrains(root):
+    rounds = [{"tasks": ["size"], "arms": ["helps"], "labels": [16], "seeds": [0, 1, 2]}]
+    arms = study(root)["arms"]
+    once = plan(root, rounds=rounds)
+    twice = plan(root, rounds=rounds, arms={**arms, "helps": {**arms["helps"], "pretrainings": 2}})
+    encoders = [next(need for need in cell.unit.needs if need.kind == "pretraining") for cell in twice.cells]
+    assert encoders[0] is encoders[2] is not encoders[1]
+    assert [encoder.facts["options"].get("seed") for encoder in encoders[:2]] == [None, 1]
+    assert [found == other for found, other in zip(names(once), names(twice), strict=True)] == [True, False, True]
+
+
 def test_a_probe_has_nothing_of_the_grid(root):
     rounds = [{"tasks": ["size"], "arms": ["scratch"], "labels": [16], "seeds": [0], "method": "ridge"}]
     grids = [{}], [{"min_distance": 3.0}]

@@ -53,15 +53,15 @@ def differences(**options: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def test_a_mean_is_over_every_task():
     header, row = differences()
     assert header[-2:] == ("mean over tasks", "won / tied / lost")
-    assert row[1:4] == ("-10.0 [-10.0, -10.0]", "-30.0 [-30.0, -30.0]", "-90.0 [-90.0, -90.0]")
-    assert row[-2].startswith("-43.3 [")
+    assert row[1:4] == ("**-10.0 [-10.0, -10.0]**", "**-30.0 [-30.0, -30.0]**", "**-90.0 [-90.0, -90.0]**")
+    assert row[-2].startswith("-60.2 [")  # the geometric mean of 0.9, 0.7 and 0.1
 
 
 def test_a_mean_is_over_the_tasks_named_and_counts_over_all():
     header, row = differences(mean_over=["first", "second"])
     assert header[-2] == "mean over 2 tasks"
-    assert row[3] == "-90.0 [-90.0, -90.0]"
-    assert row[-2:] == ("-20.0 [-30.0, -10.0]", "3 / 0 / 0")
+    assert row[3] == "**-90.0 [-90.0, -90.0]**"
+    assert row[-2:] == ("-20.6 (6 pairs)", "3 / 0 / 0")
 
 
 def test_a_table_with_one_of_the_tasks_named_has_no_mean():
@@ -78,7 +78,9 @@ def test_an_interval_says_of_how_few_seeds_it_knows():
     ]
     _, table = error_tables(cells, fewer, dict.fromkeys(ERRORS, ""), "fine-tune", config)
     ((_, *entries, mean, _),) = table.rows
-    assert entries == ["-10.0 [-10.0, -10.0]", "-30.0 [-30.0, -30.0] (2 seeds)", "-90.0 [-90.0, -90.0] (1 seed)"]
+    assert entries == [
+        "**-10.0 [-10.0, -10.0]**", "**-30.0 [-30.0, -30.0]** (2 seeds)", "-90.0 [-90.0, -90.0] (1 seed)"
+    ]  # fmt: skip
     assert mean.endswith("] (1 seed)")
     (_, mean), *_ = means_table(cells, {"fine-tune": fewer}, config).rows
     assert mean.endswith("] (1 seed)")
@@ -94,7 +96,7 @@ def test_an_interval_says_of_how_few_pairs_it_knows():
     _, table = error_tables(cells, fewer, dict.fromkeys(ERRORS, ""), "fine-tune", config)
     ((_, *entries, mean, _),) = table.rows
     told = ["", " (2 seeds, 6 of 15 pairs)", " (2 seeds, 4 of 15 pairs)"]
-    assert [entry.partition("]")[2] for entry in entries] == told
+    assert [entry.partition("]")[2].replace("**", "") for entry in entries] == told
     assert mean.endswith("] (2 seeds, 25 of 45 pairs)")
 
 
@@ -116,9 +118,19 @@ def test_means_stand_beside_each_other_as_in_their_own_tables():
     frozen = [cell._replace(method="ridge") for cell in cells if cell.task != "later"]
     table = means_table([*cells, *frozen], {"fine-tune": scores, "ridge": fewer}, config)
     assert table.header == ("arm", "MEGNet, 100 labels, fine-tune, 2 tasks", "MEGNet, 100 labels, ridge, 2 tasks")
-    assert table.rows == (("best", "-20.0 [-30.0, -10.0]", "-"),)
+    assert table.rows == (("best", "-20.6 (6 pairs)", "-"),)
 
 
 def test_there_are_no_means_over_one_task():
     cells, scores, config = study(mean_over=["first"])
     assert means_table(cells, {"fine-tune": scores}, config).rows == ()
+
+
+def test_a_run_of_the_reference_that_failed_is_named_with_the_means_without_it():
+    cells, scores, config = study()
+    lucky = ("scratch", "first", 1)
+    shaken = [s._replace(mae=100.0) if (s.arm, s.task, s.seed) == lucky else s for s in scores]
+    _, table = error_tables(cells, shaken, dict.fromkeys(ERRORS, ""), "fine-tune", config)
+    assert "first seed 1 (100)" in table.note
+    assert table.note.endswith("Means without these pairs: best -60.2.")
+    assert "-60.2 [" not in table.rows[0][-2]
