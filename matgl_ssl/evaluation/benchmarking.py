@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-UNITS = "units.jsonl"
+UNITS = "units.jsonl.xz"
 """All that is finished but the encoders, in the folder of the tables: with it a benchmark goes on on any machine."""
 
 
@@ -65,7 +65,7 @@ class BenchmarkResult:
     """What ``benchmark`` leaves behind.
 
     Attributes:
-        out: The folder of ``scores.csv``, ``table.md``, the figures, and ``units.jsonl``.
+        out: The folder of ``scores.csv``, ``table.md``, the figures, and ``units.jsonl.xz``.
         scores: The finished cells that fine-tuned (and the baselines' beside them).
         unfinished: Cells that were asked for and are not finished: they failed, or only a report was asked for.
     """
@@ -84,8 +84,8 @@ def benchmark(
 
     Finished cells are kept under ``runs``, under the hash of everything that determines them: a benchmark that was
     stopped in whatever way goes on where it was, and any number of processes may work on the same one. All but the
-    encoders also lies in ``units.jsonl`` beside the tables: without ``runs``, only what unfinished cells need is done
-    again. What was published beside the file counts wherever the tables go.
+    encoders also lies in ``units.jsonl.xz`` beside the tables: without ``runs``, only what unfinished cells need is
+    done again. What was published beside the file counts wherever the tables go.
 
     Args:
         config: YAML file (see ``read_benchmark``), or its content (see ``BenchmarkConfig``).
@@ -131,7 +131,8 @@ def _out(config: str | Path | dict[str, Any], settings: BenchmarkOptions) -> tup
         folders.append(Path(config).parent / "results" / Path(config).stem)
     if not folders:
         raise ConfigError("A benchmark that is no file needs out=, a folder for its tables.")
-    return folders[0], [folder / UNITS for folder in reversed(folders)]
+    before = (UNITS.removesuffix(".xz"), UNITS)  # 0.2 wrote it as it is
+    return folders[0], [folder / name for folder in reversed(folders) for name in before]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import lzma
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from matgl_ssl._files import digest, locked, write_text
+from matgl_ssl._files import atomic_path, digest, locked, write_text
+from matgl_ssl.errors import RunDirectoryError
 from matgl_ssl.formats import is_intact, signed, upgrade, verified
 
 from .made_with import made_with
@@ -144,9 +146,18 @@ def read_archive(path: Path) -> dict[str, dict[str, Any]]:
     """The finished units of an archive by name; a damaged line is told of and left out.
 
     Raises:
-        RunDirectoryError: If the first line is damaged, which all others depend on.
+        RunDirectoryError: If the first line is damaged, which all others depend on, or a compressed archive.
     """
-    lines = path.read_bytes().splitlines() or [b""]
+    content = path.read_bytes()
+    if path.suffix == ".xz":
+        try:
+            content = lzma.decompress(content)
+        except lzma.LZMAError as err:
+            raise RunDirectoryError(
+                f"{path} is damaged ({err}). Take it from where it came from again, or remove it: its units are then "
+                "done again."
+            ) from err
+    lines = content.splitlines() or [b""]
     first = _parsed(lines[0])
     named = not (isinstance(first, dict) and "unit" in first)
     head = verified("archive", first, f"{path}, line 1") if named else {}
@@ -165,11 +176,13 @@ def read_archive(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_archive(path: Path, units: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write finished units, a line each; the first line has the facts that many of them share."""
+    """Write finished units, a line each; the first line has the facts that many of them share. ``.xz`` compresses."""
     facts = {_hash(unit["facts"]): unit["facts"] for unit in units.values()}
     rows = [signed("unit", {"unit": name, **unit, "facts": _hash(unit["facts"])}) for name, unit in units.items()]
     head = signed("archive", {"units": len(rows), "facts": facts})
-    write_text(path, "".join(f"{json.dumps(row)}\n" for row in [head, *rows]))
+    text = "".join(f"{json.dumps(row)}\n" for row in [head, *rows]).encode()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(lzma.compress(text) if path.suffix == ".xz" else text)
 
 
 def _parsed(text: bytes) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import lzma
 import os
 import shutil
 import signal
@@ -151,7 +152,9 @@ def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root)
     assert set((root / "runs" / "pretrained").iterdir()) == before
     assert len({score.mae for score in result.scores}) == len(result.scores) == 8
     assert "## Validation MAE" in (result.out / "table.md").read_text()
-    units = [json.loads(line) for line in (result.out / "units.jsonl").read_text().splitlines()[1:]]
+    units = [
+        json.loads(line) for line in lzma.decompress((result.out / "units.jsonl.xz").read_bytes()).splitlines()[1:]
+    ]
     chosen = {unit["label"]: unit["result"]["choice"] for unit in units if "choice" in unit["result"]}
     assert {choice["epochs"] for label, choice in chosen.items() if " 8 labels" in label} == {2}
     assert {choice["epochs"] for label, choice in chosen.items() if " 16 labels" in label} != {2}
@@ -215,12 +218,12 @@ def test_what_is_published_is_enough_to_go_on(truth, root, tmp_path, monkeypatch
     study, published = tmp_path / "truth.yaml", tmp_path / "results" / "truth"
     study.write_text(yaml.safe_dump(config, sort_keys=False))
     published.mkdir(parents=True)
-    shutil.copy(result.out / "units.jsonl", published)
+    shutil.copy(result.out / "units.jsonl.xz", published)
     monkeypatch.setattr(Store, "keep", lambda *args: pytest.fail("nothing was left to do"))
     again = benchmark(config=study, data=root, out=tmp_path / "tables", runs=tmp_path / "runs",
                       only={"arm": ["scratch", "helps"]})  # fmt: skip
     assert again.scores == result.scores
-    assert (tmp_path / "tables" / "units.jsonl").read_text() == (result.out / "units.jsonl").read_text()
+    assert (tmp_path / "tables" / "units.jsonl.xz").read_bytes() == (result.out / "units.jsonl.xz").read_bytes()
     table = (tmp_path / "tables" / "table.md").read_text().replace("# Benchmark truth", "# Benchmark")
     assert table == (result.out / "table.md").read_text()
 
@@ -230,7 +233,7 @@ def test_what_is_published_by_other_code_is_marked(truth, root, tmp_path, monkey
     study, published = tmp_path / "truth.yaml", tmp_path / "results" / "truth"
     study.write_text(yaml.safe_dump(config, sort_keys=False))
     published.mkdir(parents=True)
-    shutil.copy(result.out / "units.jsonl", published)
+    shutil.copy(result.out / "units.jsonl.xz", published)
     monkeypatch.setattr("matgl_ssl.evaluation.store.made_with", lambda sources: f"later {sources}")
     only = {"arm": "trivial"}
     again = benchmark(config=study, data=root, runs=tmp_path / "runs", only=only)

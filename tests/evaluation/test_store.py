@@ -106,7 +106,7 @@ def test_time_left_is_that_of_units_alike(tmp_path):
 
 def test_what_this_machine_has_is_newer_than_an_archive(tmp_path):
     first, second = unit(0, []), unit(1, [])
-    elsewhere, archive = Store(tmp_path / "elsewhere"), tmp_path / "units.jsonl"
+    elsewhere, archive = Store(tmp_path / "elsewhere"), tmp_path / "units.jsonl.xz"
     list(work([first, second], elsewhere))
     elsewhere.archive([first, second], archive)
     here = Store(tmp_path / "here", archive)
@@ -213,6 +213,17 @@ def test_a_damaged_line_of_an_archive_costs_that_line(tmp_path, caplog, damage):
         archive.write_text("\n".join([first, *lines[1:]]))
         with pytest.raises(MatGLSSLError, match=r"units\.jsonl, line 1 is damaged"):
             Store(tmp_path / "there", archive)
+
+
+def test_a_damaged_compressed_archive_is_named(tmp_path):
+    archive = tmp_path / "units.jsonl.xz"
+    list(work([unit(0, [])], store := Store(tmp_path / "here")))
+    store.archive([unit(0, [])], archive)
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(MatGLSSLError, match=r"units\.jsonl\.xz is damaged"):
+        Store(tmp_path / "there", archive)
 
 
 def test_a_later_format_is_refused(tmp_path):
