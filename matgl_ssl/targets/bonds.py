@@ -1,4 +1,4 @@
-"""Bonds of a crystal and how ionic they are, by Pauling's rules: of no label and no fit.
+"""Bonds of a crystal and how ionic they are, by Pauling's rules, without a label of the crystal.
 
 An atom shares its bonds among its neighbours by distance, as bond valences go (Brown and Altermatt, Acta Cryst. B41,
 244 (1985)): the order of the bond between two neighbours is

@@ -1,4 +1,4 @@
-"""The electronic structure of a crystal as Harrison's universal tight binding has it: no label, no fit, no iteration.
+"""The electronic structure of a crystal as Harrison's universal tight binding has it, without iterating.
 
 Valence orbitals only: s, p, and d for groups 3 to 12; f electrons are core. Their energies are those of neutral atoms
 in the local density approximation, as pymatgen tabulates them (Kotochigova et al., Phys. Rev. A 55, 191 (1997)); a p
@@ -8,9 +8,11 @@ along the bond (W. A. Harrison, Electronic Structure and the Properties of Solid
     V_ll'm = η_ll'm ħ²/(m d²),   V_ldm = η_ldm ħ² r_d^(3/2)/(m d^(7/2)),   V_ddm = η_ddm ħ² r_d³/(m d⁵).
 
 Deviations: r_d is not his table's but 0.7 covalent radii; the couplings fade between 1.1 and 1.3 sums of covalent
-radii, where nearest neighbours end, and grow no more below 0.7 of that sum. What comes of it is no band structure to
-be published: it is too covalent, and the gaps of ionic crystals are much too small. But it knows which orbitals an
-electron has to cross over to, and that is most of whether there is a gap, and of how large it is beside others.
+radii, where nearest neighbours end, and grow no more below 0.7 of that sum. These four constants were chosen by the
+measured gaps of 33 crystals of textbooks; no label of a crystal that is pretrained on is used. What comes of it is no
+band structure to be published: it is too covalent, and the gaps of ionic crystals are much too small. But it knows
+which orbitals an electron has to cross over to, and that is most of whether there is a gap, and of how large it is
+beside others.
 """
 
 from __future__ import annotations

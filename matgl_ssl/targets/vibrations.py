@@ -1,12 +1,12 @@
-"""How a crystal vibrates and yields, by Gordy's rule: springs between neighbours, of no label and no fit.
+"""How a crystal vibrates and yields, by Gordy's rule: springs between neighbours, without a label of the crystal.
 
 Gordy (J. Chem. Phys. 14, 305 (1946)) found the force constants of molecules to be, in N/cm for distances in Å,
 
     k = 1.67 N (X_i X_j / r²)^(3/4) + 0.30,
 
 with Pauling's electronegativities X and the bond's order N, which in a crystal is that of ``bonds``. Gordy's 0.30 is
-left out: orders fade to nothing between atoms that make no bond. A spring also resists sideways, by a tenth: central
-springs alone leave many crystals floppy. Between two neighbours,
+left out: orders fade to nothing between atoms that make no bond. A spring also resists sideways, by a tenth, which is
+ours: central springs alone leave many crystals floppy. Between two neighbours,
 
     K_ij = k_ij ((1 - c) n n^T + c I),   n = r_ij / |r_ij|,   c = 0.1.
 """
