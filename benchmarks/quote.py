@@ -12,28 +12,53 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = [ROOT / "benchmarks" / "README.md", ROOT / "docs" / "pretexts.md"]
-TO_SCRATCH = "difference to scratch in per cent, 95 % interval"
-MEANS = f"Means over tasks: paired {TO_SCRATCH}"
-ALL = f"Paired {TO_SCRATCH}: MEGNet, all labels, fine-tune"
+BENCHMARKS = ["README", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties"]
+PAGES = [*(ROOT / "benchmarks" / f"{name}.md" for name in BENCHMARKS), ROOT / "docs" / "pretexts.md"]
+HOW = "in per cent, 95 % interval"
+MEANS = f"Means over tasks: paired difference to scratch {HOW}"
+
+
+def _to(arm: str, labels: int | str) -> str:
+    return f"Paired difference to {arm} {HOW}: MEGNet, {labels} labels, fine-tune"
+
+
+def _over(tasks: int, labels: int | str, method: str = "fine-tune") -> str:
+    return f"MEGNet, {labels} labels, {method}, {tasks} tasks"
+
+
+ERRORS = "Test MAE: MEGNet, all labels, fine-tune"
 COLUMNS = {  # heading here: study, title and heading there
-    "100 labels": ("evidence", MEANS, "MEGNet, 100 labels, fine-tune, 5 tasks"),
-    "500 labels": ("evidence", MEANS, "MEGNet, 500 labels, fine-tune, 5 tasks"),
-    "all phonons": ("evidence", ALL, "phonons"),
-    "all jdft2d": ("evidence", ALL, "jdft2d"),
-    "frozen, 100": ("evidence", MEANS, "MEGNet, 100 labels, kernel-ridge, 5 tasks"),
-    "frozen, 500": ("evidence", MEANS, "MEGNet, 500 labels, kernel-ridge, 5 tasks"),
-} | {
-    f"{heading}, {n}": ("other-properties", f"Paired {TO_SCRATCH}: MEGNet, {n} labels, fine-tune", column)
-    for n in (100, 500)
+    "all labels": ("evidence", MEANS, _over(4, "all")),
+    "all phonons": ("evidence", _to("scratch", "all"), "phonons"),
+    "all jdft2d": ("evidence", _to("scratch", "all"), "jdft2d"),
+    "phonons (1/cm)": ("leaderboard", ERRORS, "phonons (1/cm)"),
+    "jdft2d (meV/atom)": ("leaderboard", ERRORS, "jdft2d (meV/atom)"),
+    "phonons, to scratch (%)": ("leaderboard", _to("scratch", "all"), "phonons"),
+    "jdft2d, to scratch (%)": ("leaderboard", _to("scratch", "all"), "jdft2d"),
+    "searched, fine-tuned": ("search", MEANS, _over(5, 100)),
+    "searched, frozen": ("search", MEANS, _over(5, 100, "kernel-ridge")),
+}
+for n in (100, 500):
+    COLUMNS |= {
+        f"{n} labels": ("evidence", MEANS, _over(5, n)),
+        f"frozen, {n}": ("evidence", MEANS, _over(5, n, "kernel-ridge")),
+        f"{n}, stronger scratch": ("evidence", _to("scratch-any-rates", n), "mean over 5 tasks"),
+        f"against `textbook`, {n}": ("evidence", _to("textbook", n), "mean over 5 tasks"),
+        f"against `textbook-any-rates`, {n}": ("evidence", _to("textbook-any-rates", n), "mean over 5 tasks"),
+        f"ablated, frozen, {n}": ("ablations", MEANS, _over(5, n, "kernel-ridge")),
+        f"ablated, fine-tuned, {n}": ("ablations", MEANS, _over(5, n)),
+        f"against all crystals, {n}": (
+            "scaling", f"Means over tasks: paired difference to textbook {HOW}", _over(5, n, "kernel-ridge")
+        ),
+    }  # fmt: skip
     for heading, column in {
         "dielectric constant": "dielectric",
         "Poisson's ratio": "poisson-ratio",
         "magnetisation": "magnetisation",
         "shear modulus": "shear-modulus",
         "mean of the four": "mean over tasks",
-    }.items()
-}
+    }.items():
+        COLUMNS[f"{heading}, {n}"] = ("other-properties", _to("scratch", n), column)
 TABLE_OF_ARMS = re.compile(r"^\| (?:recipe|arm) \|.*\n(?:\|.*\n)+", re.MULTILINE)
 
 
