@@ -162,7 +162,13 @@ class Encoder(nn.Module):
         return GraphBuilder(self.element_types, self.cutoff)
 
     def forward(
-        self, batch: CrystalBatch, *, state: Tensor | None = None, forces: bool = False, stresses: bool = False
+        self,
+        batch: CrystalBatch,
+        *,
+        state: Tensor | None = None,
+        forces: bool = False,
+        stresses: bool = False,
+        detached_readout: bool = False,
     ) -> Features:
         """Encode a batch.
 
@@ -172,18 +178,21 @@ class Encoder(nn.Module):
             state: State attribute of each crystal, for models that take one (default: the encoder's, else zeros).
             forces: Also differentiate the output (times the number of atoms if it is intensive) by positions.
             stresses: Also differentiate it by strain; implies ``forces``.
+            detached_readout: Let the readout see the last layer detached: a loss on its vector or on the output then
+                teaches the readout alone.
 
         Returns:
             Features at layers 0 to ``n_layers``. Those of no crystals have no rows, and are still functions of the
             weights: a process that has no part of a batch takes part in its backward.
         """
         if not len(batch):
-            return self._of_nothing(batch, forces=forces, stresses=stresses)
+            return self._of_nothing(batch, forces=forces, stresses=stresses, detached_readout=detached_readout)
         batch, differentiated = self._hidden(batch.to(self.mask_token.device, self.dtype)), forces or stresses
         if EDGE_VECTOR in batch.edge and differentiated:
             raise ModelError("Forces need the crystal's own edges: a view that hides or replaces some has none.")
         state = self._default_state(len(batch)) if state is None else state.to(self.mask_token.device)
-        with self._reading(batch, differentiated), self._noted(batch), tapped(self.model) as taken:
+        taps = tapped(self.model, detached_readout=detached_readout)
+        with self._reading(batch, differentiated), self._noted(batch), taps as taken:
             if differentiated:
                 with torch.enable_grad(), _double_backward_safe(self.mask_token.device):
                     output, force, stress, *_ = backend.run_potential(self._potential(stresses), batch, state)

@@ -15,24 +15,21 @@ from matgl_ssl.backends import EDGE_VECTOR, HIDDEN, MASK, CrystalBatch
 from .encoder import Encoder, Features
 
 
-def encode_jointly(
-    encoder: Encoder, batches: Sequence[CrystalBatch], *, forces: bool = False, stresses: bool = False
-) -> list[Features]:
+def encode_jointly(encoder: Encoder, batches: Sequence[CrystalBatch], **options: bool) -> list[Features]:
     """Encode several batches as one: the same features up to rounding, with what a pass costs besides its size once.
 
     Args:
         encoder: The encoder.
         batches: At least one batch, without state labels of their own.
-        forces: As for ``Encoder.forward``, for all of them.
-        stresses: Likewise.
+        **options: ``forces``, ``stresses`` and ``detached_readout`` of ``Encoder.forward``, for all of them.
 
     Returns:
         The features of each batch.
     """
     if len(batches) == 1:
-        return [encoder(batches[0], forces=forces, stresses=stresses)]
+        return [encoder(batches[0], **options)]
     batches = [batch.to(encoder.mask_token.device, encoder.dtype) for batch in batches]
-    return _split(encoder(_joined(batches), forces=forces, stresses=stresses), batches)
+    return _split(encoder(_joined(batches), **options), batches)
 
 
 def _joined(batches: Sequence[CrystalBatch]) -> CrystalBatch:

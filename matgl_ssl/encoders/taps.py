@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .architectures import Tap, architecture_of, release
 
 
 @contextmanager
-def tapped(model: Any) -> Iterator[dict[str, list[Any]]]:
+def tapped(model: Any, *, detached_readout: bool = False) -> Iterator[dict[str, list[Any]]]:
     """Collect features by forward hooks, which both backends call alike, and leave nothing behind in the model.
 
     Args:
         model: A bare MatGL model, to be run once inside the block.
+        detached_readout: Hand the last layer's features to the readout detached; those that are taken are not.
 
     Yields:
         Lists that the run fills: under ``node``, ``edge`` and ``state`` one entry a layer, 0 (embedding) to the number
@@ -29,9 +30,10 @@ def tapped(model: Any) -> Iterator[dict[str, list[Any]]]:
     handles = []
     for tap in architecture.taps(model):
 
-        def take(_: nn.Module, __: Any, output: Any, tap: Tap = tap) -> None:
+        def take(_: nn.Module, __: Any, output: Any, tap: Tap = tap) -> Any:
             for kind, value in zip(tap.kinds, tap.read(output), strict=True):
                 taken[kind][tap.layer] = value
+            return _detached(output) if detached_readout and tap.layer == n_layers else output
 
         handles.append(tap.module.register_forward_hook(take))
     head = architecture.readout_head(model)
@@ -43,3 +45,9 @@ def tapped(model: Any) -> Iterator[dict[str, list[Any]]]:
         for handle in handles:
             handle.remove()
         release(model)
+
+
+def _detached(output: Any) -> Any:
+    if isinstance(output, tuple):
+        return tuple(map(_detached, output))
+    return output.detach() if isinstance(output, Tensor) else output

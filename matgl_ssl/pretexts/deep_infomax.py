@@ -46,24 +46,26 @@ class DeepInfoMax(Pretext):
     ``"geometry"``, the true species at its distances; ``"permutation"``, the crystal's own species mixed up. The losses
     of the four are averaged.
 
-    *Global.* The crystal's vector Z (64 numbers: a network of each atom's mu, the mean, another network) is compared in
-    the same way with its own atoms' mu, and another crystal's Z with them; and Z with the atoms of ``fakes`` of the
-    crystal, which are encoded anew.
+    *Global.* The crystal's vector Z is what the model's readout makes of the atoms, in models with such a vector. A
+    linear map of it (64 numbers) is compared in the same way with its own atoms' mu, and another crystal's with them;
+    and it with the atoms of ``fakes`` of the crystal, which are encoded anew. Models whose output is a sum over atoms
+    have no such vector: there Z is a network of the mean of another network of each atom's mu, and stays here.
 
     *Prior.* ``mu² / 2 + exp(logvar) - logvar`` of both vectors, weight 0.1, as in the released code (at least 1).
 
     As published, the global part sees the atoms detached: two stages trained greedily, which one step with detached
-    atoms equals. **Then it teaches the encoder nothing**: Z belongs to the pretext, not to the MatGL model, and is not
-    exported. ``training="local"`` gives the encoder the same gradients, for the same noise, in one pass; ``"joint"``
-    lets the global part teach it.
+    atoms equals. It teaches the readout, which is exported and which fine-tuning keeps, all but its head: the released
+    code resets the last layer alone. ``training="local"`` leaves the global part out; ``"joint"`` lets it teach the
+    atoms, too.
 
-    Deviations: pairs of the graph's edges (up to the cutoff) instead of all in a supercell; each property of the
-    species standardised, instead of scaled by a factor, and no oxidation state; a fake equal to the true pair is left
-    out. The engineered fakes of the global part were made by rolling species or distances over the batch. Here a fake
-    depends on its crystal alone: each element becomes another (``"species"``); the lattice is strained by 10 % and the
-    atoms displaced by 0.3 Å (``"geometry"``: a structure that can exist in space, whereas rolled distances cannot); the
-    vectors of an atom's edges are permuted among its neighbours (``"permutation"``; crystals of one element have none).
-    Without another crystal in the batch, fakes that need one are left out.
+    Deviations: the readout sees the atoms' last features instead of their mu; pairs of the graph's edges (up to the
+    cutoff) instead of all in a supercell; each property of the species standardised, instead of scaled by a factor,
+    and no oxidation state; a fake equal to the true pair is left out. The engineered fakes of the global part were
+    made by rolling species or distances over the batch. Here a fake depends on its crystal alone: each element
+    becomes another (``"species"``); the lattice is strained by 10 % and the atoms displaced by 0.3 Å
+    (``"geometry"``: a structure that can exist in space, whereas rolled distances cannot); the vectors of an atom's
+    edges are permuted among its neighbours (``"permutation"``; crystals of one element have none). Without another
+    crystal in the batch, fakes that need one are left out.
 
     Args:
         encoder: The encoder to be trained.
@@ -92,12 +94,17 @@ class DeepInfoMax(Pretext):
             "geometry": Compose(views=(StrainLattice(sigma=0.1), DisplaceAtoms(sigma=0.3))),
             "permutation": PermuteNeighbours(),
         }
+        self.trains_readout = training != "local" and encoder.architecture.readout_head(encoder.model) is not None
+        self.detached_readout = self.trains_readout and training == "greedy"
         normal = DrawNormal(per_atom=LOCAL, per_crystal=0 if training == "local" else GLOBAL)
         self.views = {"crystal": normal, **{name: view for name, view in views.items() if view and name in fakes}}
         self.fakes = tuple(fakes)
         self.joint, self.kl = training == "joint", kl
         self.local = _Local(encoder, tuple(negatives))
-        self.overall = None if training == "local" else _Global()
+        if training == "local":
+            self.overall = None
+        else:
+            self.overall = _Global(encoder.readout_dim if self.trains_readout else None)
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """Local and global loss, and the weighted prior of both; ``accuracy`` is that of the critics (1/2: a guess)."""
@@ -110,9 +117,9 @@ class DeepInfoMax(Pretext):
         if self.overall is not None:
             own = mean if self.joint else mean.detach()
             others = {name: self.local.vectors(features[name].node[-1])[0] for name in self.fakes}
-            loss, kl, accuracy = self.overall(
-                own, {name: x if self.joint else x.detach() for name, x in others.items()}, crystals
-            )
+            others = {name: x if self.joint else x.detach() for name, x in others.items()}
+            vector = features["crystal"].readout if self.trains_readout else None
+            loss, kl, accuracy = self.overall(own, others, crystals, vector)
             metrics |= {"global_loss": loss, "global_kl": kl, "global_accuracy": accuracy}
             total = total + loss + self.kl * kl
         return PretextOutput(total, {name: value.detach() for name, value in metrics.items()})
@@ -159,23 +166,34 @@ class _Local(nn.Module):
 
 
 class _Global(nn.Module):
-    """Crystals' vectors against the atoms of the crystals."""
+    """Crystals' vectors against the atoms of the crystals.
 
-    def __init__(self) -> None:
+    Args:
+        readout_dim: Size of the readout's vector; None to pool the atoms here.
+    """
+
+    def __init__(self, readout_dim: int | None) -> None:
         super().__init__()
-        self.before = normalised_perceptron(LOCAL, HIDDEN, CRITIC)
-        self.after = normalised_perceptron(CRITIC, GLOBAL)
-        self.mean = nn.Linear(GLOBAL, GLOBAL)
-        self.log_variance = nn.Linear(GLOBAL, GLOBAL)
+        self.pool = (
+            None
+            if readout_dim
+            else nn.ModuleDict(
+                {"before": normalised_perceptron(LOCAL, HIDDEN, CRITIC), "after": normalised_perceptron(CRITIC, GLOBAL)}
+            )
+        )
+        self.mean = nn.Linear(readout_dim or GLOBAL, GLOBAL)
+        self.log_variance = nn.Linear(readout_dim or GLOBAL, GLOBAL)
         self.crystal_critic = perceptron(GLOBAL, HIDDEN, CRITIC, activation=nn.Mish)
         self.atom_critic = perceptron(LOCAL, HIDDEN, CRITIC, activation=nn.Mish)
 
     def forward(
-        self, atoms: Tensor, fakes: Mapping[str, Tensor], crystals: CrystalBatch
+        self, atoms: Tensor, fakes: Mapping[str, Tensor], crystals: CrystalBatch, vector: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, prior, and the critic's accuracy."""
-        pooled = self.after(crystals.mean_over_atoms(self.before(atoms)))
-        mean, log_variance = self.mean(pooled), self.log_variance(pooled)
+        if self.pool is not None:
+            vector = self.pool["after"](crystals.mean_over_atoms(self.pool["before"](atoms)))
+        assert vector is not None  # noqa: S101 - a model with a readout_dim made one
+        mean, log_variance = self.mean(vector), self.log_variance(vector)
         vectors = mean + crystals.labels[NORMAL].to(mean) * torch.exp(log_variance / 2)
         summaries = self.crystal_critic(vectors)
         everybodys, other = gather(summaries), partners(crystals)

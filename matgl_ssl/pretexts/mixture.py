@@ -25,7 +25,8 @@ class Mixture(nn.Module):
         weights: Weight of each pretext's loss, under the same names.
 
     Raises:
-        ConfigError: If two pretexts train the model's own output, which can have one meaning only.
+        ConfigError: If two pretexts train the model's own output, which can have one meaning only, or if only some of
+            those that train the readout want it to see the atoms detached.
     """
 
     def __init__(self, pretexts: Mapping[str, Pretext], weights: Mapping[str, float]) -> None:
@@ -33,6 +34,13 @@ class Mixture(nn.Module):
         if len(trainers := [name for name, p in pretexts.items() if p.trains_output]) > 1:
             raise ConfigError(f"Only one pretext can train the model's own output, not {' and '.join(trainers)}.")
         self.pretexts = nn.ModuleDict(pretexts)
+        self.detached_readout = any(p.detached_readout for p in pretexts.values())
+        taught = [k for k, p in pretexts.items() if (p.trains_readout or p.trains_output) and not p.detached_readout]
+        if self.detached_readout and taught:
+            raise ConfigError(
+                f"{', '.join(taught)} trains the encoder through its readout, which another pretext cuts off from it. "
+                "Give deep-infomax training: joint, or local."
+            )
         self.weights = dict(weights)
         self.views: tuple[View, ...] = tuple(dict.fromkeys(v for p in pretexts.values() for v in p.views.values()))
         forces = {v for p in pretexts.values() for name, v in p.views.items() if name in p.forces}
@@ -72,7 +80,10 @@ class Mixture(nn.Module):
         batch = dict(zip(self.views, batches, strict=True))
         features: dict[View, Features] = {}
         for (forces, stresses), views in self._passes.items():
-            found = encode_jointly(encoder, [batch[view] for view in views], forces=forces, stresses=stresses)
+            found = encode_jointly(
+                encoder, [batch[view] for view in views], forces=forces, stresses=stresses,
+                detached_readout=self.detached_readout,
+            )  # fmt: skip
             features |= dict(zip(views, found, strict=True))
         pretexts = cast("Mapping[str, Pretext]", self.pretexts)
         outputs: dict[str, PretextOutput] = {

@@ -65,6 +65,7 @@ class Pretext(nn.Module):
             ``labels``, under ``target.column``.
         labels: Columns that the crystals must come with.
         trains_readout: Whether the crystal vector that the model's readout makes is trained.
+        detached_readout: Whether it is trained on atoms that it does not teach: the readout sees them detached.
         trains_output: Whether the model's own output is trained (an energy), not only its features; then
             ``trained_output`` says what it means.
     """
@@ -72,6 +73,7 @@ class Pretext(nn.Module):
     summary: ClassVar[str] = ""
     trains_output: ClassVar[bool] = False
     trains_readout: bool = False
+    detached_readout: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

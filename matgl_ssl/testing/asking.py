@@ -33,7 +33,12 @@ def view_batches(
 def answer(pretext: Pretext, encoder: Encoder, batch: dict[str, CrystalBatch]) -> PretextOutput:
     """Encode what ``view_batches`` made, and ask the pretext."""
     features = {
-        name: encoder(part, forces=name in pretext.forces, stresses=name in pretext.stresses)
+        name: encoder(
+            part,
+            forces=name in pretext.forces,
+            stresses=name in pretext.stresses,
+            detached_readout=pretext.detached_readout,
+        )
         for name, part in batch.items()
     }
     output: PretextOutput = pretext(features, batch)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from small_systems import ELEMENTS, cscl, iron, nacl, rattled, skewed, small_encoder, supercell
 
+from matgl_ssl import finetune, pretrain
 from matgl_ssl.backends import NORMAL, collate
-from matgl_ssl.crystals import Crystal
+from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.elements import standardised_element_table
+from matgl_ssl.encoders.architectures import layer_of_parameter
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.pretexts import build_pretext
+from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.deep_infomax import SPECIES, DeepInfoMax
 from matgl_ssl.pretexts.environment_pairs import Environments, partners
 from matgl_ssl.testing import assert_two_processes_agree
@@ -38,7 +41,8 @@ def make(encoder, pretext, crystals):
 
 
 def ask(pretext, encoder, batches):
-    return pretext({name: encoder(batch) for name, batch in batches.items()}, batches)
+    detached = pretext.detached_readout
+    return pretext({name: encoder(batch, detached_readout=detached) for name, batch in batches.items()}, batches)
 
 
 def doubled(name, **arguments):
@@ -122,8 +126,11 @@ def global_reference(pretext, features, batches, fakes):
     parts = {k: networks(pretext.local.mean, f.node[-1].detach()) for k, f in features.items()}
     edges = batch.n_atoms.cumsum(0)[:-1].tolist()
     per_crystal = {k: np.split(v, edges) for k, v in parts.items()}
-    pooled = np.stack([networks(overall.before, v).mean(0) for v in per_crystal["crystal"]])
-    pooled = networks(overall.after, pooled)
+    if pretext.trains_readout:
+        pooled = features["crystal"].readout.detach().numpy()
+    else:
+        pooled = np.stack([networks(overall.pool["before"], v).mean(0) for v in per_crystal["crystal"]])
+        pooled = networks(overall.pool["after"], pooled)
     mean, log_variance = networks(overall.mean, pooled), networks(overall.log_variance, pooled)
     g = networks(overall.crystal_critic, mean + batch.labels[NORMAL].numpy() * np.exp(log_variance / 2))
     losses = []
@@ -237,10 +244,11 @@ def test_fakes_are_never_the_truth():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_published_way_teaches_the_encoder_by_the_local_part_alone(name):
-    gradients = {}
+def test_the_published_way_teaches_the_atoms_by_the_local_part_and_the_readout_by_the_global(name):
+    of_atoms, of_readout = {}, {}
     for training, fakes in (("local", ()), ("greedy", FAKES), ("joint", FAKES)):
         encoder = small_encoder(name).double()
+        architecture = encoder.architecture
         torch.manual_seed(0)
         pretext = DeepInfoMax(encoder, training=training, fakes=fakes).double()
         batches = make(encoder, pretext, CRYSTALS)
@@ -249,9 +257,67 @@ def test_the_published_way_teaches_the_encoder_by_the_local_part_alone(name):
                 batch.atom[NORMAL] = torch.linspace(-1, 1, batch.atom[NORMAL].numel()).double().reshape(-1, 32)
         ask(pretext, encoder, batches).loss.backward()
         assert all(p.grad is not None for p in pretext.parameters())
-        gradients[training] = torch.cat([p.grad.ravel() for p in encoder.parameters() if p.grad is not None])
-    torch.testing.assert_close(gradients["greedy"], gradients["local"], rtol=1e-9, atol=1e-12)
-    assert (gradients["joint"] - gradients["local"]).norm() > 0.01 * gradients["local"].norm()
+        grads = {n: p.grad for n, p in encoder.model.named_parameters() if p.grad is not None}
+        n_layers = encoder.n_layers
+        of_atoms[training] = {
+            n: g for n, g in grads.items() if layer_of_parameter(architecture, n_layers, n) <= n_layers
+        }
+        of_readout[training] = grads.keys() - of_atoms[training].keys()
+    assert not of_readout["local"]
+    assert of_readout["greedy"] == of_readout["joint"] != set()
+    torch.testing.assert_close(of_atoms["greedy"], of_atoms["local"], rtol=1e-9, atol=1e-12)
+    moved = [of_atoms["joint"][n] - g for n, g in of_atoms["local"].items()]
+    assert sum(float(g.square().sum()) for g in moved) > 1e-4 * sum(
+        float(g.square().sum()) for g in of_atoms["local"].values()
+    )
+
+
+def test_a_sum_over_atoms_has_no_vector_and_the_pretext_makes_one():
+    encoder = small_encoder("M3GNet", is_intensive=False).double()
+    pretext = DeepInfoMax(encoder, fakes=FAKES).double()
+    assert not pretext.trains_readout
+    assert not pretext.detached_readout
+    ask(pretext, encoder, make(encoder, pretext, CRYSTALS)).loss.backward()
+    assert all(p.grad is not None for p in pretext.parameters())
+
+
+def test_it_is_not_mixed_with_what_teaches_the_atoms_through_the_readout():
+    encoder = small_encoder("MEGNet")
+    other = build_pretext("crystal-targets", encoder, {"targets": ["density"], "vector": "readout"})
+    with pytest.raises(ConfigError, match=r"targets.*training: joint"):
+        Mixture({"infomax": DeepInfoMax(encoder), "targets": other}, {"infomax": 1, "targets": 1})
+    mixture = Mixture(
+        {"infomax": DeepInfoMax(encoder, training="joint"), "targets": other}, {"infomax": 1, "targets": 1}
+    )
+    assert mixture.trains_readout
+    assert not mixture.detached_readout
+
+
+@pytest.mark.pyg
+def test_what_fine_tuning_starts_from_has_the_readout_that_was_trained(tmp_path):
+    crystals = CrystalDataset.from_crystals(
+        [replace(c, id=str(i), labels={"y": 1.0 * i}) for i, c in enumerate(CRYSTALS)]
+    )
+    made = pretrain(
+        data=crystals,
+        recipe="deep-infomax",
+        model="MEGNet",
+        out=tmp_path / "pre",
+        epochs=1,
+        batch_size=3,
+        accelerator="cpu",
+    )
+    start = finetune(
+        data=crystals, init_from=made.encoder, target="y", out=tmp_path / "fine", epochs=1, lr=1e-12, val_fraction=0.2,
+        test_fraction=0.2, accelerator="cpu",
+    )  # fmt: skip
+    before, after = (torch.load(path / "state.pt", weights_only=True) for path in (made.encoder, start.model))
+    pooled = [name for name in before if "s2s" in name and before[name].is_floating_point()]
+    assert pooled
+    for name in pooled:
+        torch.testing.assert_close(
+            after[name.removeprefix("model.")] if name not in after else after[name], before[name], rtol=1e-4, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
