@@ -28,6 +28,8 @@ from .output import evaluating, model_output
 
 VECTOR = "crystal vector"
 """The stamp's ``readout`` where pretraining trained what makes its crystal vector, and not what follows that."""
+OUTPUT = "output"
+"""Where pretraining trained the model's own output, by its derivatives: all of the readout."""
 
 _FIRST_SIGNED = 3
 """The first format of a stamp that has a digest."""

@@ -27,7 +27,7 @@ from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_with_stamp
 from matgl_ssl.hub.elements import warn_of_elements
-from matgl_ssl.hub.stamp import VECTOR
+from matgl_ssl.hub.stamp import OUTPUT, VECTOR
 from matgl_ssl.renamed import renamed_keywords
 
 Layer = int | Literal["readout"]
@@ -181,7 +181,7 @@ def chosen_layers(
     """
     makes_vector = encoder.architecture.readout_head(encoder.model) is not None
     if layer is None:
-        with_readout = level == "crystal" and makes_vector and stamp.get("readout") in (VECTOR, "trained")
+        with_readout = level == "crystal" and makes_vector and stamp.get("readout") in (VECTOR, OUTPUT, "trained")
         return (encoder.n_layers, "readout") if with_readout else (encoder.n_layers,)
     given = (layer,) if isinstance(layer, str) or np.ndim(layer) == 0 else tuple(cast("Sequence[Layer]", layer))
     layers: tuple[Any, ...] = tuple(int(each) if isinstance(each, Integral) else each for each in given)  # numpy's, too

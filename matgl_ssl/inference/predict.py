@@ -22,7 +22,7 @@ from matgl_ssl.encoders.state import check_batch_size, state_labels
 from matgl_ssl.errors import ModelError, NonFiniteError
 from matgl_ssl.hub import evaluating, load_with_stamp, model_output
 from matgl_ssl.hub.elements import untrained_elements
-from matgl_ssl.hub.stamp import VECTOR
+from matgl_ssl.hub.stamp import OUTPUT, VECTOR
 from matgl_ssl.renamed import renamed_keywords
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def predict(
     use(acceleration)
     device = inference_device(model, accelerator, devices)
     loaded, stamp = load_with_stamp(model, trained_with=trained_with, device=device)
-    if stamp.get("readout") in ("untrained", VECTOR):
+    if stamp.get("readout") in ("untrained", VECTOR, OUTPUT):
         raise ModelError(
             f"The readout of {model} is untrained (an encoder's is random), so its output means nothing. "
             f"Fine-tune it first (mgl-ssl finetune --init-from {model} --data ... --target ...), or use mgl-ssl embed."

@@ -131,8 +131,8 @@ class FinetuneConfig(RunConfig):
     extensive: bool = Field(False, description="the target is a sum over atoms (not for MEGNet), e.g. a total energy")
     readout: Literal["auto", "fresh", "carry", "keep"] = Field(
         "auto",
-        description="keep the loaded readout, carry over what makes its crystal vector, or start a fresh one; "
-        "auto keeps one that was trained for the target, carries over one whose vector was trained",
+        description="keep the loaded readout, carry over what pretraining trained of it, or start a fresh one; "
+        "auto keeps one that was trained for the target, and carries over what pretraining trained",
     )
     freeze: int | None = Field(None, ge=0, description="freeze layers 0 to this one; the readout is always trained")
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning-rate factor from each layer to the one below")

@@ -21,7 +21,7 @@ from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_mod
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.hub import copy_model, load_model, new_model, refuse_other_arguments, save_model, without_dropout
-from matgl_ssl.hub.stamp import VECTOR
+from matgl_ssl.hub.stamp import OUTPUT, VECTOR
 from matgl_ssl.losses import rank_and_world
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.recipes import load_recipe
@@ -82,7 +82,7 @@ class PretrainResult:
 
     Attributes:
         out: The run directory.
-        encoder: Directory of the exported encoder, a plain MatGL model whose readout is untrained.
+        encoder: Directory of the exported encoder, a plain MatGL model. Its stamp says what of its readout was trained.
         potential: Directory of the exported ``Potential``, when an energy that is a sum over atoms was trained.
     """
 
@@ -301,7 +301,7 @@ def _export(task: Task, run: RunDirectory) -> PretrainResult:
         "recipe": config.recipe, "pretexts": [p.name for p in config.pretexts], "n_crystals": n_crystals,
         **provenance(task), **({"targets": targets} if targets else {}),
     }  # fmt: skip
-    readout = VECTOR if mixture.trains_readout else "untrained"
+    readout = OUTPUT if mixture.trained_output else VECTOR if mixture.trains_readout else "untrained"
     path = save_model(model, run.path / "encoder", kind="encoder", readout=readout, **facts)
     potential = None
     if output:

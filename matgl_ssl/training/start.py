@@ -21,7 +21,7 @@ from matgl_ssl.encoders import (
 )
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import copy_model, load_model, load_with_stamp, new_model
-from matgl_ssl.hub.stamp import VECTOR
+from matgl_ssl.hub.stamp import OUTPUT, VECTOR
 from matgl_ssl.models import build_negnn
 
 from .config import FinetuneConfig
@@ -47,7 +47,8 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
     """Build or load the model.
 
     ``readout="auto"`` keeps a readout that was trained for this target (by its stamp; a foreign model's is taken to
-    be). Of one whose crystal vector was trained (by a pretext) only the layers after it start fresh, of others all do.
+    be). Of one whose crystal vector was trained (by a pretext) only the layers after it start fresh; of one whose
+    output was (by its derivatives) none does, as in Jia et al.'s code; of others all do.
 
     Args:
         config: The configuration.
@@ -80,8 +81,7 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
         return _kept(loaded)
     architecture = architecture_of(model)
     arguments = _readout_arguments(architecture, config)
-    fresh = architecture.head_modules if _carries(model, stamp, config) else architecture.readout_modules
-    return Start(copy_model(model, fresh=fresh, **arguments))
+    return Start(copy_model(model, fresh=_fresh(model, stamp, config), **arguments))
 
 
 def _new(config: FinetuneConfig, node_embedding_from: Any) -> nn.Module:
@@ -104,14 +104,15 @@ def _new(config: FinetuneConfig, node_embedding_from: Any) -> nn.Module:
     )  # fmt: skip
 
 
-def _carries(model: Any, stamp: dict[str, Any], config: FinetuneConfig) -> bool:
-    """Whether the part of the readout that makes the crystal's vector stays."""
-    if config.readout == "fresh" or (config.readout == "auto" and stamp.get("readout") != VECTOR):
-        return False
+def _fresh(model: Any, stamp: dict[str, Any], config: FinetuneConfig) -> tuple[str, ...]:
+    """The modules of the readout that start fresh."""
+    architecture, trained = architecture_of(model), stamp.get("readout")
+    if config.readout == "fresh" or (config.readout == "auto" and trained not in (VECTOR, OUTPUT)):
+        return architecture.readout_modules
     if not (is_extensive(model) or config.extensive):
-        return True
+        return () if trained == OUTPUT else architecture.head_modules
     if config.readout == "auto":
-        return False
+        return architecture.readout_modules
     summed = f"the output of {config.init_from}" if is_extensive(model) else "the target"
     raise ModelError(f"--readout carry: {summed} is a sum over atoms: there is no crystal vector. Use --readout fresh.")
 

@@ -14,7 +14,7 @@ from small_systems import EXTENSIVE, NAMES, SMALL, cscl, iron, nacl, rattled, sk
 from matgl_ssl import cli, list_recipes
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.errors import ModelError
-from matgl_ssl.hub.stamp import VECTOR
+from matgl_ssl.hub.stamp import OUTPUT, VECTOR
 from matgl_ssl.recipes import load_recipe
 from matgl_ssl.training.pretrain import pretrain
 
@@ -63,8 +63,9 @@ def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
         "--epochs", 1, "--batch-size", 6, "--val-fraction", 0.2, "--accelerator", "cpu",
     )  # fmt: skip
     stamp = json.loads((pre / "encoder" / "model.json").read_text())["metadata"]["matgl_ssl"]
-    of_vector = recipe.startswith("textbook") or recipe == "deep-infomax"
-    assert (stamp["recipe"], stamp["readout"]) == (recipe, VECTOR if of_vector else "untrained")
+    vector, output = ("textbook", "textbook-labels", "deep-infomax"), ("derivative-denoising", "energy-force-stress")
+    expected = VECTOR if recipe in vector else OUTPUT if recipe in output else "untrained"
+    assert (stamp["recipe"], stamp["readout"]) == (recipe, expected)
     trains_energy = recipe in ("derivative-denoising", "energy-force-stress")
     assert (pre / "potential").exists() == (trains_energy and model in EXTENSIVE)
     run(

@@ -10,6 +10,7 @@ from matgl_ssl.backends import Potential
 from matgl_ssl.encoders import ARCHITECTURES, architecture_of
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import save_model
+from matgl_ssl.hub.stamp import OUTPUT
 from matgl_ssl.training.config import FinetuneConfig
 from matgl_ssl.training.start import start
 
@@ -71,6 +72,15 @@ def test_a_trained_crystal_vector_is_carried_over_and_what_follows_it_is_new(tmp
     body = tuple({n.split(".")[0] for n, _ in model.named_parameters()} - {head})
     assert same_weights(begin.model, model, of=body)
     assert not same_weights(begin.model, model, of=head)
+    assert_fresh(start(config(readout="fresh"), tmp_path / "model"), model)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_readout_that_was_trained_by_derivatives_is_carried_over_whole(tmp_path, name):
+    model = small_model(name)
+    begin = start(config(), save_model(model, tmp_path / "model", kind="encoder", readout=OUTPUT))
+    assert not begin.keep  # its output is no target yet
+    assert same_weights(begin.model, model, of="")
     assert_fresh(start(config(readout="fresh"), tmp_path / "model"), model)
 
 
