@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import lzma
 import re
 import shutil
 from collections.abc import Callable
@@ -242,14 +243,15 @@ def _benchmark(root: Path) -> list[Artefact]:
         kind: sorted(str(file.relative_to(root)) for file in (root / "runs" / "units").glob(f"{kind}-*.json"))
         for kind in ("cell", "corpus", "pretraining")
     }
-    archive = root / "results" / "units.jsonl"
-    (root / "few.jsonl").write_text("".join(archive.read_text().splitlines(keepends=True)[::2]))
+    archive = root / "results" / "units.jsonl.xz"
+    lines = lzma.decompress(archive.read_bytes()).splitlines(keepends=True)
+    (root / "few.jsonl.xz").write_bytes(lzma.compress(b"".join(lines[::2])))
     export = next((root / "runs" / "pretrained").glob("*/*/state.pt")).relative_to(root)
     return [
         Artefact("cell", units["cell"][0], _benchmarked, units["cell"][1]),
         Artefact("guard", units["corpus"][0], _benchmarked, units["cell"][0]),
         Artefact("pretraining", units["pretraining"][0], _benchmarked_anew, units["cell"][0]),
-        Artefact("units.jsonl", "results/units.jsonl", _elsewhere, "few.jsonl"),
+        Artefact("units.jsonl.xz", "results/units.jsonl.xz", _elsewhere, "few.jsonl.xz"),
         Artefact("a benchmark's encoder", str(export), _benchmarked_anew, "tuned/model/state.pt"),
     ]
 
@@ -279,5 +281,5 @@ def _benchmarked_anew(root: Path) -> str:
     """A cell that needs the encoder is to be done."""
     for cell in (root / "runs" / "units").glob("cell-*.json"):
         cell.unlink()
-    (root / "results" / "units.jsonl").unlink()
+    (root / "results" / "units.jsonl.xz").unlink()
     return _benchmarked(root)

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import QuantileRegressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.crystals.elements import PROPERTIES
@@ -22,6 +24,7 @@ from matgl_ssl.targets.space_group import N_SPACE_GROUPS, SpaceGroup
 from matgl_ssl.targets.tight_binding import CrystalTightBinding
 from matgl_ssl.targets.vibrations import CrystalVibrations
 
+from .anchors import chgnet_vector, sevennet_vector
 from .probes import GRID, kernel_ridge
 
 _COMPOSITION = CompositionStatistics(tuple(name for name in PROPERTIES if name != "one"))
@@ -44,7 +47,12 @@ def descriptors(crystal: Crystal) -> np.ndarray:
 
 def descriptors_and_targets(crystal: Crystal) -> np.ndarray:
     """These, and what the recipe ``textbook`` teaches of bonds, vibrations and bands: ``(62,)``."""
-    return np.concatenate([descriptors(crystal), *(target(crystal) for target in _TEXTBOOK)])
+    return np.concatenate([descriptors(crystal), estimates(crystal)])
+
+
+def estimates(crystal: Crystal) -> np.ndarray:
+    """What textbooks' rules say of a crystal's bonds, vibrations and bands: ``(20,)``."""
+    return np.concatenate([target(crystal) for target in _TEXTBOOK])
 
 
 def forest(seed: int) -> RandomForestRegressor:
@@ -66,6 +74,32 @@ def tabular(seed: int) -> GridSearchCV:
     )
 
 
+def line(seed: int) -> GridSearchCV:
+    """A straight line along one of the numbers, of least absolute error; which one, cross-validation says."""
+    return GridSearchCV(
+        Pipeline(
+            [
+                ("imputer", SimpleImputer(strategy="median", keep_empty_features=True)),
+                ("one", FunctionTransformer(_one)),
+                ("line", QuantileRegressor(quantile=0.5, alpha=0.0)),
+            ]
+        ),
+        {"one__kw_args": [{"column": column} for column in range(sum(target.size for target in _TEXTBOOK))]},
+        scoring="neg_mean_absolute_error",
+        cv=5,
+    )
+
+
+def _one(numbers: np.ndarray, column: int) -> np.ndarray:
+    return numbers[:, [column]]
+
+
+def kernels(seed: int) -> Pipeline:
+    """A kernel ridge."""
+    search = kernel_ridge(alphas=GRID[4::2], gammas=GRID[4::2], cv=5)
+    return Pipeline([("imputer", SimpleImputer(keep_empty_features=True)), ("model", search)])
+
+
 class Described(NamedTuple):
     """An arm that learns from numbers of a crystal.
 
@@ -75,7 +109,7 @@ class Described(NamedTuple):
     """
 
     describe: Callable[[Crystal], np.ndarray]
-    model: Callable[[int], RandomForestRegressor | GridSearchCV]
+    model: Callable[[int], RandomForestRegressor | GridSearchCV | Pipeline]
 
 
 DESCRIBED = {
@@ -83,8 +117,11 @@ DESCRIBED = {
     "forest-targets": Described(descriptors_and_targets, forest),
     "tabular": Described(descriptors, tabular),
     "tabular-targets": Described(descriptors_and_targets, tabular),
+    "line": Described(estimates, line),
+    "chgnet-vectors": Described(chgnet_vector, kernels),
+    "sevennet-vectors": Described(sevennet_vector, kernels),
 }
-"""The second and the fourth ask if targets are worth more to an encoder than as they are."""
+"""``-targets`` ask if targets are worth more to an encoder than as they are, ``line`` what a single one is worth."""
 
 
 def median(labels: np.ndarray, n: int) -> np.ndarray:

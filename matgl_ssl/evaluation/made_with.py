@@ -18,7 +18,7 @@ _RUN = (*_TASKS, *_TRAINING, "evaluation/pool.py", "evaluation/runner.py")
 
 SOURCES = {
     "guard": (*_TASKS, "evaluation/leaks.py"),
-    "baseline": (*_TASKS, "targets", "evaluation/baselines.py"),
+    "baseline": (*_TASKS, "targets", "evaluation/baselines.py", "evaluation/anchors.py"),
     "scratch": _RUN,
     "pretrained": (*_RUN, "pretexts", "targets", "recipes", "evaluation/pretraining.py"),
 }
