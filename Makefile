@@ -80,7 +80,7 @@ clean: ## Remove the environments, caches and build leftovers
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PY) -m pip install $(PIP_FLAGS) -c constraints/pyg.txt -e '.[dev]'
+	$(PY) -m pip install $(PIP_FLAGS) -c constraints/pyg.txt -e '.[dev,anchors]'
 	touch $@
 
 .venv-dgl/.installed: pyproject.toml constraints/dgl.txt
