@@ -71,8 +71,8 @@ def measured(part: str, n: int | None, command: str | None) -> Any:
 def table(results: Path) -> str:
     """What was counted, as Markdown; a part that was not run has no row."""
     rows = []
-    files = {name: results / f"{name}.json" for name in ("reliability", "fuzz")}
-    counts, fuzz = (json.loads(path.read_text()) if path.exists() else {} for path in files.values())
+    files = [results / f"{name}.json" for name in ("reliability", "damage", "fuzz")]
+    counts, alone, fuzz = (json.loads(path.read_text()) if path.exists() else {} for path in files)
     if kills := counts.get("kills", {}).get("total"):
         rows += [
             ("commands killed with `kill -9`", kills["kills"], f"{kills['survived']} ended with the same bits"),
@@ -90,7 +90,7 @@ def table(results: Path) -> str:
             ("lost, or stuck, after a fault", faults["faults"], faults["lost"] + faults["stuck"]),
             ("faults without an error that names the path", faults["faults"], faults["not_told"]),
         ]
-    if damage := counts.get("damage"):
+    if damage := counts.get("damage") or alone.get("by_file"):
         of, told = (sum(row[name] for row in damage.values()) for name in ("n", "told"))
         bad = sum(row[name] for row in damage.values() for name in ("lied", "unnamed", "foreign"))
         rows += [
