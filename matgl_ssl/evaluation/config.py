@@ -165,7 +165,8 @@ class BenchmarkConfig(Config):
             for arm in (arms[member] for name in part.arms for member in (name, *arms[name].chosen_from)):
                 made_by = arms[arm.shared] if arm.shared else arm
                 if made_by.recipe or made_by.supervised:
-                    given = [self.pretrain, made_by.pretrain, self.finetune, arm.finetune]
+                    given = [self.pretrain, made_by.pretrain, self.finetune]
+                    given += [] if arm.node_embedding_of else [arm.finetune]  # a NEGNN is a model of its own
                     given += [options for n in part.labels for options in self.grid_for(n)]
                     if any({"model", "model_args"} & options.keys() for options in given):
                         raise ConfigError(

@@ -74,6 +74,8 @@ class Runner:
     def settings(self, encoder: str, arm: str, seed: int, **more: Any) -> FinetuneConfig:
         """How an arm is fine-tuned."""
         own = self.arms[arm].finetune
+        if "model_args" in own:  # of a NEGNN
+            own = {**own, "model_args": {**self.model(encoder)["model_args"], **own["model_args"]}}
         return FinetuneConfig.build(
             {"target": TARGET, **self.model(encoder)}, self.config.finetune, own, more, {"seed": seed}
         )

@@ -134,10 +134,11 @@ def test_scratch_longer_trains_longer(truth, root):
 def test_arms_may_share_an_encoder_and_numbers_of_labels_have_grids(truth, root):
     """No pretraining but that of ``helps``, which is finished."""
     config, _ = truth
+    wider = {"model_args": {"dim_node_embedding": 12}}  # a NEGNN is a model of its own
     arms = {
         **config["arms"],
         "shares": {"encoder_of": "helps", "finetune": {"layer_decay": 0.5}},
-        "negnn": {"node_embedding_of": "helps", "finetune": {"node_embedding_layers": [1]}},
+        "negnn": {"node_embedding_of": "helps", "finetune": {"node_embedding_layers": [1], **wider}},
     }
     rounds = [{**ROUND, "arms": ["scratch", "helps", "shares", "negnn"], "seeds": [0], "labels": [8, 16]}]
     changed = {
