@@ -17,7 +17,10 @@ def study(name):
     return BenchmarkConfig.build(read_benchmark(STUDIES / f"{name}.yaml"))
 
 
-@pytest.mark.parametrize("name", ["search", "leaderboard", "wider", "scratch", "scaling", "ablations"])
+SAME_DATA = ["search", "leaderboard", "wider", "scratch", "scaling", "ablations", "label-masking", "derivatives"]
+
+
+@pytest.mark.parametrize("name", SAME_DATA)
 def test_all_studies_have_the_corpus_and_the_tasks_of_the_evidence(name):
     """Their formulas are removed from the corpus: other tasks would be other encoders."""
     evidence, other = study("evidence"), study(name)
@@ -32,6 +35,15 @@ def test_smaller_studies_tune_and_train_as_the_evidence(name):
     assert (other.finetune, other.pretrain) == (evidence.finetune, evidence.pretrain)
     shared = [arm for arm in {arm for part in other.rounds for arm in part.arms} if arm in evidence.known_arms()]
     assert {arm: other.known_arms()[arm] for arm in shared} == {arm: evidence.known_arms()[arm] for arm in shared}
+
+
+@pytest.mark.parametrize("name", ["label-masking", "derivatives"])
+def test_studies_of_one_system_tune_as_the_evidence(name):
+    """Their arms are their own: more encoders, or other labels, than there."""
+    evidence, other = study("evidence"), study(name)
+    assert (other.grid, other.validation_crystals) == (evidence.grid, evidence.validation_crystals)
+    assert other.grids.items() <= evidence.grids.items()
+    assert (other.finetune, other.pretrain) == (evidence.finetune, evidence.pretrain)
 
 
 def test_the_search_is_on_validation():
