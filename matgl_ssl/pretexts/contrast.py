@@ -39,13 +39,14 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 class Contrast(Pretext):
-    """Compare the mean atom vectors of two independent views of each crystal, behind a projector that is thrown away.
+    """Compare the vectors of two independent views of each crystal, behind a projector that is thrown away.
 
     Both views come from the same distribution: supercell, then perturbation, masked atoms, dropped edges, hidden edges,
     as far as they are asked for. The losses stand in ``matgl_ssl.losses``. DSSL (arXiv 2401.05223) is ``loss="cosine"``
     without projector on perturbed crystals; Crystal Twins (npj Comput. Mater. 8, 231) ``"barlow-twins"`` or
     ``"simsiam"``; the contrastive variant of Kong et al. (arXiv 2211.03563) ``"nt-xent"`` with
-    ``denominator="negatives"``.
+    ``denominator="negatives"``. DSSL pools atoms by an attention, and Crystal Twins passes their mean through a layer;
+    both transfer these. With ``vector="readout"`` the model's readout makes the vectors, and fine-tuning keeps it.
 
     Args:
         encoder: The encoder to be trained.
@@ -58,6 +59,7 @@ class Contrast(Pretext):
         drop_edges: Share of the edges to remove.
         hide_edges: Share of the edges whose length and direction to hide.
         supercell_atoms: Show random supercells of up to so many atoms; None shows the cell as it is.
+        vector: The ``"mean"`` of the atoms' last vectors, or the ``"readout"``'s (of intensive models).
         projector: Sizes of the projector's linear layers, softplus between them; none compares the vectors themselves.
         resample: Draw the views anew each ``"epoch"``, or ``"never"``: once before training, as DSSL.
         views: Further views by name, with their arguments (``mgl-ssl list views``), applied after those above.
@@ -84,6 +86,7 @@ class Contrast(Pretext):
         drop_edges: float = 0.0,
         hide_edges: float = 0.0,
         supercell_atoms: int | None = None,
+        vector: Literal["mean", "readout"] = "mean",
         projector: tuple[int, ...] = (64, 64, 64),
         resample: Resample = "epoch",
         views: list[registry.Spec] = [],  # noqa: B006 - is only read
@@ -112,7 +115,8 @@ class Contrast(Pretext):
             raise ConfigError("Contrast needs two views that differ: set distance, mask_atoms, drop_edges, ... .")
         static = resample == "never"
         self.views = {name: Compose(views=tuple(steps), draw=i, static=static) for i, name in enumerate(VIEWS)}
-        sizes = (encoder.node_dim, *projector)
+        self.trains_readout = vector == "readout"
+        sizes = (encoder.readout_dim if self.trains_readout else encoder.node_dim, *projector)
         self.projector = perceptron(*sizes)
         self.predictor = perceptron(*(sizes[-1],) * 3) if loss == "simsiam" else None
         self.loss = loss
@@ -125,9 +129,15 @@ class Contrast(Pretext):
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """The loss over the whole batch; ``similarity`` is the mean cosine of a crystal's two vectors."""
-        first, second = (self.projector(batch[name].mean_over_atoms(features[name].node[-1])) for name in VIEWS)
+        first, second = (self.projector(self._vectors(features[name], batch[name])) for name in VIEWS)
         similarity = global_mean(functional.cosine_similarity(first.detach(), second.detach()))
         return PretextOutput(self._compare(first, second), {"similarity": similarity})
+
+    def _vectors(self, features: Features, batch: CrystalBatch) -> Tensor:
+        if self.trains_readout:
+            assert features.readout is not None  # noqa: S101 - readout_dim saw to it
+            return features.readout
+        return batch.mean_over_atoms(features.node[-1])
 
     def _compare(self, first: Tensor, second: Tensor) -> Tensor:
         if self.predictor is not None:

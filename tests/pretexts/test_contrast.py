@@ -9,7 +9,7 @@ from small_systems import cscl, iron, nacl, rattled, skewed, small_encoder
 
 from matgl_ssl.backends import HIDDEN, MASK, collate
 from matgl_ssl.crystals import Crystal
-from matgl_ssl.errors import ConfigError
+from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.pretexts.contrast import Contrast
 from matgl_ssl.testing import answer, assert_two_processes_agree, losses_while_learning, view_batches
@@ -43,6 +43,28 @@ def test_dssl_compares_the_mean_atom_vectors_of_two_perturbed_crystals(name):
     output = answer(pretext, encoder, batch)
     assert output.loss.item() == pytest.approx(np.mean(1 - np.array(cosines)), rel=1e-3, abs=1e-6)
     assert float(output.metrics["similarity"]) == pytest.approx(np.mean(cosines), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_models_readout_may_make_the_vectors_and_is_trained(name):
+    encoder = small_encoder(name)
+    pretext = Contrast(encoder, loss="cosine", projector=(), vector="readout")
+    assert pretext.trains_readout
+    batch = view_batches(pretext, encoder, CRYSTALS)
+    first, second = (encoder(part).readout.detach() for part in batch.values())
+    output = answer(pretext, encoder, batch)
+    expected = 1 - torch.cosine_similarity(first, second).mean()
+    assert output.loss.item() == pytest.approx(float(expected), rel=1e-3, abs=1e-6)
+    output.loss.backward()
+    readout, head = encoder.architecture.readout_modules, encoder.architecture.head_modules
+    grads = [p.grad for n, p in encoder.model.named_parameters() if n.split(".")[0] in set(readout) - set(head)]
+    assert grads
+    assert all(grad is not None for grad in grads)
+
+
+def test_a_sum_over_atoms_has_no_readout_to_make_the_vectors():
+    with pytest.raises(ModelError, match="sum over atoms"):
+        Contrast(small_encoder("M3GNet", is_intensive=False), vector="readout")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
