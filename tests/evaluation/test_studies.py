@@ -9,6 +9,7 @@ import pytest
 
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.evaluation.config import BenchmarkConfig, read_benchmark
+from matgl_ssl.recipes import load_recipe
 
 STUDIES = Path(__file__).parents[2] / "benchmarks"
 
@@ -17,7 +18,17 @@ def study(name):
     return BenchmarkConfig.build(read_benchmark(STUDIES / f"{name}.yaml"))
 
 
-SAME_DATA = ["search", "leaderboard", "wider", "scratch", "scaling", "ablations", "label-masking", "derivatives"]
+SAME_DATA = [
+    "search",
+    "leaderboard",
+    "wider",
+    "scratch",
+    "scaling",
+    "ablations",
+    "label-masking",
+    "derivatives",
+    "equal-steps",
+]
 
 
 @pytest.mark.parametrize("name", SAME_DATA)
@@ -44,6 +55,14 @@ def test_studies_of_one_system_tune_as_the_evidence(name):
     assert (other.grid, other.validation_crystals) == (evidence.grid, evidence.validation_crystals)
     assert other.grids.items() <= evidence.grids.items()
     assert (other.finetune, other.pretrain) == (evidence.finetune, evidence.pretrain)
+
+
+def test_published_recipes_have_the_steps_of_textbook():
+    equal = study("equal-steps")
+    assert (equal.grid, equal.finetune) == (study("evidence").grid, study("evidence").finetune)
+    textbook = load_recipe("textbook")
+    assert equal.pretrain["batch_size"] == textbook["batch_size"]
+    assert not any("epochs" in arm.pretrain or "batch_size" in arm.pretrain for arm in equal.known_arms().values())
 
 
 def test_the_search_is_on_validation():
