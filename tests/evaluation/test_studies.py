@@ -48,7 +48,7 @@ def test_smaller_studies_tune_and_train_as_the_evidence(name):
     assert {arm: other.known_arms()[arm] for arm in shared} == {arm: evidence.known_arms()[arm] for arm in shared}
 
 
-@pytest.mark.parametrize("name", ["label-masking", "derivatives"])
+@pytest.mark.parametrize("name", ["label-masking", "derivatives", "unrelated"])
 def test_studies_of_one_system_tune_as_the_evidence(name):
     """Their arms are their own: more encoders, or other labels, than there."""
     evidence, other = study("evidence"), study(name)
