@@ -146,6 +146,8 @@ def _from_path(source: str, columns: Sequence[str] | None, policy: Policy) -> Cr
         return _from_files(files, root, source, columns, policy)
     if hub.NAME.fullmatch(source) and not is_readable(path.name) and not path.parent.is_dir():
         return hub.read_hub(source, columns)
+    if path.exists():  # a pipe, a device
+        raise DataError(f"{source} is neither a file nor a folder. Write what comes out of it to a file first.")
     raise DataError(f"{source}: no such file or folder{_nearest(path)}")
 
 

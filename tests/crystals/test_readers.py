@@ -425,3 +425,10 @@ def test_the_mark_and_line_ends_of_windows(nacl, tmp_path, name):
     text = nacl.to(fmt="poscar") if name == "POSCAR" else json.dumps(nacl.as_dict())
     (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     assert len(read_crystals(tmp_path / name)[0]) == len(nacl)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(DataError, match="neither a file nor a folder"):
+        read_crystals(tmp_path / "pipe.json")
