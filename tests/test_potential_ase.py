@@ -22,6 +22,7 @@ from small_systems import SMALL
 from matgl_ssl.backends import Potential
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.hub import load_model, load_with_stamp
+from matgl_ssl.hub.stamp import OUTPUT
 from matgl_ssl.training.pretrain import PretrainResult, pretrain
 
 ELEMENTS = ("Na", "K", "Cl", "Br", "Mg", "O")
@@ -185,17 +186,17 @@ def test_its_stamp_says_that_its_unit_is_not_ev(pretrained):
     assert "not eV" in stamp["unit"]
 
 
-def test_the_encoder_beside_it_has_the_same_weights_and_no_trained_readout(pretrained):
+def test_the_encoder_beside_it_has_the_same_weights_and_says_what_trained_its_readout(pretrained):
     encoder, stamp = load_with_stamp(pretrained.encoder)
     potential = load_model(pretrained.potential)
-    assert stamp["readout"] == "untrained"
+    assert stamp["readout"] == OUTPUT
     ours, theirs = encoder.state_dict(), potential.model.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-@pytest.mark.parametrize("recipe", ["derivative-denoising", "masked-atoms"])
-def test_megnet_exports_no_potential(tmp_path, recipe):
+@pytest.mark.parametrize(("recipe", "readout"), [("derivative-denoising", OUTPUT), ("masked-atoms", "untrained")])
+def test_megnet_exports_no_potential(tmp_path, recipe, readout):
     result = pretrain(
         model="MEGNet", model_args={**SMALL["MEGNet"], "nblocks": 2, "element_types": ELEMENTS}, recipe=recipe,
         data=strained_salts(6), out=tmp_path / "run", epochs=1, batch_size=4, accelerator="cpu",
@@ -204,7 +205,7 @@ def test_megnet_exports_no_potential(tmp_path, recipe):
     assert not (tmp_path / "run" / "potential").exists()
     about = json.loads((result.encoder / "model.json").read_text())
     assert about["@class"] == "MEGNet"
-    assert about["metadata"]["matgl_ssl"]["readout"] == "untrained"
+    assert about["metadata"]["matgl_ssl"]["readout"] == readout
 
 
 def test_a_masked_m3gnet_exports_no_potential_either(tmp_path):

@@ -7,6 +7,7 @@ buffer (see ``arrow_messages``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,9 @@ def parquet_rows(
     texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     # Checksums are looked at where whoever wrote the file gave them.
     table = pq.ParquetFile(source, read_dictionary=texts, page_checksum_verification=True)
-    return _plain(table.schema_arrow), _filled(table.iter_batches(rows, columns=columns), file)
+    # Row groups have dictionaries of their own, and Arrow reads texts within lists from one at a time.
+    each = (table.iter_batches(rows, row_groups=[group], columns=columns) for group in range(len(groups)))
+    return _plain(table.schema_arrow), _filled(chain.from_iterable(each), file)
 
 
 def arrow_rows(source: pa.NativeFile, file: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

@@ -172,12 +172,19 @@ def everyones(value: T) -> list[T]:
     return values
 
 
-def largest(*numbers: int) -> list[int]:
-    """The largest of each number over all processes."""
-    found = torch.tensor(numbers)
-    if rank_and_world()[1] > 1:
-        distributed.all_reduce(found, distributed.ReduceOp.MAX)
-    return [int(number) for number in found]
+class Largest:
+    """The largest of each number over all processes, found while this one goes on."""
+
+    def __init__(self, *numbers: int) -> None:
+        self._found = torch.tensor(numbers)
+        together = rank_and_world()[1] > 1
+        self._work = distributed.all_reduce(self._found, distributed.ReduceOp.MAX, async_op=True) if together else None
+
+    def wait(self) -> list[int]:
+        """The numbers."""
+        if self._work is not None:
+            self._work.wait()
+        return [int(number) for number in self._found]
 
 
 @contextmanager

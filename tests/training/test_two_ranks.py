@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def test_fine_tuning_is_the_same_too(root):
 def test_a_signal_to_one_process_stops_all_and_they_resume_bit_for_bit(root, rank):
     stopped, resumed = json.loads((root / "results.json").read_text())[len(RUNS) + 2 * rank :][:2]
     assert stopped.startswith("TrainingInterrupted: SIG")
-    assert "step 11" in stopped
+    assert re.search(r"step 1[12]\b", stopped)  # the step under way, or the next
     assert resumed == "done"
     expected, found = (root / f"two {'MEGNet intrinsic'}", root / f"stopped {rank}")
     first, second = state(expected), state(found)
