@@ -129,7 +129,7 @@ def check_sizes(name: str, arguments: Any, weights: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def no_more_than(name: str, weights: Mapping[str, Any]) -> Iterator[None]:
+def no_more_than(name: str, weights: Mapping[str, Any], *, device: str = "meta") -> Iterator[None]:
     """Modules that are built within take no memory, and are no more than weights can fill.
 
     Thousands of layers are small numbers among the arguments. So what is registered is counted, on torch's device
@@ -138,6 +138,7 @@ def no_more_than(name: str, weights: Mapping[str, Any]) -> Iterator[None]:
     Args:
         name: The model, for messages.
         weights: What its ``state.pt`` holds.
+        device: Another one for modules that look at their numbers: these take memory until they are too many.
 
     Raises:
         ModelError: When there are more.
@@ -151,7 +152,7 @@ def no_more_than(name: str, weights: Mapping[str, Any]) -> Iterator[None]:
         if min(left.values()) < 0:
             raise ModelError(f"{name}: model.pt asks for far more than state.pt holds. It was not built.")
 
-    with ExitStack() as hooks, torch.device("meta"), warnings.catch_warnings():
+    with ExitStack() as hooks, torch.device(device), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights have no place to be copied to
         for what in ("module", "parameter", "buffer"):
             hooks.callback(getattr(registration, f"register_module_{what}_registration_hook")(count).remove)
