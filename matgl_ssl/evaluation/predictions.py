@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +35,8 @@ def write_predictions(plan: Plan, out: Path) -> None:
             names = zip(*(old[name].to_pylist() for name in CELL), strict=True)
             tables.append(old.filter(pa.array([name not in found for name in names], pa.bool_())))
         table = pa.concat_tables(tables).sort_by([(name, "ascending") for name in CELL])
-        written = io.BytesIO()
-        pq.write_table(table, written, compression="zstd", compression_level=19)
         with atomic_path(path) as temporary:
-            temporary.write_bytes(written.getvalue())
+            pq.write_table(table, temporary, compression="zstd", compression_level=19)
 
 
 def _name(cell: Cell) -> tuple[Any, ...]:
