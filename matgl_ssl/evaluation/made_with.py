@@ -12,13 +12,13 @@ from matgl_ssl._files import digest
 from matgl_ssl.registry import KINDS, package_of
 
 _PACKAGE = Path(__file__).parents[1]
-_TASKS = ("crystals", "columns.py", "evaluation/tasks.py", "evaluation/probes.py")
+_TASKS = ("crystals", "columns.py", "evaluation/tasks.py", "ensemble/folds.py")
 _TRAINING = ("backends", "encoders", "acceleration", "models", "views", "losses", "hub", "inference", "training")
-_RUN = (*_TASKS, *_TRAINING, "evaluation/pool.py", "evaluation/runner.py")
+_RUN = (*_TASKS, *_TRAINING, "ensemble/kernels.py", "evaluation/probes.py", "evaluation/runner.py")
 
 SOURCES = {
     "guard": (*_TASKS, "evaluation/leaks.py"),
-    "baseline": (*_TASKS, "targets", "evaluation/baselines.py", "evaluation/anchors.py"),
+    "baseline": (*_TASKS, "targets", "ensemble", "evaluation/baselines.py", "evaluation/anchors.py"),
     "scratch": _RUN,
     "pretrained": (*_RUN, "pretexts", "targets", "recipes", "evaluation/pretraining.py"),
 }

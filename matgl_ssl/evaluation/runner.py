@@ -21,11 +21,11 @@ from matgl_ssl.hub import evaluating, load_with_stamp, new_model
 from matgl_ssl.inference.embed import chosen_layers, encode
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 from matgl_ssl.training.module import initialise
+from matgl_ssl.training.pool import TARGET, GraphPool, fine_tune, predict_rows
 
 from .baselines import DESCRIBED, median
 from .config import TRIVIAL, ArmConfig, BenchmarkConfig, CorpusConfig
 from .leaks import Removed, leaking, refuse_same_quantity
-from .pool import TARGET, GraphPool, fine_tune, predict_rows
 from .pretraining import CUTOFF, edges_passed, pretrained, read_corpus
 from .probes import GRID, kernel_ridge, mlp, ridge
 from .tasks import Labels, Task, read_task, validation_folds

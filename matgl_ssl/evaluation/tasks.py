@@ -15,10 +15,10 @@ from matgl_ssl.columns import quantity
 from matgl_ssl.crystals import CrystalDataset, read_crystals
 from matgl_ssl.crystals.tables import in_order
 from matgl_ssl.errors import DataError
+from matgl_ssl.training.pool import TARGET
 from matgl_ssl.training.splits import fold_numbers
 
 from .config import Part, TaskConfig
-from .pool import TARGET
 from .probes import chemical_systems, grouped_folds
 
 logger = logging.getLogger(__name__)

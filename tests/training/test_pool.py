@@ -13,10 +13,10 @@ from matgl_ssl import finetune
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import NonFiniteError
-from matgl_ssl.evaluation.pool import GraphPool, fine_tune, predict_rows
 from matgl_ssl.hub import new_model, save_model
 from matgl_ssl.models import NEGNN
 from matgl_ssl.training.config import FinetuneConfig
+from matgl_ssl.training.pool import GraphPool, fine_tune, predict_rows
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,12 @@ from matgl_ssl.crystals import CrystalDataset, check_structure
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError
 from matgl_ssl.hub import model_output
-from matgl_ssl.training.config import FinetuneConfig
-from matgl_ssl.training.loader import GraphDataset, Samples
-from matgl_ssl.training.supervised import begin, prepare, representation_of, trained_model
-from matgl_ssl.training.trainer import batches, fit
 from matgl_ssl.views import View
+
+from .config import FinetuneConfig
+from .loader import GraphDataset, Samples
+from .supervised import begin, prepare, representation_of, trained_model
+from .trainer import batches, fit
 
 logger = logging.getLogger(__name__)
 

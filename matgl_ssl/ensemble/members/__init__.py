@@ -1,0 +1,1 @@
+"""Learners that are combined, one kind a file."""
