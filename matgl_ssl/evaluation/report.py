@@ -28,7 +28,7 @@ _HOW = (
 
 def scores_of(plan: Plan, method: str) -> list[Score]:
     """The finished cells of a method, in the plan's order."""
-    found = ((cell, plan.store.get(cell.unit)) for cell in plan.cells if cell.unit and cell.method == method)
+    found = ((cell, plan.store.shown(cell.unit)) for cell in plan.cells if cell.unit and cell.method == method)
     return [Score(*cell[:6], float(kept["result"]["mae"]), kept["made_with"]) for cell, kept in found if kept]
 
 
@@ -69,7 +69,8 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
 
 
 def _result(plan: Plan, cell: Cell) -> dict[str, object] | None:
-    return plan.store.result(cell.unit) if cell.unit and plan.store.get(cell.unit) else None
+    found = plan.store.shown(cell.unit) if cell.unit else None
+    return dict(found["result"]) if found else None
 
 
 def _state(cells: Sequence[Cell], results: Sequence[object]) -> str:
@@ -79,7 +80,7 @@ def _state(cells: Sequence[Cell], results: Sequence[object]) -> str:
 
 def _makers(plan: Plan) -> list[str]:
     """What computed the numbers, if not all are this version's."""
-    kept = [(cell.unit, found) for cell in plan.cells if cell.unit and (found := plan.store.get(cell.unit))]
+    kept = [(cell.unit, found) for cell in plan.cells if cell.unit and (found := plan.store.shown(cell.unit))]
     stale = Counter(found["made_with"] for unit, found in kept if found["made_with"] != unit.made_with)
     if not stale:
         return []
@@ -92,10 +93,10 @@ def _leaks(plan: Plan) -> list[str]:
     sentences = []
     for guard in plan.guards.values():
         name = guard.facts["corpus"]["data"]
-        if plan.store.get(guard) is None:
+        if (found := plan.store.shown(guard)) is None:
             sentences.append(f"Corpus {name}: leak rule `{guard.where['rule']}`; not looked at yet.")
         else:
-            removed = Removed(**plan.store.result(guard))
+            removed = Removed(**found["result"])
             sentences.append(f"Corpus {name}: {removed}, for all tasks at once, so that one encoder serves every task.")
     return sentences
 

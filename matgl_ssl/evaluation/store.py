@@ -74,7 +74,8 @@ class Store:
     Args:
         folder: Where this machine's lie.
         archives: Files that ``archive`` wrote, perhaps elsewhere. Of two that differ the later counts.
-        stale: Which results of other code count as finished: none, those that only an archive has, or all.
+        stale: Which results of other code count as finished: none, those that only an archive has, or all. Of two such
+            results of a unit the archive's counts.
     """
 
     def __init__(self, folder: Path, *archives: Path, stale: Kept = "published") -> None:
@@ -94,8 +95,12 @@ class Store:
                 self._read[unit.name] = found
                 return found
         if self.stale == "all" or (self.stale == "published" and not local):
-            return local or archived
+            return archived or local
         return None
+
+    def shown(self, unit: Unit) -> dict[str, Any] | None:
+        """What tables show of a unit: as ``get``, but what is published stays until today's code has done it again."""
+        return self.get(unit) or self._archived.get(unit.name)
 
     def _local(self, unit: Unit) -> dict[str, Any] | None:
         path = self.folder / f"{unit.name}.json"

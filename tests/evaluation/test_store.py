@@ -11,10 +11,13 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from matgl_ssl.errors import DataError, MatGLSSLError
+from matgl_ssl.evaluation.plan import Cell
+from matgl_ssl.evaluation.report import scores_of
 from matgl_ssl.evaluation.schedule import seconds_left, work
 from matgl_ssl.evaluation.store import Store, Unit
 from matgl_ssl.formats import signed
@@ -23,6 +26,8 @@ FIXTURE = Path(__file__).parents[1] / "fixtures" / "0.1.0" / "units.jsonl"
 DIES = """
 import os, sys, time
 from pathlib import Path
+from matgl_ssl.evaluation.plan import Cell
+from matgl_ssl.evaluation.report import scores_of
 from matgl_ssl.evaluation.schedule import work
 from matgl_ssl.evaluation.store import Store, Unit
 
@@ -167,6 +172,26 @@ def test_what_other_code_published_counts_and_says_so_unless_told_otherwise(tmp_
     assert log == [0, 0]
     again.archive([unit(0, log)], archive)
     assert Store(tmp_path / "nowhere", archive).get(unit(0, log))["made_with"] == "later scratch"
+
+
+def test_what_is_published_is_shown_until_todays_code_has_done_it_again(tmp_path, changed_code):
+    """Whatever this machine computed with other code, and whether or not anything is run."""
+    log: list[int] = []
+    one = unit(0, log)
+    list(work([one], elsewhere := Store(tmp_path / "elsewhere")))
+    elsewhere.archive([one], archive := tmp_path / "units.jsonl")
+    Store(tmp_path / "here").keep(one, {"mae": 7.0}, 1.0)
+    changed_code()
+    cells = [Cell("gap", "MEGNet", "scratch", 100, 0, 0, "fine-tune", one)]
+
+    def shown(stale):
+        plan = SimpleNamespace(cells=cells, store=Store(tmp_path / "here", archive, stale=stale))
+        return [score.mae for score in scores_of(plan, "fine-tune")]
+
+    assert Store(tmp_path / "here", archive).get(one) is None  # to be done again
+    assert [shown(stale) for stale in ("published", "none", "all")] == [[0.0]] * 3
+    Store(tmp_path / "here").keep(one, {"mae": 5.0}, 1.0)
+    assert [shown(stale) for stale in ("published", "none", "all")] == [[5.0]] * 3
 
 
 def other_unit(content: bytes) -> bytes:
