@@ -21,7 +21,7 @@ from synthetic import corpus_and_task, study
 
 from matgl_ssl.crystals import read_crystals
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.evaluation import benchmark
+from matgl_ssl.evaluation import benchmark, read_predictions
 from matgl_ssl.evaluation.config import BenchmarkConfig
 from matgl_ssl.evaluation.statistics import interval, log_ratios
 from matgl_ssl.evaluation.store import Store
@@ -63,7 +63,7 @@ def test_what_helps_wins_and_what_does_not_does_not(truth):
 def test_every_prediction_is_kept(truth, root):
     """The published errors follow from them; what is finished elsewhere stays when others are written."""
     config, result = truth
-    table = pd.read_parquet(result.out / "predictions")
+    table = read_predictions(result.out / "predictions")
     table["error"] = (table["prediction"] - table["label"]).abs()
     found = table[table["method"] == "fine-tune"].groupby(["arm", "seed"])["error"].mean()
     expected = {(score.arm, score.seed): score.mae for score in result.scores}
@@ -72,7 +72,7 @@ def test_every_prediction_is_kept(truth, root):
 
     elsewhere = shutil.copytree(result.out, root / "elsewhere")
     benchmark(config=config, data=root, out=elsewhere, runs=root / "other-runs", report_only=True)
-    pd.testing.assert_frame_equal(pd.read_parquet(elsewhere / "predictions"), table.drop(columns="error"))
+    pd.testing.assert_frame_equal(read_predictions(elsewhere / "predictions"), table.drop(columns="error"))
 
 
 def test_arms_are_compared_with_those_named(truth):
