@@ -8,19 +8,21 @@ from .composition_statistics import CompositionStatistics
 from .compute import with_targets
 from .coordination import Coordination
 from .density import Density
+from .descriptors import AtomStatistics, Descriptors, Estimates
 from .ewald_energy import EwaldEnergy
 from .powder_pattern import PowderPattern
 from .radial_fingerprint import RadialFingerprint
 from .space_group import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, SpaceGroup
 from .target import Target
 from .tight_binding import AtomTightBinding, CrystalTightBinding
-from .vibrations import AtomVibrations, CrystalVibrations
+from .vibrations import AtomVibrations, CrystalVibrations, VibrationalSpectrum
 
 __all__ = [
     "CRYSTAL_SYSTEMS",
     "N_SPACE_GROUPS",
     "AngularFingerprint",
     "AtomBonds",
+    "AtomStatistics",
     "AtomTightBinding",
     "AtomVibrations",
     "CompositionStatistics",
@@ -29,10 +31,13 @@ __all__ = [
     "CrystalTightBinding",
     "CrystalVibrations",
     "Density",
+    "Descriptors",
+    "Estimates",
     "EwaldEnergy",
     "PowderPattern",
     "RadialFingerprint",
     "SpaceGroup",
     "Target",
+    "VibrationalSpectrum",
     "with_targets",
 ]

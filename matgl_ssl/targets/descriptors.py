@@ -11,15 +11,15 @@ from matgl_ssl._files import digest
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.crystals.elements import PROPERTIES
 
-from .bonds import CrystalBonds
+from .bonds import AtomBonds, CrystalBonds
 from .composition_statistics import CompositionStatistics
 from .coordination import Coordination
 from .density import Density
 from .primitive import primitive_cell
 from .space_group import N_SPACE_GROUPS, SpaceGroup
 from .target import Target
-from .tight_binding import CrystalTightBinding
-from .vibrations import CrystalVibrations
+from .tight_binding import AtomTightBinding, CrystalTightBinding
+from .vibrations import AtomVibrations, CrystalVibrations
 
 _COMPOSITION = CompositionStatistics(tuple(name for name in PROPERTIES if name != "one"))
 _DENSITY, _SYMMETRY, _COORDINATION = Density(), SpaceGroup(), Coordination()
@@ -79,6 +79,34 @@ class Estimates(_Joined):
     def __call__(self, crystal: Crystal) -> np.ndarray:
         """Compute them, ``(20,)``."""
         return np.concatenate([part(crystal) for part in self.parts])
+
+
+@dataclass(frozen=True)
+class AtomStatistics(_Joined):
+    """How the atoms of a crystal differ in what textbooks' rules say of each: ``(56,)``.
+
+    Minimum, maximum, mean and standard deviation over the atoms of their bonds, vibrations, bands and coordination,
+    whose means and totals alone are in ``Estimates`` and ``Descriptors``.
+    """
+
+    name: ClassVar[str] = "atom-statistics"
+    parts: ClassVar[tuple[Target, ...]] = (AtomBonds(), AtomVibrations(), AtomTightBinding(), _COORDINATION)
+
+    @property
+    def size(self) -> int:
+        """Numbers of a crystal."""
+        return 4 * sum(part.size for part in self.parts)
+
+    def __call__(self, crystal: Crystal) -> np.ndarray:
+        """Compute them, ``(56,)``; NaN what is unknown of each atom."""
+        return np.concatenate([_statistics(part(crystal)) for part in self.parts])
+
+
+def _statistics(atoms: np.ndarray) -> np.ndarray:
+    known = atoms[np.isfinite(atoms).all(1)]
+    if not len(known):
+        return np.full(4 * atoms.shape[1], np.nan)
+    return np.concatenate([known.min(0), known.max(0), known.mean(0), known.std(0)])
 
 
 def descriptors_and_targets(crystal: Crystal) -> np.ndarray:

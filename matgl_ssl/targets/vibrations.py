@@ -81,8 +81,12 @@ def _springs(cell: PrimitiveCell) -> _Springs | None:
     return _Springs(pairs, stiffness, blocks, pairs.total(blocks), mass)
 
 
-def _spectrum(cell: PrimitiveCell, springs: _Springs) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies at k-points, ``(K, 3N)`` in 1/cm, and the points' weights."""
+@lru_cache(maxsize=2)
+def _spectrum(cell: PrimitiveCell) -> tuple[np.ndarray, np.ndarray] | None:
+    """Frequencies at k-points, ``(K, 3N)`` in 1/cm, and weights; None for more than 80 atoms, or no springs."""
+    springs = _springs(cell) if len(cell) <= LARGEST else None
+    if springs is None:
+        return None
     root = np.sqrt(springs.mass)
     blocks = -springs.blocks / (root[springs.pairs.center] * root[springs.pairs.other])[:, None, None]
     own = springs.own / springs.mass[:, None, None]
@@ -137,10 +141,10 @@ class CrystalVibrations(CellTarget):
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(8,)``; NaN for more than 80 atoms, and where an atom has no neighbour or is unknown."""
-        springs = _springs(cell) if len(cell) <= LARGEST else None
-        if springs is None:
+        springs, found = _springs(cell), _spectrum(cell)
+        if springs is None or found is None:
             return np.full(self.size, np.nan)
-        spectrum, weights = _spectrum(cell, springs)
+        spectrum, weights = found
 
         def mean(values: np.ndarray) -> float:
             return float(weights @ values.mean(1))
@@ -153,3 +157,27 @@ class CrystalVibrations(CellTarget):
             [spectrum.max(), np.sqrt(mean(spectrum**2)), mean(spectrum), slowest, *capacities,
              np.log10(modulus), np.log(per_atom)]
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VibrationalSpectrum(CellTarget):
+    """Where the frequencies of a crystal of springs (see the module) lie: their deciles, 1/cm.
+
+    From the frequency below which a tenth of them lies to the highest; the lowest is zero in every crystal. Each point
+    of the Brillouin zone counts by its weight, and deciles between two frequencies are interpolated.
+    """
+
+    name: ClassVar[str] = "vibrational-spectrum"
+    level: ClassVar[Literal["crystal"]] = "crystal"
+    size: ClassVar[int] = 10
+
+    def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
+        """Compute it, ``(10,)``; NaN for more than 80 atoms, and where an atom has no neighbour or is unknown."""
+        found = _spectrum(cell)
+        if found is None:
+            return np.full(self.size, np.nan)
+        spectrum, weights = found
+        order = np.argsort(spectrum, axis=None)
+        weight = np.repeat(weights, spectrum.shape[1])[order]
+        below = (np.cumsum(weight) - weight / 2) / weight.sum()
+        return np.interp(np.linspace(0.1, 1, self.size), below, spectrum.ravel()[order])

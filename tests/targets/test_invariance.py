@@ -21,8 +21,18 @@ class TestTargets(TargetTests):
         targets.AngularFingerprint(), targets.AtomBonds(), targets.AtomTightBinding(), targets.AtomVibrations(),
         targets.CompositionStatistics(), targets.Coordination(), targets.CrystalBonds(), targets.CrystalTightBinding(),
         targets.CrystalVibrations(), targets.Density(), targets.EwaldEnergy(), targets.PowderPattern(),
-        targets.RadialFingerprint(), targets.SpaceGroup(),
+        targets.RadialFingerprint(), targets.SpaceGroup(), targets.VibrationalSpectrum(),
     ]  # fmt: skip
+
+
+def test_statistics_of_atoms_do_not_depend_on_the_description():
+    """To 1e-5 of their spread: rounding shows in deviations of atoms that are nearly alike."""
+    statistics = targets.AtomStatistics()
+    spread = np.nanstd([statistics(crystal) for crystal in CRYSTALS.values()], axis=0)
+    for crystal in CRYSTALS.values():
+        for describe in DESCRIPTIONS.values():
+            difference = np.abs(statistics(describe(crystal)[0]) - statistics(crystal))
+            assert not (difference > 1e-5 * np.where(spread > 1e-12, spread, 1.0)).any()
 
 
 def test_sodium_has_no_gap_in_any_cell():

@@ -20,6 +20,7 @@ from matgl_ssl.errors import ConfigError
 from matgl_ssl.targets import (
     AngularFingerprint,
     AtomBonds,
+    AtomStatistics,
     AtomVibrations,
     CompositionStatistics,
     Coordination,
@@ -336,3 +337,11 @@ def test_structures_of_pymatgen_agree():
         if target.level == "crystal":
             assert target(other) == pytest.approx(target(one), rel=1e-5, abs=1e-6)
     assert SpaceGroup()(one) == 186
+
+
+def test_statistics_of_atoms_leave_out_atoms_of_which_something_is_unknown():
+    crystal = rattled(nacl(), 0.1, seed=1)
+    bonds, statistics = AtomBonds()(crystal), AtomStatistics()(crystal)
+    assert statistics.shape == (AtomStatistics().size,)
+    np.testing.assert_allclose(statistics[:16], [*bonds.min(0), *bonds.max(0), *bonds.mean(0), *bonds.std(0)])
+    assert np.isnan(AtomStatistics()(helium_salt())[:16]).all()

@@ -15,7 +15,7 @@ from small_systems import cscl, iron, nacl, rattled, reordered, skewed, supercel
 
 from matgl_ssl.crystals import Crystal
 from matgl_ssl.crystals.readers import read_crystals
-from matgl_ssl.targets import AtomVibrations, CrystalVibrations, brillouin, vibrations
+from matgl_ssl.targets import AtomVibrations, CrystalVibrations, VibrationalSpectrum, brillouin, vibrations
 from matgl_ssl.targets.bonds import find_bonds
 from matgl_ssl.targets.primitive import primitive_cell
 
@@ -62,6 +62,17 @@ def test_the_spectrum_is_that_of_the_dynamical_matrix(make, monkeypatch):
     assert rms == pytest.approx(np.sqrt((frequencies**2).mean()), rel=1e-5)
 
 
+def test_deciles_are_those_of_all_frequencies(monkeypatch):
+    crystal = rattled(cscl(), 0.3, seed=6)
+    cell, _ = primitive_cell(crystal)
+    monkeypatch.setattr(brillouin, "_SPAN", 3 / np.linalg.norm(np.linalg.inv(cell.lattice), axis=0).min())
+    frequencies = PER_CM * np.sqrt(np.maximum(squared_frequencies(cell, on_mesh(3)), 0))
+    every = np.quantile(frequencies, np.linspace(0.1, 1, 10), method="hazen")
+    # Points of one weight, each with its inverse, have pairs of frequencies: a pair counts as one here.
+    assert VibrationalSpectrum()(crystal) == pytest.approx(every, rel=0.02, abs=1)
+    assert VibrationalSpectrum()(crystal)[-1] == pytest.approx(CRYSTAL(crystal)[0])
+
+
 @pytest.mark.parametrize("make", [cscl, iron, lambda: rattled(cscl(), 0.3, seed=6)])
 def test_moments_of_atoms_are_those_of_the_whole_zone(make):
     crystal = make()
@@ -75,7 +86,7 @@ def test_moments_of_atoms_are_those_of_the_whole_zone(make):
 def test_heat_capacities_are_derivatives_of_the_oscillators_energies():
     crystal = rattled(nacl(), 0.1, seed=3)
     cell, _ = primitive_cell(crystal)
-    wavenumbers, weights = vibrations._spectrum(cell, vibrations._springs(cell))
+    wavenumbers, weights = vibrations._spectrum(cell)
     kelvin = 1.98644586e-23 * np.maximum(wavenumbers, 1e-3) / _k  # h c of 1/cm
 
     def energy(temperature: float) -> float:
