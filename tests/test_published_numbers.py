@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,18 @@ def test_intervals_are_those_of_a_committed_table(page):
     tables = committed_tables()
     assert quoted or page not in QUOTING
     assert not [entry for entry in quoted if entry not in tables]
+
+
+def test_kept_figures_are_those_that_a_page_shows():
+    shown = {
+        (page.parent / name).resolve()
+        for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")]
+        for name in re.findall(r"\(([^()]+\.png)\)", page.read_text())
+    }
+    kept = subprocess.run(
+        ["git", "ls-files", "*.png"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {ROOT / name for name in kept} == shown
 
 
 def test_tables_of_arms_are_the_benchmarks():
