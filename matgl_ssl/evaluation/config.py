@@ -15,6 +15,7 @@ from matgl_ssl.renamed import RECIPES
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
 from .baselines import DESCRIBED
+from .descriptions import DESCRIPTIONS
 
 LeakRule = Literal["formula", "structure", "none"]
 Method = Literal["fine-tune", "ridge", "kernel-ridge", "mlp"]
@@ -69,6 +70,19 @@ class ArmConfig(Config):
     )
     pretrain: dict[str, Any] = Field(default_factory=dict, description="options of the pretraining")
     finetune: dict[str, Any] = Field(default_factory=dict, description="options of the fine-tuning")
+    layers: list[int | Literal["readout"]] = Field(
+        default_factory=list,
+        description="layers whose vectors a probe takes, one after the other; those of embed by default",
+    )
+    reduce: Literal["mean", "sum"] = Field("mean", description="how a probe's vector is made of the atoms' vectors")
+    described_by: Literal[tuple(DESCRIPTIONS)] | None = Field(  # type: ignore[valid-type]
+        None, description="numbers of a crystal that a probe takes instead of an encoder's vectors"
+    )
+
+    @property
+    def vectors(self) -> dict[str, Any]:
+        """What it says of a probe's vectors that is not as it is by default."""
+        return self.model_dump(mode="json", include={"layers", "reduce", "described_by"}, exclude_defaults=True)
 
     @property
     def shared(self) -> str | None:
@@ -137,6 +151,9 @@ class BenchmarkConfig(Config):
             if name in (LONGER, *BASELINES) or arms[name].chosen_from:
                 raise ConfigError(f"chosen_from: {name} chooses nothing from the grid. Name arms that are fine-tuned.")
         for part in self.rounds:
+            for name in part.arms if part.method == "fine-tune" else ():
+                if arms[name].vectors:
+                    raise ConfigError(f"{name} says what a probe takes (layers, reduce, described_by): give it one.")
             if part.method != "fine-tune":
                 for name in part.arms:
                     if arms[name].node_embedding_of or arms[name].chosen_from:
@@ -200,6 +217,8 @@ class BenchmarkConfig(Config):
                 raise ConfigError(
                     f"Arm {name} pretrains nothing: leave pretrain, pretrainings and corpus out, or give it a recipe."
                 )
+            if made.described_by and made.model_fields_set != {"described_by"}:
+                raise ConfigError(f"Arm {name} has no encoder (described_by): leave all else out of it.")
             if made.chosen_from and made.model_fields_set != {"chosen_from"}:
                 raise ConfigError(f"Arm {name} is one of chosen_from and has no options of its own: give it none.")
         scratch = {"finetune": known[SCRATCH].finetune | known[LONGER].finetune}

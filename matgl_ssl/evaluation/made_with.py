@@ -15,10 +15,12 @@ _PACKAGE = Path(__file__).parents[1]
 _TASKS = ("crystals", "columns.py", "evaluation/tasks.py", "ensemble/folds.py")
 _TRAINING = ("backends", "encoders", "acceleration", "models", "views", "losses", "hub", "inference", "training")
 _RUN = (*_TASKS, *_TRAINING, "ensemble/kernels.py", "evaluation/probes.py", "evaluation/runner.py")
+_BASELINE = (*_TASKS, "targets", "ensemble", "evaluation/baselines.py", "evaluation/anchors.py")
 
 SOURCES = {
     "guard": (*_TASKS, "evaluation/leaks.py"),
-    "baseline": (*_TASKS, "targets", "ensemble", "evaluation/baselines.py", "evaluation/anchors.py"),
+    "baseline": _BASELINE,
+    "described": (*_BASELINE, "evaluation/descriptions.py", "evaluation/probes.py"),
     "scratch": _RUN,
     "pretrained": (*_RUN, "pretexts", "targets", "recipes", "evaluation/pretraining.py"),
 }

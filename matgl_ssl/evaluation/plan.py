@@ -193,6 +193,10 @@ class Plan:
             run = partial(self._run_cell, task, encoder, arm, n, seed, fold, "fine-tune", [], None, None)
             return self._unit(Unit("cell", label, where, run, (), self._task_facts(task), "baseline"))
         where |= {"encoder": encoder, "method": method}
+        if self.runner.arms[arm].described_by:
+            run = partial(self._run_cell, task, encoder, arm, n, seed, fold, method, [], None, None)
+            facts = {**self._task_facts(task), "vectors": self.runner.arms[arm].vectors}
+            return self._unit(Unit("cell", label, where, run, (), facts, "described"))
         if self.runner.arms[arm].chosen_from:
             return self._chosen(task, encoder, arm, n, seed, fold, label, where)
         pretraining = self._pretraining(encoder, arm, task, seed)
@@ -207,6 +211,7 @@ class Plan:
             trials = [self._trial(task, encoder, tuned, n, fold, choice) for choice in grid] if len(grid) > 1 else []
         facts = self._arm_facts(task, encoder, arm, pretraining)
         facts |= {"longer by": reference.unit.facts} if reference else {}
+        facts |= {"vectors": vectors} if (vectors := self.runner.arms[arm].vectors) else {}
         run = partial(self._run_cell, task, encoder, arm, n, seed, fold, method, trials, pretraining, reference)
         needs = [*([pretraining.unit] if pretraining else []), *([reference.guard] if reference else []), *trials]
         sources = "pretrained" if pretraining or reference else "scratch"

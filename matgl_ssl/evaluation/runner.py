@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
 
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges
@@ -25,6 +26,7 @@ from matgl_ssl.training.pool import TARGET, GraphPool, fine_tune, predict_rows
 
 from .baselines import DESCRIBED, median
 from .config import TRIVIAL, ArmConfig, BenchmarkConfig, CorpusConfig
+from .descriptions import DESCRIPTIONS
 from .leaks import Removed, leaking, refuse_same_quantity
 from .pretraining import CUTOFF, edges_passed, pretrained, read_corpus
 from .probes import GRID, kernel_ridge, mlp, ridge
@@ -157,7 +159,7 @@ class Runner:
         elif method == "fine-tune":
             predicted = self._transfer(data, settings, train, test)
         else:
-            predicted = self._probe(data, settings, train, test, method)
+            predicted = self._probe(data, self.arms[arm], settings, train, test, method)
         mae = float(np.abs(predicted - data.labels[test]).mean())
         return {
             "mae": mae, "epochs": settings.epochs, "n_train": len(train), "n_test": len(test),
@@ -193,12 +195,17 @@ class Runner:
         return predicted
 
     def _probe(
-        self, task: Task, settings: FinetuneConfig, train: np.ndarray, test: np.ndarray, method: str
+        self, task: Task, arm: ArmConfig, settings: FinetuneConfig, train: np.ndarray, test: np.ndarray, method: str
     ) -> np.ndarray:
-        """The same on frozen vectors, those of ``embed``'s default. Random weights for scratch."""
-        pool = self._pool(task, settings)
-        seen, asked = pool.usable(train), pool.usable(test)
-        vectors = self._embedded(task, settings, np.concatenate([seen, asked]))
+        """The same on frozen vectors, by default those of ``embed``; random weights for scratch. Or on descriptors."""
+        seen, asked = train, test
+        if arm.described_by:
+            described = self._described(task, DESCRIPTIONS[arm.described_by], np.concatenate([seen, asked]))
+            vectors = SimpleImputer(keep_empty_features=True).fit(described[: len(seen)]).transform(described)
+        else:
+            pool = self._pool(task, settings)
+            seen, asked = pool.usable(train), pool.usable(test)
+            vectors = self._embedded(task, arm, settings, np.concatenate([seen, asked]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a perceptron that is stopped early is one as well
             probe = PROBES[method](settings.seed).fit(vectors[: len(seen)], task.labels[seen])
@@ -206,10 +213,11 @@ class Runner:
         predicted[np.isin(test, asked)] = probe.predict(vectors[len(seen) :])
         return predicted
 
-    def _embedded(self, task: Task, settings: FinetuneConfig, rows: np.ndarray) -> np.ndarray:
+    def _embedded(self, task: Task, arm: ArmConfig, settings: FinetuneConfig, rows: np.ndarray) -> np.ndarray:
         """Frozen vectors of rows, each made once for an encoder."""
         start = settings.init_from or f"seed {settings.seed}"
-        known = self._vectors.setdefault((task.name, settings.model, repr(settings.model_args), start), {})
+        key = task.name, settings.model, repr(settings.model_args), start, repr(arm.vectors)
+        known = self._vectors.setdefault(key, {})
         new = np.array([row for row in rows if int(row) not in known], dtype=np.int64)
         if len(new):
             if settings.init_from:
@@ -217,9 +225,9 @@ class Runner:
             else:
                 model, stamp = initialise(lambda: new_model(settings.model, settings.model_args), settings.seed), {}
             encoder = Encoder(model)
-            layers = chosen_layers(encoder, stamp, None, "crystal")
+            layers = chosen_layers(encoder, stamp, arm.layers or None, "crystal")
             with evaluating(encoder):
-                parts = encode(encoder, task.crystals.select(new), layers, "crystal", "mean", None, 64)
+                parts = encode(encoder, task.crystals.select(new), layers, "crystal", arm.reduce, None, 64)
                 known |= zip(new.tolist(), np.concatenate([part for _, part in parts]), strict=True)
         return np.stack([known[int(row)] for row in rows])
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from matgl_ssl.backends import MASK, CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.losses import global_mean
-from matgl_ssl.views import Distances, Resample, masked
+from matgl_ssl.views import Distances, Resample, Sites, masked
 
 from .pretext import Pretext, PretextOutput
 
@@ -41,6 +41,7 @@ class MaskedAtoms(Pretext):
         distances: Whether the lengths of the edges that touch masked atoms are ``"visible"``, as published, or
             ``"hidden"``, so that ``masked-edges`` may ask for them from the same view.
         resample: Draw the masks anew each ``"epoch"``, or ``"never"``: once before training, as DSSL.
+        sites: Mask ``"any"`` atoms, or ``"magnetic"`` ones and as many others, as Kong et al. for magnets.
     """
 
     summary: ClassVar[str] = "predict the element (or group and period) of hidden atoms"
@@ -53,6 +54,7 @@ class MaskedAtoms(Pretext):
         fraction: float = 0.15,
         distances: Distances = "visible",
         resample: Resample = "epoch",
+        sites: Sites = "any",
     ) -> None:
         super().__init__(encoder)
         if target == "element":
@@ -61,7 +63,7 @@ class MaskedAtoms(Pretext):
         else:
             classes = torch.tensor([group_and_period(symbol) for symbol in encoder.element_types])
             sizes = {"group": N_GROUPS, "period": N_PERIODS}
-        self.views = {"masked": masked(fraction, distances=distances, resample=resample)}
+        self.views = {"masked": masked(fraction, distances=distances, resample=resample, sites=sites)}
         self.heads = nn.ModuleDict({name: nn.Linear(encoder.node_dim, size) for name, size in sizes.items()})
         self.register_buffer("classes", classes, persistent=False)
         self.classes: Tensor

@@ -11,7 +11,7 @@ from torch.nn import functional
 from matgl_ssl.backends import MASK, CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 from matgl_ssl.losses import global_mean
-from matgl_ssl.views import Distances, Resample, masked, one_direction
+from matgl_ssl.views import Distances, Resample, Sites, masked, one_direction
 
 from .pretext import Pretext, PretextOutput
 
@@ -33,6 +33,7 @@ class MaskedEdges(Pretext):
         fraction: Share of the atoms to mask; ``int(fraction * N + 1)`` of them.
         distances: Whether the lengths of these edges are ``"hidden"`` from the encoder, or ``"visible"`` as published.
         resample: Draw the masks anew each ``"epoch"``, as published, or ``"never"``: once before training.
+        sites: Mask ``"any"`` atoms, or ``"magnetic"`` ones and as many others, as Kong et al. for magnets.
     """
 
     summary: ClassVar[str] = "predict the lengths of the edges that touch hidden atoms"
@@ -44,9 +45,10 @@ class MaskedEdges(Pretext):
         fraction: float = 0.15,
         distances: Distances = "hidden",
         resample: Resample = "epoch",
+        sites: Sites = "any",
     ) -> None:
         super().__init__(encoder)
-        self.views = {"masked": masked(fraction, distances=distances, resample=resample)}
+        self.views = {"masked": masked(fraction, distances=distances, resample=resample, sites=sites)}
         self.head = nn.Linear(encoder.node_dim, round(encoder.cutoff / BIN) + 1)
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:

@@ -9,7 +9,8 @@ from .drop_edges import DropEdges
 from .edge_pairs import edge_pairs, one_direction
 from .hide_edges import HideEdges
 from .mask_atoms import MaskAtoms, MaskCount
-from .masked import Distances, Resample, masked
+from .mask_magnetic_sites import MaskMagneticSites
+from .masked import Distances, Resample, Sites, masked
 from .permute_neighbours import PermuteNeighbours
 from .perturb import Perturb
 from .replace_elements import ReplaceElements
@@ -26,10 +27,12 @@ __all__ = [
     "HideEdges",
     "MaskAtoms",
     "MaskCount",
+    "MaskMagneticSites",
     "PermuteNeighbours",
     "Perturb",
     "ReplaceElements",
     "Resample",
+    "Sites",
     "StrainLattice",
     "Supercell",
     "View",

@@ -11,12 +11,12 @@ from small_systems import small_model
 from synthetic import cell, corpus_and_task, study, write
 
 from matgl_ssl.crystals import read_crystals
-from matgl_ssl.errors import NonFiniteError
+from matgl_ssl.errors import ConfigError, NonFiniteError
 from matgl_ssl.evaluation.config import BenchmarkConfig
 from matgl_ssl.evaluation.plan import Plan
 from matgl_ssl.evaluation.runner import Runner, best
 from matgl_ssl.evaluation.store import Store
-from matgl_ssl.hub import save_model
+from matgl_ssl.hub import new_model, save_model
 
 
 @pytest.fixture
@@ -119,3 +119,43 @@ def test_options_that_all_diverge_are_chosen_by_nobody():
     assert best([({"lr": 1.0}, math.inf), ({"lr": 0.1}, 2.0)]) == {"lr": 0.1}
     with pytest.raises(NonFiniteError, match="smaller learning rate"):
         best([({"lr": 1.0}, math.inf)])
+
+
+PROBED = {
+    "shallow": {"encoder_of": "helps", "layers": [0]},
+    "summed": {"encoder_of": "helps", "reduce": "sum"},
+    "untrained": {"layers": [0, 1]},
+    "fractions": {"described_by": "composition"},
+    "manual": {"described_by": "descriptors"},
+}
+
+
+def probed(root, **changes):
+    rounds = [{"tasks": ["size"], "arms": ["scratch", *PROBED], "labels": [40], "seeds": [0], "method": "ridge"}]
+    return plan(root, arms={**study(root)["arms"], **PROBED}, **{"rounds": rounds, **changes})
+
+
+def test_probes_take_the_vectors_that_an_arm_says(root):
+    """Of which only manual descriptors know for sure how large a cell is, and elements alone cannot."""
+    made = probed(root)
+    units = {cell.arm: cell.unit for cell in made.cells}
+    assert len({unit.name for unit in units.values()}) == len(units)
+    assert {arm for arm, unit in units.items() if unit.needs} == {"shallow", "summed"}
+    folder = root / "pretrained" / "somewhere" / "encoder"
+    save_model(new_model("MEGNet", study(root)["encoders"]["MEGNet"]), folder, kind="encoder", readout="untrained")
+    made.store.keep(units["shallow"].needs[0], {"folder": "somewhere", "weights": "encoder"}, 1.0)
+    errors = {arm: unit.run()["mae"] for arm, unit in units.items()}
+    assert errors["manual"] < min(errors["fractions"], errors["shallow"]) / 100
+    assert len(set(errors.values())) == len(errors)
+    sizes = {key[-1]: len(next(iter(known.values()))) for key, known in made.runner._vectors.items()}
+    assert sizes["{'layers': [0, 1]}"] == 2 * sizes["{'layers': [0]}"]
+
+
+def test_what_a_probe_takes_is_for_probes(root):
+    rounds = [{"tasks": ["size"], "arms": ["shallow"], "labels": [16]}]
+    with pytest.raises(ConfigError, match="shallow says what a probe takes"):
+        probed(root, rounds=rounds)
+    with pytest.raises(ConfigError, match="other has no encoder"):
+        plan(root, arms={**study(root)["arms"], "other": {"recipe": "dssl", "described_by": "composition"}})
+    with pytest.raises(ConfigError, match="'composition', 'descriptors'"):
+        plan(root, arms={**study(root)["arms"], "other": {"described_by": "colour"}})

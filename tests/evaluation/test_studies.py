@@ -39,7 +39,12 @@ def test_all_studies_have_the_corpus_and_the_tasks_of_the_evidence(name):
 
 
 SAME_ARMS = ["scaling", "ablations", "other-properties"]
-OWN_ARMS = ["label-masking", "derivatives", "unrelated"]  # more encoders, or other labels, than the evidence
+OWN_ARMS = [
+    "label-masking",
+    "derivatives",
+    "unrelated",
+    "representations",
+]  # more encoders, or other labels, than the evidence
 
 
 @pytest.mark.parametrize("name", [*SAME_ARMS, *OWN_ARMS])

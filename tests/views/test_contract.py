@@ -14,6 +14,7 @@ from matgl_ssl.views import (
     DropEdges,
     HideEdges,
     MaskAtoms,
+    MaskMagneticSites,
     PermuteNeighbours,
     Perturb,
     ReplaceElements,
@@ -26,6 +27,7 @@ from matgl_ssl.views import (
 class TestViews(ViewTests):
     views: ClassVar = [
         View(), DisplaceAtoms(), DisplaceAtoms(topology="clean"), DrawNormal(per_atom=2, per_crystal=3), DropEdges(),
-        HideEdges(fraction=0.2), MaskAtoms(), PermuteNeighbours(), Perturb(), ReplaceElements(n_elements=len(ELEMENTS)),
-        StrainLattice(), Supercell(max_atoms=20), Compose(views=(MaskAtoms(), HideEdges())),
+        HideEdges(fraction=0.2), MaskAtoms(), MaskMagneticSites(), PermuteNeighbours(), Perturb(),
+        ReplaceElements(n_elements=len(ELEMENTS)), StrainLattice(), Supercell(max_atoms=20),
+        Compose(views=(MaskAtoms(), HideEdges())),
     ]  # fmt: skip

@@ -26,6 +26,7 @@ from matgl_ssl.views import (
     one_direction,
     sample_generator,
 )  # fmt: skip
+from matgl_ssl.views.mask_magnetic_sites import MAGNETIC
 
 BUILD = GraphBuilder(ELEMENTS, 4.5)
 CRYSTALS = [nacl(), cscl(), iron(), skewed()]
@@ -243,9 +244,36 @@ def test_the_unbiased_count_is_right_on_average_and_spares_one_atom(n):
     assert len(set(counts)) <= 2
 
 
+@pytest.mark.parametrize(
+    ("numbers", "magnetic", "others"),
+    [
+        ([26, 8], 1, 1),
+        ([26, 26, 26, 8, 8], 2, 2),
+        ([26] * 6 + [8], 4, 1),  # fewer others than that
+        ([26], 1, 0),
+        ([11, 17] * 5, 0, 2),  # nothing magnetic: int(0.15 N + 1)
+    ],
+)
+@pytest.mark.parametrize("distances", ["visible", "hidden"])
+def test_half_of_the_magnetic_sites_and_one_and_as_many_others_are_masked(numbers, magnetic, others, distances):
+    crystal = dataclasses.replace(chain(len(numbers)), numbers=np.array(numbers), labels={"gap": 1.0})
+    view = masked(0.15, sites="magnetic", distances=distances)
+    drawn = [apply(view, crystal, sample=i) for i in range(20)]
+    is_magnetic = np.isin(numbers, MAGNETIC)
+    for graph in drawn:
+        mask = graph.atom[MASK].numpy()
+        assert (mask[is_magnetic].sum(), mask[~is_magnetic].sum()) == (magnetic, others)
+        assert list(graph.labels) == ["gap"]
+    n = len({tuple(graph.atom[MASK].tolist()) for graph in drawn})
+    assert (n > 1) == (len(numbers) > magnetic + others)
+
+
 def test_equal_masked_views_are_one():
     assert masked(0.15) == MaskAtoms()
-    assert len({masked(0.15), masked(0.15, distances="hidden"), masked(0.15, resample="never")}) == 3
+    several = [
+        masked(0.15, **more) for more in ({}, {"distances": "hidden"}, {"resample": "never"}, {"sites": "magnetic"})
+    ]
+    assert len(set(several)) == len({view.stream for view in several}) == 4
     assert masked(0.15, distances="hidden") == masked(0.15, distances="hidden")
     assert masked(0.15, distances="hidden", resample="never").static
 
