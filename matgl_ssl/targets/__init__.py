@@ -9,9 +9,11 @@ from .compute import with_targets
 from .coordination import Coordination
 from .density import Density
 from .descriptors import AtomStatistics, Descriptors, Estimates
+from .dispersion import AtomDispersion, CrystalDispersion
 from .ewald_energy import EwaldEnergy
 from .powder_pattern import PowderPattern
 from .radial_fingerprint import RadialFingerprint
+from .slab import Slab, slab
 from .space_group import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, SpaceGroup
 from .target import Target
 from .tight_binding import AtomTightBinding, CrystalTightBinding
@@ -22,12 +24,14 @@ __all__ = [
     "N_SPACE_GROUPS",
     "AngularFingerprint",
     "AtomBonds",
+    "AtomDispersion",
     "AtomStatistics",
     "AtomTightBinding",
     "AtomVibrations",
     "CompositionStatistics",
     "Coordination",
     "CrystalBonds",
+    "CrystalDispersion",
     "CrystalTightBinding",
     "CrystalVibrations",
     "Density",
@@ -36,8 +40,10 @@ __all__ = [
     "EwaldEnergy",
     "PowderPattern",
     "RadialFingerprint",
+    "Slab",
     "SpaceGroup",
     "Target",
     "VibrationalSpectrum",
+    "slab",
     "with_targets",
 ]

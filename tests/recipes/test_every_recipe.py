@@ -63,7 +63,7 @@ def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
         "--epochs", 1, "--batch-size", 6, "--val-fraction", 0.2, "--accelerator", "cpu",
     )  # fmt: skip
     stamp = json.loads((pre / "encoder" / "model.json").read_text())["metadata"]["matgl_ssl"]
-    vector = ("textbook", "textbook-labels", "deep-infomax", "descriptors")
+    vector = ("textbook", "textbook-labels", "textbook-slabs", "deep-infomax", "descriptors")
     output = ("derivative-denoising", "energy-force-stress")
     expected = VECTOR if recipe in vector else OUTPUT if recipe in output else "untrained"
     assert (stamp["recipe"], stamp["readout"]) == (recipe, expected)

@@ -21,7 +21,7 @@ class TestTargets(TargetTests):
         targets.AngularFingerprint(), targets.AtomBonds(), targets.AtomTightBinding(), targets.AtomVibrations(),
         targets.CompositionStatistics(), targets.Coordination(), targets.CrystalBonds(), targets.CrystalTightBinding(),
         targets.CrystalVibrations(), targets.Density(), targets.EwaldEnergy(), targets.PowderPattern(),
-        targets.RadialFingerprint(), targets.SpaceGroup(), targets.VibrationalSpectrum(),
+        targets.RadialFingerprint(), targets.Slab(), targets.SpaceGroup(), targets.VibrationalSpectrum(),
     ]  # fmt: skip
 
 
