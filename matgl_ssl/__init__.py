@@ -38,6 +38,7 @@ _EXPORTS = {
     "Prediction": "inference.predict",
     "predict": "inference.predict",
     "list_encoders": "listing",
+    "list_models": "listing",
     "list_pretexts": "listing",
     "list_recipes": "listing",
     "list_targets": "listing",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from .inference.predict import Prediction as Prediction
     from .inference.predict import predict as predict
     from .listing import list_encoders as list_encoders
+    from .listing import list_models as list_models
     from .listing import list_pretexts as list_pretexts
     from .listing import list_recipes as list_recipes
     from .listing import list_targets as list_targets

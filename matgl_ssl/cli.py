@@ -33,7 +33,7 @@ examples:
   mgl-ssl predict  -m runs/gap --data POSCAR
   mgl-ssl embed    -m runs/pre --data crystals.parquet --level atom --out embeddings.parquet
 """
-MODEL = "model directory, run directory or hub name (OWNER/NAME or OWNER/NAME@REVISION)"
+MODEL = "model directory, run directory, name of a shipped encoder (mgl-ssl list models) or of the hub (OWNER/NAME)"
 DATA = "crystals: a file, a folder, a table, or a Hugging Face data set"
 STATE = "for a model that was trained with state labels (fidelities, for example), the label"
 
@@ -298,7 +298,7 @@ def _benchmark(options: dict[str, Any]) -> None:
 
 
 def _list_options(parser: Parser) -> None:
-    parser.add_argument("what", choices=("pretexts", "targets", "views", "recipes", "encoders", "teachers"))
+    parser.add_argument("what", choices=("pretexts", "targets", "views", "recipes", "encoders", "models", "teachers"))
 
 
 def _list(options: dict[str, Any]) -> None:
@@ -390,7 +390,7 @@ VERBS = {
     ),
     "push": Verb("send a model and its card to the Hugging Face hub", _push_options, _push),
     "pull": Verb("fetch a model from the Hugging Face hub", _pull_options, _pull),
-    "list": Verb("list pretexts, targets, views, recipes, encoders or teachers", _list_options, _list),
+    "list": Verb("list pretexts, targets, views, recipes, encoders, models or teachers", _list_options, _list),
     "doctor": Verb(
         "look at crystals and labels before training: what is wrong, and what it would take", _doctor_options, _doctor
     ),

@@ -52,9 +52,10 @@ def run(out: Path, *, recipe: str, seeds: Sequence[int], n_corpus: int, epochs: 
     errors: dict[str, list[float]] = {arm: [] for arm in ("mean", *ARMS)}
     for seed in seeds:
         for arm in ARMS:
-            start: dict[str, Any] = {"init_from": str(pretrained.out)} if arm == "pretrained" else {"model": "MEGNet"}
+            start = str(pretrained.out) if arm == "pretrained" else "scratch"
+            options: dict[str, Any] = {**SHARED, "model": "MEGNet", "init_from": start, "seed": seed}
             folder = out / f"{arm}-{seed}"
-            result = finetune(data=data["task"], target=TARGET, out=folder, seed=seed, **SHARED, **start)
+            result = finetune(data=data["task"], target=TARGET, out=folder, **options)
             errors[arm].append(result.metrics["mae"])
         errors["mean"].append(result.metrics["mad"])
     return errors

@@ -38,6 +38,11 @@ def _config_2(config: Content) -> Content:
     return {"split": "shuffle", **config} if "target" in config else config
 
 
+def _config_4(config: Content) -> Content:
+    """Where ``init_from`` said nothing, fine-tuning started from random weights, as it no longer does."""
+    return {**config, "init_from": config.get("init_from") or "scratch"} if "target" in config else config
+
+
 def _environment_2(environment: Content) -> Content:
     """Version 0.2 says backend where 0.1 said lane."""
     return {"backend" if name == "lane" else name: value for name, value in environment.items()}
@@ -70,7 +75,7 @@ def _with_current_names(content: Content) -> Content:
 
 
 _STEPS: dict[Kind, tuple[Callable[[Content], Content], ...]] = {
-    "config": (_config_2, _signed),
+    "config": (_config_2, _signed, _config_4),
     "environment": (_environment_2, _signed),
     "facts": (_signed,),
     "checkpoint": (),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import random
 
 from matgl_ssl import registry
 from matgl_ssl._backend import BACKEND
+from matgl_ssl._version import __version__
 from matgl_ssl.encoders import Architecture, Encoder
 from matgl_ssl.errors import ConfigError
-from matgl_ssl.hub import new_model
+from matgl_ssl.hub import new_model, read_stamp, shipped_names
 from matgl_ssl.recipes import SUMMARY, read_recipe
 
 
@@ -34,8 +36,11 @@ def available(kind: str) -> dict[str, Listed]:
     What cannot be used is left out, with a warning that names its package.
 
     Args:
-        kind: ``"pretexts"``, ``"targets"``, ``"views"``, ``"recipes"``, ``"architectures"`` or ``"teachers"``.
+        kind: ``"pretexts"``, ``"targets"``, ``"views"``, ``"recipes"``, ``"architectures"``, ``"teachers"`` or
+            ``"models"``.
     """
+    if kind == "models":
+        return {name: Listed(summary, f"matgl_ssl {__version__}") for name, summary in list_models().items()}
     found = {}
     for name in registry.names(kind):
         try:
@@ -75,6 +80,23 @@ def list_encoders() -> dict[str, str]:
 def list_teachers() -> dict[str, str]:
     """Names and one-line descriptions of the teachers that installed packages register; others can be named, too."""
     return _summaries("teachers")
+
+
+def list_models(pattern: str = "*") -> dict[str, str]:
+    """Names and one-line descriptions of the pretrained encoders that come with matgl_ssl for this graph library.
+
+    Whatever takes a model takes such a name: ``StructureFeaturizer("MEGNet-textbook")``.
+
+    Args:
+        pattern: Shell pattern that a name must match: ``"MEGNet*"``.
+    """
+    return {name: _pretrained(read_stamp(name)) for name in shipped_names(pattern)}
+
+
+def _pretrained(stamp: Mapping[str, Any]) -> str:
+    n, steps = stamp["n_crystals"], stamp.get("steps")
+    trained = f"{stamp['architecture']} by recipe {stamp['recipe']} on {n:,} crystals"
+    return f"{trained}, {steps:,} steps" if steps else trained
 
 
 def _summaries(kind: str) -> dict[str, str]:

@@ -91,6 +91,7 @@ class FinetuneKeywords(TypedDict, total=False):
     transform: Literal["log10"] | None
     extensive: bool
     readout: Literal["auto", "fresh", "carry", "keep"]
+    readout_start: Literal["auto", "line", "random"]
     freeze: int | None
     layer_decay: float
     loss: Literal["mae", "mse", "huber"]

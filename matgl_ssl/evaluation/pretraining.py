@@ -21,6 +21,7 @@ from matgl_ssl.recipes import load_recipe
 from matgl_ssl.training.config import FinetuneConfig, PretextConfig, PretrainConfig
 from matgl_ssl.training.finetune import finetune
 from matgl_ssl.training.pretrain import pretrain
+from matgl_ssl.training.start import SCRATCH
 
 from .config import ArmConfig, CorpusConfig
 from .tasks import locate
@@ -108,7 +109,7 @@ def pretrained(config: PretrainConfig | FinetuneConfig, corpus: CrystalDataset, 
         if isinstance(config, PretrainConfig):
             weights = pretrain(**run, **options).encoder
         else:
-            weights = finetune(**run, **options).model
+            weights = finetune(**run, **{**options, "init_from": SCRATCH}).model
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return {"weights": weights.relative_to(out).as_posix(), "n_crystals": len(corpus)}
 

@@ -79,7 +79,11 @@ class Runner:
         if "model_args" in own:  # of a NEGNN
             own = {**own, "model_args": {**self.model(encoder)["model_args"], **own["model_args"]}}
         return FinetuneConfig.build(
-            {"target": TARGET, **self.model(encoder)}, self.config.finetune, own, more, {"seed": seed}
+            {"target": TARGET, "readout_start": "random", **self.model(encoder)},
+            self.config.finetune,
+            own,
+            more,
+            {"seed": seed},
         )
 
     def guard(self, corpus: CorpusConfig) -> dict[str, Any]:

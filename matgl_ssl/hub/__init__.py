@@ -8,6 +8,7 @@ from .output import evaluating, model_output
 from .resolve import resolve
 from .save import save_model
 from .share import pull, push
+from .shipped import shipped_encoder, shipped_names
 
 __all__ = [
     "copy_model",
@@ -23,5 +24,7 @@ __all__ = [
     "refuse_other_arguments",
     "resolve",
     "save_model",
+    "shipped_encoder",
+    "shipped_names",
     "without_dropout",
 ]

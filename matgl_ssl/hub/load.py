@@ -51,7 +51,8 @@ def load_model(
 
     Args:
         source: A MatGL model (returned as it is: ``accelerate`` it to have it faster), a model directory, a run
-            directory, a hub name, or an architecture's name (random weights, drawn from torch's global generator).
+            directory, a shipped encoder's name (``list_models``), a hub name, or an architecture's name (random
+            weights, drawn from torch's global generator).
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         prefer: Which export of a run directory to take.
         device: Where to put it; a model in memory stays where it lies.

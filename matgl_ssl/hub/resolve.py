@@ -10,6 +10,7 @@ from matgl_ssl.errors import HubError, ModelError, did_you_mean
 
 from .files import FILES
 from .remote import fetch, split_name
+from .shipped import shipped_folder, shipped_names
 
 EXPORTS = ("model", "potential", "encoder")
 """What a run directory can hold."""
@@ -27,9 +28,10 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
     """Find the directory of a saved model.
 
     Args:
-        source: A model directory, a run directory, or a hub name: ``OWNER/NAME``, ``OWNER/NAME@REVISION``, or a bare
-            name of MatGL's own. It is looked up in MatGL's cache first, so that it works offline once downloaded, and
-            stays what it was: ``pull`` fetches a newer one.
+        source: A model directory, a run directory, a shipped encoder's name (``list_models``), or a hub name:
+            ``OWNER/NAME``, ``OWNER/NAME@REVISION``, or a bare name of MatGL's own. The hub's are looked up in MatGL's
+            cache first, so that they work offline once downloaded, and stay what they were: ``pull`` fetches the
+            newest.
         prefer: Which export of a run directory to take, first one present.
 
     Raises:
@@ -55,13 +57,16 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
             raise ModelError(f"The run in {path} has exported no model: it did not finish. Go on with --resume.")
         raise ModelError(f"{path} is neither a model directory ({', '.join(FILES)}) nor a run directory.")
     name = str(source)
+    if (found := shipped_folder(name)) is not None:
+        return found
     on_hub = split_name(name if "/" in name else f"{MATGL_ORG}/{name}")
     if on_hub is None or (path.parent != Path() and path.parent.is_dir()):
         raise ModelError(f"There is no model at {source}.{_near(path)}")
     try:
         return fetch(*on_hub)
     except HubError as err:
-        raise HubError(f"{name!r} is not a local path and not an architecture. {err}{_near(path)}") from err
+        near = did_you_mean(name, shipped_names()) or _near(path)
+        raise HubError(f"{name!r} is not a local path and not an architecture. {err}{near}") from err
 
 
 def _near(path: Path) -> str:

@@ -90,8 +90,8 @@ def embed(
     whole cell from layer 2 on. A crystal's vector at a layer is the mean over its atoms, or their sum.
 
     Args:
-        model: A MatGL model (not changed), a model or run directory, a hub name, or an architecture's name (random
-            weights).
+        model: A MatGL model (not changed), a model or run directory, a shipped encoder's name (``list_models``), a hub
+            name, or an architecture's name (random weights).
         data: Crystals: pymatgen structures, ASE atoms, a path (see ``read_crystals``). Bad ones are left out.
         level: A vector a crystal, or one an atom.
         layer: Layer 0 to the number of blocks, ``"readout"`` for the vector that the model's readout makes of a

@@ -36,8 +36,8 @@ class StructureFeaturizer(TransformerMixin, BaseEstimator):
     out (``embed`` leaves out, and also says which atom a row is). Clones share a model given as an instance.
 
     Args:
-        model: A MatGL model (not changed), a model or run directory, a hub name, or an architecture's name (random
-            weights, drawn from torch's global generator).
+        model: A MatGL model (not changed), a model or run directory, a shipped encoder's name (``list_models``), a hub
+            name, or an architecture's name (random weights, drawn from torch's global generator).
         layer: Layer 0 to the number of blocks, ``"readout"``, or several, concatenated in this order; None for what
             ``embed`` takes by default.
         level: A row a ``"crystal"``, or a row an ``"atom"``, crystal after crystal.

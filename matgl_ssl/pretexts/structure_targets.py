@@ -109,6 +109,25 @@ class StructureTargets(Pretext):
             values = np.concatenate([v.reshape(-1, target.size) for v in crystals.column(target.column)])
             cast("RegressionHead | ClassHead", self.heads[name]).fit(values)
 
+    def standardised(self, crystals: CrystalDataset) -> tuple[list[str], np.ndarray]:
+        """What the regression heads learn of crystals, after ``prepare``.
+
+        Returns:
+            Names of the columns that vary, and their values in clipped standard deviations, ``(rows, k)``, NaN where
+            they are missing.
+        """
+        names: list[str] = []
+        columns: list[np.ndarray] = []
+        for name, head in self.heads.items():
+            if isinstance(head, RegressionHead):
+                target = self.target_of[name]
+                values = np.concatenate([v.reshape(-1, target.size) for v in crystals.column(target.column)])
+                standard, weight = head.standardise(torch.from_numpy(values))
+                varies = np.flatnonzero(head.varies.cpu())
+                columns.append(torch.where(weight, standard, torch.nan).numpy()[:, varies])
+                names += [f"{name}/{i}" for i in varies]
+        return names, np.hstack(columns) if names else np.zeros((len(crystals), 0))
+
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """Ask every head."""
         vectors = self.vectors(features["view"], batch["view"])

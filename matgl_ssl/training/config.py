@@ -117,7 +117,10 @@ class FinetuneConfig(RunConfig):
     """Options of ``finetune``."""
 
     model: str = Field("M3GNet", description="architecture of a new model (mgl-ssl list encoders)")
-    init_from: str | None = Field(None, description="weights to start from: a run directory, saved model or hub name")
+    init_from: str | None = Field(
+        None, description="weights to start from: a run directory, saved model, name of a shipped encoder or of the "
+        "hub, or scratch for random ones; without it, the shipped encoder of the architecture, if there is one",
+    )  # fmt: skip
     node_embedding_from: str | None = Field(
         None, description="encoder whose frozen representation the node embedding takes in (a NEGNN)"
     )
@@ -133,6 +136,11 @@ class FinetuneConfig(RunConfig):
         "auto",
         description="keep the loaded readout, carry over what pretraining trained of it, or start a fresh one; "
         "auto keeps one that was trained for the target, and carries over what pretraining trained",
+    )
+    readout_start: Literal["auto", "line", "random"] = Field(
+        "random",
+        description="fresh layers of the readout start at random, or as the line along what the encoder was taught "
+        "that fits the labels best; auto: as a line where the encoder says what it was taught",
     )
     freeze: int | None = Field(None, ge=0, description="freeze layers 0 to this one; the readout is always trained")
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning-rate factor from each layer to the one below")

@@ -41,7 +41,7 @@ from .provenance import provenance, public_name, trained_elements
 from .rundir import RunDirectory
 from .shared import warn_of_shared
 from .splits import Splits, split
-from .start import Start
+from .start import SCRATCH, Start, is_scratch, unsaid_start
 from .supervised import FinetuningModule, begin, prepare, representation_of, trained_model
 from .target import transformed
 from .team import Team
@@ -97,7 +97,8 @@ def finetune(
         resume: Go on with the run in ``out``, exactly.
         **options: The fields of ``FinetuneConfig``. ``init_from`` and ``node_embedding_from`` also take a MatGL model,
             which is not changed; ``val_data`` and ``test_data`` take whatever ``data`` takes. Without ``init_from``
-            training starts from random weights (``model``).
+            training starts from the shipped encoder of ``model`` (``list_models``), if there is one and no
+            ``model_args`` are given; ``init_from="scratch"`` starts from random weights.
 
     Returns:
         Where the model is, and how good it is.
@@ -107,9 +108,11 @@ def finetune(
     """
     given = {**(read_yaml(config) if config else {}), **options}
     run = RunDirectory(out)
-    stored = run.stored_config() if resume else {}
+    given = {name: value for name, value in given.items() if name != "init_from" or value is not None}
+    stored = run.stored_config() if resume else unsaid_start(given)
     sources = {k: given.get(k, stored.get(k)) for k in ("init_from", "node_embedding_from", "val_data", "test_data")}
     named = {k: describe(v) for k, v in sources.items() if v is not None}
+    sources["init_from"] = None if is_scratch(sources["init_from"]) else sources["init_from"]
     settings = FinetuneConfig.build(stored, given, named, {"data": describe(data)})
     use(settings.acceleration)
     team = Team(settings)
@@ -217,7 +220,7 @@ def _prepare(
     logger.info(
         "Fine-tuning %s on %d labels of %s (%d to validate, %d to test), %s.",
         encoder.architecture.name, len(splits.train), config.target, len(splits.val), len(splits.test),
-        f"from {config.init_from or 'scratch'}"
+        f"from {config.init_from or SCRATCH}"
         + (f" on the representation of {config.node_embedding_from}" if config.node_embedding_from else ""),
     )  # fmt: skip
     task = prepare(begun, encoder, parts["train"], graphs["train"], config)
@@ -259,7 +262,7 @@ def _export(task: Task, graphs: Mapping[str, GraphDataset], run: RunDirectory) -
         "name": config.target, "unit": unit, "transform": config.transform, "extensive": config.extensive,
     }  # fmt: skip
     facts = {
-        "init_from": public_name(config.init_from or "scratch"), "n_labels": len(graphs["train"]), **provenance(task),
+        "init_from": public_name(config.init_from or SCRATCH), "n_labels": len(graphs["train"]), **provenance(task),
     }  # fmt: skip
     if config.node_embedding_from:
         facts["node_embedding_from"] = public_name(config.node_embedding_from)

@@ -38,6 +38,7 @@ from .module import TrainingModule, initialise
 from .options import with_options
 from .provenance import provenance, trained_elements
 from .rundir import RunDirectory
+from .taught import taught_lines
 from .team import Team
 from .trainer import Task, batches, fit
 
@@ -301,6 +302,8 @@ def _export(task: Task, run: RunDirectory) -> PretrainResult:
         "recipe": config.recipe, "pretexts": [p.name for p in config.pretexts], "n_crystals": n_crystals,
         **provenance(task), **({"targets": targets} if targets else {}),
     }  # fmt: skip
+    trained_on = cast("ViewDataset", task.train.dataset).crystals
+    facts |= taught_lines(encoder, mixture, trained_on)
     readout = OUTPUT if mixture.trained_output else VECTOR if mixture.trains_readout else "untrained"
     path = save_model(model, run.path / "encoder", kind="encoder", readout=readout, **facts)
     potential = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,12 +22,51 @@ from matgl_ssl.encoders import (
     is_extensive,
 )
 from matgl_ssl.errors import ConfigError, ModelError
-from matgl_ssl.hub import copy_model, load_model, load_with_stamp, new_model
+from matgl_ssl.hub import copy_model, load_model, load_with_stamp, new_model, read_stamp, shipped_encoder
+from matgl_ssl.hub.heads import LinearHeads, heads_of
 from matgl_ssl.hub.stamp import OUTPUT, VECTOR
 from matgl_ssl.models import build_negnn
+from matgl_ssl.recipes import fine_tuning
 
 from .config import FinetuneConfig
 from .target import Standardisation
+
+logger = logging.getLogger(__name__)
+
+SCRATCH = "scratch"
+"""What ``init_from`` says for random weights."""
+
+
+def is_scratch(source: Any) -> bool:
+    """Whether ``init_from`` asks for random weights (``scratch``, or ``none``), and names no folder."""
+    return isinstance(source, str) and source in (SCRATCH, "none") and not Path(source).is_dir()
+
+
+def unsaid_start(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of ``finetune`` that hold where nobody says from which weights it starts.
+
+    It is the shipped encoder of the architecture, fine-tuned as its recipe suggests. A model with arguments of its own,
+    a NEGNN, and an architecture without a shipped encoder start from random weights.
+
+    Args:
+        given: The options that were given.
+
+    Returns:
+        ``init_from``, and what the encoder's recipe says; nothing if ``init_from`` was given.
+    """
+    if given.get("init_from") is not None:
+        return {}
+    architecture = str(given.get("model") or FinetuneConfig.model_fields["model"].default)
+    shipped = shipped_encoder(architecture) if architecture in ARCHITECTURES else None
+    if shipped is None or given.get("model_args") or given.get("node_embedding_from"):
+        return {"init_from": SCRATCH}
+    suited = fine_tuning(read_stamp(shipped)["recipe"])
+    own = "".join(f", {name} {value}" for name, value in suited.items() if name not in given)
+    logger.info(
+        "Fine-tuning starts from %s, which comes with matgl_ssl%s. --init-from scratch starts from random weights.",
+        shipped, own,
+    )  # fmt: skip
+    return {"init_from": shipped, **suited}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +77,13 @@ class Start:
         model: A bare MatGL model, nobody else's.
         keep: Whether its readout speaks the target's unit already.
         references: Offset of each element that it came with, shape ``(n_elements,)``.
+        heads: What its crystal vector was taught, where the layers after that vector are fresh and start as a line.
     """
 
     model: Any
     keep: bool = False
     references: Tensor | None = None
+    heads: LinearHeads | None = None
 
 
 def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: Any = None) -> Start:
@@ -52,7 +95,7 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
 
     Args:
         config: The configuration.
-        init_from: What to load: anything ``load_model`` takes; None for random weights.
+        init_from: What to load: anything ``load_model`` takes; None or ``"scratch"`` for random weights.
         node_embedding_from: The encoder that makes the new model a NEGNN, likewise.
 
     Raises:
@@ -62,7 +105,7 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
     for name, source in (("init_from", init_from), ("node_embedding_from", node_embedding_from)):
         if isinstance(source, str) and source.startswith("in memory"):
             raise ConfigError(f"This run was started from a model {source}: resume it in Python, with the same {name}.")
-    if init_from is None:
+    if init_from is None or is_scratch(init_from):
         return Start(_new(config, node_embedding_from))
     if node_embedding_from is not None:
         raise ConfigError(
@@ -80,8 +123,9 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
     if config.readout == "keep" or (config.readout == "auto" and not obstacle):
         return _kept(loaded)
     architecture = architecture_of(model)
-    arguments = _readout_arguments(architecture, config)
-    return Start(copy_model(model, fresh=_fresh(model, stamp, config), **arguments))
+    arguments, fresh = _readout_arguments(architecture, config), _fresh(model, stamp, config)
+    heads = _heads(stamp, fresh == architecture.head_modules, config)
+    return Start(copy_model(model, fresh=fresh, **arguments), heads=heads)
 
 
 def _new(config: FinetuneConfig, node_embedding_from: Any) -> nn.Module:
@@ -115,6 +159,19 @@ def _fresh(model: Any, stamp: dict[str, Any], config: FinetuneConfig) -> tuple[s
         return architecture.readout_modules
     summed = f"the output of {config.init_from}" if is_extensive(model) else "the target"
     raise ModelError(f"--readout carry: {summed} is a sum over atoms: there is no crystal vector. Use --readout fresh.")
+
+
+def _heads(stamp: dict[str, Any], carried: bool, config: FinetuneConfig) -> LinearHeads | None:
+    """What a fresh readout starts as a line along; None for random weights."""
+    if config.readout_start == "random":
+        return None
+    heads = heads_of(stamp) if carried else None
+    if heads is None and config.readout_start == "line":
+        raise ConfigError(
+            f"--readout-start line: {config.init_from} has no linear heads, or their vector is not carried "
+            "over. Encoders of recipe textbook have them. Use --readout-start random."
+        )
+    return heads
 
 
 def _obstacle(model: nn.Module, stamp: dict[str, Any], config: FinetuneConfig) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from matgl_ssl.models import NEGNN
 from matgl_ssl.targets.representation import Representation
 
 from .config import FinetuneConfig
+from .line import start_as_line
 from .loader import Samples
 from .module import TrainingModule, initialise
 from .start import Start, start
@@ -111,6 +113,10 @@ def prepare(begun: Start, encoder: Encoder, crystals: CrystalDataset, graphs: Sa
     standardisation = _standardise(crystals, begun, config)
     if begun.keep:
         standardisation.unfold_from(begun.model)
+    if begun.heads is not None:
+        labels = transformed(crystals.column(config.target).astype(float), config.transform, crystals.ids)
+        standard = standardisation.to_model(torch.from_numpy(labels)).numpy()
+        start_as_line(encoder, begun.heads, graphs, standard, np.array(crystals.formulas()))
     train = batches(graphs, config, shuffle=True, ranks=rank_and_world())
     return Task(
         FinetuningModule(encoder, standardisation, config, total_steps=train.steps(config.epochs)), config, train

@@ -50,7 +50,7 @@ def test_the_commands_run(place):
             "HOME": str(place), "PYTHONPATH": os.pathsep.join(sys.path),
         }  # fmt: skip
         commands = [line for block in shown("bash") for line in block.replace("OWNER", "someone").splitlines()]
-        assert len(commands) == 6
+        assert len(commands) == 7
         for command in commands:
             verb, *arguments = shlex.split(command)
             assert verb == "mgl-ssl"
