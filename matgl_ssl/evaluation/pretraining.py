@@ -43,7 +43,9 @@ def pretraining_config(
     """
     given = {**common, **encoder}
     if arm.recipe:
-        config = PretrainConfig.build(load_recipe(arm.recipe), {**given, **arm.pretrain, "recipe": arm.recipe})
+        recipe = load_recipe(arm.recipe)
+        given["model_args"] = {**recipe.get("model_args", {}), **encoder.get("model_args", {})}
+        config = PretrainConfig.build(recipe, {**given, **arm.pretrain, "recipe": arm.recipe})
         return config.model_copy(update={"pretexts": [_of_others(pretext, asked) for pretext in config.pretexts]})
     shared = {k: v for k, v in given.items() if k in FinetuneConfig.model_fields}
     own = {"target": arm.supervised, "test_fraction": 0.0, "val_fraction": 0.05, "batch_size": 64}

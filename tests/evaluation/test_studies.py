@@ -9,6 +9,7 @@ import pytest
 
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.evaluation.config import BenchmarkConfig, read_benchmark
+from matgl_ssl.evaluation.pretraining import pretraining_config
 from matgl_ssl.recipes import load_recipe
 
 STUDIES = Path(__file__).parents[2] / "benchmarks"
@@ -28,6 +29,7 @@ SAME_DATA = [
     "label-masking",
     "derivatives",
     "equal-steps",
+    "dssl",
 ]
 
 
@@ -68,6 +70,14 @@ def test_published_recipes_have_the_steps_of_textbook():
     textbook = load_recipe("textbook")
     assert equal.pretrain["batch_size"] == textbook["batch_size"]
     assert not any("epochs" in arm.pretrain or "batch_size" in arm.pretrain for arm in equal.known_arms().values())
+
+
+def test_dssl_as_published_keeps_what_its_recipe_says_of_the_model():
+    made = study("dssl")
+    encoder = {"model": "MEGNet", "model_args": {"dim_node_embedding": 64}}
+    config = pretraining_config(made.known_arms()["dssl-as-published"], made.pretrain, encoder, "phonons")
+    assert config.model_args == {"dropout": 0.3, "dim_node_embedding": 64}
+    assert (config.epochs, config.batch_size) == (500, 256)
 
 
 def test_the_search_is_on_validation():

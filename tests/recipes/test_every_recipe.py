@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from small_systems import EXTENSIVE, NAMES, SMALL, cscl, iron, nacl, rattled, skewed
 
@@ -63,7 +64,7 @@ def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
         "--epochs", 1, "--batch-size", 6, "--val-fraction", 0.2, "--accelerator", "cpu",
     )  # fmt: skip
     stamp = json.loads((pre / "encoder" / "model.json").read_text())["metadata"]["matgl_ssl"]
-    vector = ("textbook", "textbook-labels", "textbook-slabs", "deep-infomax", "descriptors")
+    vector = ("textbook", "textbook-labels", "textbook-slabs", "deep-infomax", "descriptors", "dssl-as-published")
     output = ("derivative-denoising", "energy-force-stress")
     expected = VECTOR if recipe in vector else OUTPUT if recipe in output else "untrained"
     assert (stamp["recipe"], stamp["readout"]) == (recipe, expected)
@@ -89,3 +90,19 @@ def test_a_recipe_says_everything_it_sets(recipe):
     """No recipe leans on a default that may change: every pretext's arguments are written down."""
     for pretext in load_recipe(recipe)["pretexts"]:
         assert pretext.get("arguments"), pretext
+
+
+def test_dropout_is_of_the_pretraining_alone(table, tmp_path, monkeypatch):
+    """DSSL's recipe trains with it; what is exported, and so fine-tuned, has none."""
+    recipe = load_recipe("dssl-as-published")
+    seen = set()
+    forward = torch.nn.Dropout.forward
+    monkeypatch.setattr(
+        torch.nn.Dropout, "forward", lambda self, x: (seen.add((self.p, self.training)), forward(self, x))[1]
+    )
+    options = {**recipe, "model_args": {**SMALL["MEGNet"], **recipe["model_args"]}, "epochs": 1, "batch_size": 6}
+    done = pretrain(model="MEGNet", data=table, out=tmp_path / "run", val_fraction=0.2, accelerator="cpu", **options)
+    assert (0.3, True) in seen
+    assert {p for p, _ in seen} == {0.3}
+    arguments = json.loads((done.encoder / "model.json").read_text())["kwargs"]
+    assert not arguments.get("dropout")
