@@ -10,7 +10,7 @@ from importlib import import_module
 from matgl_ssl._backend import BACKEND
 
 from .batch import CrystalBatch, Graph, collate
-from .keys import EDGE_VECTOR, HIDDEN, MASK, NOISE, NORMAL, REPRESENTATION
+from .keys import EDGE_VECTOR, HIDDEN, MASK, NOISE, NORMAL, REPRESENTATION, STRAIN
 
 backend = import_module(f".{BACKEND}", __name__)
 Potential = backend.Potential
@@ -19,6 +19,6 @@ GPA = 160.21766208
 """GPa in an eV/Å³, as MatGL has it."""
 
 __all__ = [
-    "EDGE_VECTOR", "GPA", "HIDDEN", "MASK", "NOISE", "NORMAL", "REPRESENTATION",
+    "EDGE_VECTOR", "GPA", "HIDDEN", "MASK", "NOISE", "NORMAL", "REPRESENTATION", "STRAIN",
     "CrystalBatch", "Graph", "Potential", "backend", "collate",
 ]  # fmt: skip

@@ -22,3 +22,6 @@ NOISE = "noise"
 
 NORMAL = "standard_normal"
 """In ``atom`` and ``labels``: independent standard normal numbers, ``(N, n)`` and ``(B, n)``."""
+
+STRAIN = "applied_strain"
+"""In ``labels``: the logarithmic strain of the lattice, symmetric, ``(B, 3, 3)``."""

@@ -69,8 +69,11 @@ class Denoising(Pretext):
 
     def forward(self, features: Mapping[str, Features], batch: Mapping[str, CrystalBatch]) -> PretextOutput:
         """Compare prediction and noise; ``baseline`` is the loss of predicting zero."""
-        predicted = self.predict(features["displaced"], batch["displaced"])
-        target = self.target(batch["displaced"]).to(predicted)
+        return self.compared(self.predict(features["displaced"], batch["displaced"]), batch["displaced"])
+
+    def compared(self, predicted: Tensor, crystals: CrystalBatch) -> PretextOutput:
+        """The loss of a prediction, ``(N, 3)``, and of zero."""
+        target = self.target(crystals).to(predicted)
         loss = global_mean(self.loss(predicted, target, reduction="none"))
         baseline = global_mean(self.loss(torch.zeros_like(target), target, reduction="none"))
         return PretextOutput(loss, {"baseline": baseline})

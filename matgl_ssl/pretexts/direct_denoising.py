@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from matgl_ssl.backends import CrystalBatch
 from matgl_ssl.encoders import Encoder, Features
 
 from .denoising import Denoising
+from .edge_head import EdgeHead, Modulation, atom_vectors
 
 
 class DirectDenoising(Denoising):
@@ -32,24 +32,8 @@ class DirectDenoising(Denoising):
 
     def set_up(self, encoder: Encoder) -> None:
         """A network that gives each edge a number, zero at first."""
-        last = nn.Linear(encoder.node_dim, 1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.head = nn.Sequential(nn.Linear(2 * encoder.node_dim + encoder.edge_dim, encoder.node_dim), nn.SiLU(), last)
+        self.head = EdgeHead(encoder)
 
-    def predict(self, features: Features, crystals: CrystalBatch) -> Tensor:
+    def predict(self, features: Features, crystals: CrystalBatch, modulation: Modulation | None = None) -> Tensor:
         """Sum each atom's edges."""
-        source, destination = crystals.edge_index
-        nodes = features.node[-1]
-        layers: list[Any] = list(self.head)
-        first, *rest = layers
-        width = nodes.shape[1]
-        by_source, by_destination, by_edge = first.weight.split([width, width, first.in_features - 2 * width], dim=1)
-        # The first layer's parts for atoms act on atoms, of which there are fewer than edges.
-        scalars = functional.linear(cast("Tensor", features.edge[-1]), by_edge, first.bias)
-        for weight, atom in ((by_source, source), (by_destination, destination)):
-            scalars = scalars + functional.linear(nodes, weight).index_select(0, atom)
-        for layer in rest:
-            scalars = layer(scalars)
-        directions = functional.normalize(crystals.edge_vectors().to(scalars), dim=1)
-        return scalars.new_zeros(len(nodes), 3).index_add(0, source, scalars * directions)
+        return atom_vectors(self.head(features, crystals, modulation), crystals)

@@ -57,6 +57,11 @@ class Mixture(nn.Module):
         for pretext in self.pretexts.values():
             cast("Pretext", pretext).prepare(crystals)
 
+    def after_step(self, encoder: Encoder) -> None:
+        """Let each pretext look at the encoder after a step of the optimiser."""
+        for pretext in self.pretexts.values():
+            cast("Pretext", pretext).after_step(encoder)
+
     @property
     def trained_output(self) -> TrainedOutput | None:
         """What the model's own output has become; None if no pretext trains it."""

@@ -91,6 +91,13 @@ class Pretext(nn.Module):
     def prepare(self, crystals: CrystalDataset) -> None:
         """Look at the training crystals before training: scales of targets, element references. Kept in buffers."""
 
+    def after_step(self, encoder: Encoder) -> None:
+        """Follow the encoder, whose weights a step of the optimiser has just changed.
+
+        What is kept of it belongs into parameters or buffers, so that it is in the checkpoint. All processes have the
+        same weights, and so the same of this.
+        """
+
     def trained_output(self) -> TrainedOutput:
         """What the model's output means after training, for pretexts that train it."""
         raise NotImplementedError

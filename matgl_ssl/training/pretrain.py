@@ -76,6 +76,11 @@ class PretrainingModule(TrainingModule):
             self.crystal_vectors = batches[0].mean_over_atoms(features.node[-1])
         return loss, metrics
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Lightning's step; then pretexts may follow the encoder, before anything is saved."""
+        super().optimizer_step(*args, **kwargs)
+        self.mixture.after_step(self.encoder)
+
 
 @dataclass(frozen=True)
 class PretrainResult:

@@ -1,4 +1,4 @@
-"""Strain a crystal at random."""
+"""Strain a crystal at random, and write the strain down."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from matgl_ssl.arguments import Positive
+from matgl_ssl.backends import STRAIN
 from matgl_ssl.crystals.records import Crystal
 
 from .view import View
@@ -27,7 +28,9 @@ class StrainLattice(View):
     sigma: Positive = 0.05
 
     def on_crystal(self, crystal: Crystal, rng: np.random.Generator) -> Crystal:
-        """Strain before the graph is built."""
+        """Strain before the graph is built; ``labels["applied_strain"]`` is e."""
         upper = np.triu(rng.normal(0.0, self.sigma, (3, 3)))
-        values, axes = np.linalg.eigh(upper + np.triu(upper, 1).T)
-        return dataclasses.replace(crystal, lattice=crystal.lattice @ (axes * np.exp(values)) @ axes.T)
+        strain = upper + np.triu(upper, 1).T
+        values, axes = np.linalg.eigh(strain)
+        lattice = crystal.lattice @ (axes * np.exp(values)) @ axes.T
+        return dataclasses.replace(crystal, lattice=lattice, labels={**crystal.labels, STRAIN: strain})

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from matgl_ssl.pretexts.atom_targets import AtomTargets
+from matgl_ssl.pretexts.conditioned_denoising import ConditionedDenoising
 from matgl_ssl.pretexts.contrast import Contrast
 from matgl_ssl.pretexts.crystal_targets import CrystalTargets
 from matgl_ssl.pretexts.deep_infomax import DeepInfoMax
@@ -15,10 +16,12 @@ from matgl_ssl.pretexts.derivative_denoising import DerivativeDenoising
 from matgl_ssl.pretexts.direct_denoising import DirectDenoising
 from matgl_ssl.pretexts.edge_denoising import EdgeDenoising
 from matgl_ssl.pretexts.energy_force_stress import EnergyForceStress
+from matgl_ssl.pretexts.latent_prediction import LatentPrediction
 from matgl_ssl.pretexts.masked_atoms import MaskedAtoms
 from matgl_ssl.pretexts.masked_edges import MaskedEdges
 from matgl_ssl.pretexts.micro_property import MicroProperty
 from matgl_ssl.pretexts.property_labels import PropertyLabels
+from matgl_ssl.pretexts.structure_denoising import StructureDenoising
 from matgl_ssl.testing import PretextTests
 
 ENERGIES = {"MEGNet": {}, "M3GNet": {"is_intensive": False}}
@@ -56,6 +59,14 @@ class TestDirectDenoising(PretextTests):
     pretext = DirectDenoising
 
 
+class TestConditionedDenoising(PretextTests):
+    pretext = ConditionedDenoising
+
+
+class TestStructureDenoising(PretextTests):
+    pretext = StructureDenoising
+
+
 class TestEdgeDenoising(PretextTests):
     pretext = EdgeDenoising
 
@@ -69,6 +80,10 @@ class TestEdgeDistances(PretextTests):
 class TestDeepInfoMax(PretextTests):
     pretext = DeepInfoMax
     models: ClassVar = {"MEGNet": {}}
+
+
+class TestLatentPrediction(PretextTests):
+    pretext = LatentPrediction
 
 
 class TestEnergyForceStress(PretextTests):

@@ -66,9 +66,9 @@ def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
     stamp = json.loads((pre / "encoder" / "model.json").read_text())["metadata"]["matgl_ssl"]
     vector = ("textbook", "textbook-labels", "textbook-slabs", "deep-infomax", "descriptors", "dssl-as-published")
     output = ("derivative-denoising", "energy-force-stress")
+    trains_energy = recipe in output
     expected = VECTOR if recipe in vector else OUTPUT if recipe in output else "untrained"
     assert (stamp["recipe"], stamp["readout"]) == (recipe, expected)
-    trains_energy = recipe in ("derivative-denoising", "energy-force-stress")
     assert (pre / "potential").exists() == (trains_energy and model in EXTENSIVE)
     run(
         "finetune", "--init-from", pre, "--data", table, "--target", "band_gap", "--out", fine, "--epochs", 1,
@@ -78,7 +78,7 @@ def test_it_pretrains_and_its_export_fine_tunes(recipe, model, table, tmp_path):
 
 
 @pytest.mark.pyg
-@pytest.mark.parametrize("recipe", ["cdssl", "direct-denoising"])
+@pytest.mark.parametrize("recipe", ["cdssl", "conditioned-denoising", "direct-denoising", "structure-denoising"])
 def test_a_recipe_of_edges_is_refused_where_there_are_none(recipe, table, tmp_path):
     with pytest.raises(ModelError, match="TensorNet has no edge vectors at its last layer"):
         pretrain(model="TensorNet", model_args=SMALL["TensorNet"], recipe=recipe, data=table, out=tmp_path / "run")

@@ -21,6 +21,7 @@ CLOCK = {"seconds", "structures_per_second", "waiting"}
 # Double backward through M3GNet, against a run of its own.
 ARGUMENTS = {k: v for k, v in SMALL["M3GNet"].items() if k != "element_types"}
 FORCES = {"model": "M3GNet", "model_args": ARGUMENTS, "recipe": "derivative-denoising"}
+FOLLOWED = {"recipe": "jepa"}  # the teacher's weights follow each step
 # 95 crystals to train on, 6 steps an epoch, numbered 0 to 5 and 6 to 11.
 SCENARIOS: dict[str, dict[str, Any]] = {
     "sigterm in the middle of an epoch": {"stop": {"signal": "SIGTERM", "step": 8}},
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "kill -9 before the first checkpoint": {"stop": {"signal": "SIGKILL", "step": 2}},
     "sigterm in an epoch of forces, 2 workers": {"stop": {"signal": "SIGTERM", "step": 8}, "num_workers": 2, **FORCES},
     "sigint at the last batch of an epoch of forces": {"stop": {"signal": "SIGINT", "step": 5}, **FORCES},
+    "sigterm while a teacher follows": {"stop": {"signal": "SIGTERM", "step": 8}, **FOLLOWED},
 }  # fmt: skip
 EXIT_CODES = {"SIGTERM": 143, "SIGINT": 130, "SIGKILL": -9}
 
@@ -54,18 +56,18 @@ def runs(
         asked = {k: v for k, v in scenario.items() if k != "stop"}
         plan.append({"options": {**options, **asked, "out": str(root / name)}, "stop": scenario["stop"]})
         # An interruption may change what does not change the result.
-        forces = FORCES if "recipe" in scenario else {}
-        plan.append({"options": {**options, **forces, "out": str(root / name), "num_workers": 0, "resume": True}})
-    untouched = {"untouched": {}, "untouched forces": FORCES}
+        same = {k: v for k, v in asked.items() if k in FORCES}
+        plan.append({"options": {**options, **same, "out": str(root / name), "num_workers": 0, "resume": True}})
+    untouched = {"untouched": {}, "untouched derivative-denoising": FORCES, "untouched jepa": FOLLOWED}
     codes = run_plan([{"options": {**options, **more, "out": str(root / name)}} for name, more in untouched.items()])
-    assert codes == [0, 0]
+    assert codes == [0, 0, 0]
     codes = run_plan(plan)
     assert codes[1::2] == [0] * len(SCENARIOS)
     return root, dict(zip(SCENARIOS, codes[::2], strict=True))
 
 
 def reference(name: str) -> str:
-    return "untouched forces" if "recipe" in SCENARIOS[name] else "untouched"
+    return " ".join(["untouched", *(v for k, v in SCENARIOS[name].items() if k == "recipe")])
 
 
 def checkpoint(run: Path) -> dict[str, Any]:
