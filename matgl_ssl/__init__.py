@@ -25,6 +25,11 @@ _EXPORTS = {
     "Architecture": "encoders",
     "Encoder": "encoders",
     "Features": "encoders",
+    "FitResult": "ensemble.fit",
+    "fit": "ensemble.fit",
+    "ClassPrediction": "ensemble.predict",
+    "IntervalPrediction": "ensemble.predict",
+    "predict": "ensemble.predict",
     "benchmark": "evaluation",
     "BenchmarkResult": "evaluation.benchmarking",
     "load_model": "hub",
@@ -36,7 +41,6 @@ _EXPORTS = {
     "embed": "inference.embed",
     "StructureFeaturizer": "inference.featurizer",
     "Prediction": "inference.predict",
-    "predict": "inference.predict",
     "list_encoders": "listing",
     "list_models": "listing",
     "list_pretexts": "listing",
@@ -72,6 +76,11 @@ if TYPE_CHECKING:
     from .encoders import Architecture as Architecture
     from .encoders import Encoder as Encoder
     from .encoders import Features as Features
+    from .ensemble.fit import FitResult as FitResult
+    from .ensemble.fit import fit as fit
+    from .ensemble.predict import ClassPrediction as ClassPrediction
+    from .ensemble.predict import IntervalPrediction as IntervalPrediction
+    from .ensemble.predict import predict as predict
     from .evaluation import benchmark as benchmark
     from .evaluation.benchmarking import BenchmarkResult as BenchmarkResult
     from .hub import load_model as load_model
@@ -83,7 +92,6 @@ if TYPE_CHECKING:
     from .inference.embed import embed as embed
     from .inference.featurizer import StructureFeaturizer as StructureFeaturizer
     from .inference.predict import Prediction as Prediction
-    from .inference.predict import predict as predict
     from .listing import list_encoders as list_encoders
     from .listing import list_models as list_models
     from .listing import list_pretexts as list_pretexts

@@ -9,7 +9,6 @@ import argparse
 import io
 import json
 import logging
-import math
 import os
 import signal
 import sys
@@ -17,12 +16,13 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from matgl_ssl.boundary import typed_errors
 from matgl_ssl.console import configure_logging, quiet_lightning
 from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError
-from matgl_ssl.flags import add_fields, number_or_text, refuse_empty, refuse_unknown
+from matgl_ssl.flags import add_fields, data_of, number_or_text, refuse_empty, refuse_unknown
 
 Parser = argparse.ArgumentParser
 
@@ -121,31 +121,16 @@ def _parsers(wanted: str) -> tuple[Parser, dict[str, Parser]]:
 
 def _run_options(config: str) -> Callable[[Parser], None]:
     def add(parser: Parser) -> None:
-        from matgl_ssl.training import config as configs
-
-        parser.add_argument("--out", required=True, metavar="DIR", help="run directory: new or empty, unless --resume")
+        room = "ensemble" if config == "FitConfig" else "training"
+        configs = import_module(f"matgl_ssl.{room}.config")
+        if room == "training":
+            parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly")
+        text = "run directory: new or empty, unless one goes on with it"
+        parser.add_argument("--out", required=True, metavar="DIR", help=text)
         parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options of the run")
-        parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly")
         add_fields(parser, getattr(configs, config))
 
     return add
-
-
-def _data_of(options: dict[str, Any]) -> str:
-    """The data, from the flag, the file, or the run that is resumed."""
-    from matgl_ssl.config import read_yaml
-    from matgl_ssl.training.rundir import RunDirectory
-
-    data = options.pop("data", None)
-    if data is None and options["config"]:
-        data = read_yaml(options["config"]).get("data")
-    if data is None and options["resume"]:
-        data = RunDirectory(options["out"]).stored_config().get("data")
-        if str(data).startswith("in memory"):
-            raise DataError("This run was started from Python on structures in memory: resume it there, with data=.")
-    if not data:
-        raise DataError("No data: give --data a file, a folder, a table or a Hugging Face data set.")
-    return str(data)
 
 
 def _pretrain(options: dict[str, Any]) -> None:
@@ -155,7 +140,7 @@ def _pretrain(options: dict[str, Any]) -> None:
     from matgl_ssl.training.team import is_first
 
     quiet_lightning()
-    result = pretrain(data=_data_of(options), **options)
+    result = pretrain(data=data_of(options), **options)
     if not is_first():
         return
     print(f"encoder    {result.encoder}", *([f"potential  {result.potential}"] if result.potential else []), sep="\n")
@@ -172,7 +157,7 @@ def _finetune(options: dict[str, Any]) -> None:
     from matgl_ssl.training.team import is_first
 
     quiet_lightning()
-    result = finetune(data=_data_of(options), **options)
+    result = finetune(data=data_of(options), **options)
     if not is_first():
         return
     target = json.loads((result.model / "model.json").read_text(encoding="utf-8"))["metadata"]["matgl_ssl"]["target"]
@@ -181,6 +166,13 @@ def _finetune(options: dict[str, Any]) -> None:
     print(f"model     {result.model}")
     print(f"{f'{part} MAE':<8}  {result.metrics['mae']:.4g}  {target['unit'] or '(no unit given)'}")
     print(f"predict   mgl-ssl predict -m {result.model} --data POSCAR")
+
+
+def _fit(options: dict[str, Any]) -> None:
+    from matgl_ssl.ensemble.fit import fit
+
+    quiet_lightning()
+    print(fit(data=data_of(options), **options))
 
 
 def _add_trained_with(parser: Parser) -> None:
@@ -202,24 +194,21 @@ def _predict_options(parser: Parser) -> None:
     parser.add_argument("-m", "--model", required=True, help=MODEL)
     text = "structure files, folders or tables"
     parser.add_argument("--data", "-i", "--infile", required=True, nargs="+", metavar="FILE", help=text)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    form = parser.add_mutually_exclusive_group()
+    for name in ("json", "csv"):
+        form.add_argument(f"--{name}", action="store_const", const=name, dest="form", help=f"print {name.upper()}")
     text = f"{STATE} of all structures, or of each"
     parser.add_argument("--state-attr", type=int, nargs="+", metavar="INT", help=text)
     _add_inference(parser)
 
 
 def _predict(options: dict[str, Any]) -> None:
-    from matgl_ssl.inference import predict
-    from matgl_ssl.inference.files import read_files
+    from matgl_ssl.ensemble.predict import predict
+    from matgl_ssl.inference.files import as_csv, as_json, read_files
 
-    as_json = options.pop("json")
+    write = {"json": as_json, "csv": as_csv}.get(options.pop("form") or "")
     predictions = predict(data=read_files(options.pop("data")), **options)
-    if as_json:
-        rows = [vars(p) | {"value": p.value if math.isfinite(p.value) else None} for p in predictions]
-        rows = [{name: value for name, value in row.items() if name != "note" or value} for row in rows]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
-    else:
-        print(*predictions, sep="\n")
+    print(write(predictions) if write else "\n".join(map(str, predictions)))
 
 
 def _embed_options(parser: Parser) -> None:
@@ -383,6 +372,11 @@ VERBS = {
     "prepare": Verb("bring crystals together in one checked folder without duplicates", _prepare_options, _prepare),
     "pretrain": Verb("pretrain an encoder on crystals without labels", _run_options("PretrainConfig"), _pretrain),
     "finetune": Verb("fine-tune an encoder on few labels", _run_options("FinetuneConfig"), _finetune),
+    "fit": Verb(
+        "predict a property from few labels, with an interval, without choosing a recipe",
+        _run_options("FitConfig"),
+        _fit,
+    ),
     "predict": Verb("predict a property of crystals", _predict_options, _predict),
     "embed": Verb("write vectors of crystals or atoms", _embed_options, _embed),
     "benchmark": Verb(

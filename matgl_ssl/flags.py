@@ -8,7 +8,7 @@ from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from matgl_ssl.errors import ConfigError, did_you_mean
+from matgl_ssl.errors import ConfigError, DataError, did_you_mean
 from matgl_ssl.renamed import LOSSES, OPTIONS, current
 
 if TYPE_CHECKING:
@@ -76,3 +76,24 @@ def refuse_empty(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if value == "" and name not in ("data", "unit"):
             raise ConfigError(f"--{name.replace('_', '-')} is empty. Give it a value, or leave it out.")
+
+
+def data_of(options: dict[str, Any]) -> str:
+    """The data, from the flag, the file, or the run that is resumed; the option is taken out.
+
+    Raises:
+        DataError: If there are none.
+    """
+    from matgl_ssl.config import read_yaml
+    from matgl_ssl.training.rundir import RunDirectory
+
+    data = options.pop("data", None)
+    if data is None and options["config"]:
+        data = read_yaml(options["config"]).get("data")
+    if data is None and options.get("resume"):
+        data = RunDirectory(options["out"]).stored_config().get("data")
+        if str(data).startswith("in memory"):
+            raise DataError("This run was started from Python on structures in memory: resume it there, with data=.")
+    if not data:
+        raise DataError("No data: give --data a file, a folder, a table or a Hugging Face data set.")
+    return str(data)

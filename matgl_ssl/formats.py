@@ -22,7 +22,9 @@ from matgl_ssl._files import digest
 from matgl_ssl._version import __version__
 from matgl_ssl.errors import DataError, MatGLSSLError, ModelError, RunDirectoryError
 
-Kind = Literal["config", "environment", "facts", "checkpoint", "stamp", "unit", "archive", "manifest"]
+Kind = Literal[
+    "config", "environment", "facts", "checkpoint", "stamp", "unit", "archive", "manifest", "ensemble", "member"
+]
 Content = dict[str, Any]
 
 _OPTIONS = {"depth_lr_factor": "layer_decay"}
@@ -83,9 +85,11 @@ _STEPS: dict[Kind, tuple[Callable[[Content], Content], ...]] = {
     "unit": (_unit_2, _signed),
     "archive": (_archive_2, _signed),
     "manifest": (_signed,),
+    "ensemble": (_signed,),
+    "member": (_signed,),
 }
 """For each kind of file, the functions from format 1 to 2, from 2 to 3, and so on."""
-_ERRORS: dict[Kind, type[MatGLSSLError]] = {"stamp": ModelError, "manifest": DataError}
+_ERRORS: dict[Kind, type[MatGLSSLError]] = {"stamp": ModelError, "manifest": DataError, "ensemble": ModelError}
 
 
 def current(kind: Kind) -> int:

@@ -107,6 +107,28 @@ class FinetuneKeywords(TypedDict, total=False):
     n_train: int | None
 
 
+class FitKeywords(TypedDict, total=False):
+    """Options of ``fit``."""
+
+    target: list[str]
+    unit: str | None
+    task: Literal["regression", "classification"]
+    encoders: list[str]
+    fine_tunings: int
+    finetune: dict[str, Any]
+    budget: float
+    loss: Literal["mae", "mse"]
+    coverage: float
+    per_atom: bool
+    lower_bound: float | None
+    upper_bound: float | None
+    weight_column: str | None
+    n_folds: int
+    seed: int
+    num_workers: int
+    accelerator: str
+
+
 class BenchmarkKeywords(TypedDict, total=False):
     """Options of ``benchmark``."""
 

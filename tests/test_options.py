@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 
+from matgl_ssl.ensemble.config import FitConfig
 from matgl_ssl.evaluation.benchmarking import BenchmarkOptions
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
@@ -63,7 +64,7 @@ def module() -> str:
     parts = [HEAD]
     for verb, config, without in (
         ("pretrain", PretrainConfig, ("data",)), ("finetune", FinetuneConfig, ("data",)),
-        ("benchmark", BenchmarkOptions, ()),
+        ("fit", FitConfig, ("data",)), ("benchmark", BenchmarkOptions, ()),
     ):  # fmt: skip
         lines = fields(config, without)
         head = f'class {verb.capitalize()}Keywords(TypedDict, total=False):\n    """Options of ``{verb}``."""\n'

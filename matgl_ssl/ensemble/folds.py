@@ -36,7 +36,7 @@ def grouped_folds(groups: Sequence[str], n: int = 5, seed: int = 0) -> list[tupl
     return list(GroupKFold(n, shuffle=True, random_state=seed).split(labels, groups=labels))
 
 
-def balanced_folds(groups: Sequence[str], labels: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+def balanced_folds(groups: Sequence[str] | np.ndarray, labels: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
     """The fold of each row: no group is in two of them, and each has about as many rows of each part of the labels.
 
     Args:
@@ -55,16 +55,19 @@ def balanced_folds(groups: Sequence[str], labels: np.ndarray, n: int, seed: int 
     n = min(n, int(members.max()) + 1)
     if n < 2:
         raise ConfigError(f"All labels are of {groups[0]}: there is no other formula to learn it from. Add some.")
-    values, numbers = np.unique(labels, return_inverse=True)
-    if len(values) > _PARTS:
-        numbers = np.searchsorted(np.quantile(labels, np.arange(1, _PARTS) / _PARTS), labels)
+    numbers = np.unique(labels, return_inverse=True)[1]
+    if numbers.max() >= _PARTS:
+        parts = min(_PARTS, max(1, len(labels) // n))
+        numbers = np.searchsorted(np.quantile(labels, np.arange(1, parts) / parts), labels)
+    if np.bincount(numbers).max() < n:
+        numbers = np.zeros_like(numbers)
     folds = np.zeros(len(labels), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a part of the labels may have fewer rows than there are folds
         splitter = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
         for fold, (_, rows) in enumerate(splitter.split(numbers, numbers, members)):
             folds[rows] = fold
-    return folds
+    return np.unique(folds, return_inverse=True)[1]  # one large group can leave a fold empty
 
 
 def chemical_systems(crystals: Iterable[Crystal]) -> list[str]:

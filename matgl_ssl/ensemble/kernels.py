@@ -7,11 +7,13 @@ cross-validated mean absolute error. The scaler is fitted on the training part a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -51,6 +53,46 @@ def kernel_ridge(
     regression = TransformedTargetRegressor(KernelRidge(), transformer=StandardScaler())
     choices: dict[str, Sequence[Any]] = {"kernel": kernels, "alpha": alphas, "gamma": gammas}
     return searched(regression, {f"regression__regressor__{name}": list(v) for name, v in choices.items()}, cv, scale)
+
+
+def best_kernel_ridge(
+    numbers: np.ndarray,
+    labels: np.ndarray,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    weights: np.ndarray | None = None,
+) -> TransformedTargetRegressor:
+    """``kernel_ridge`` of the least cross-validated error, not fitted yet; found in a tenth of a search's time.
+
+    All penalties of a kernel share one decomposition of its matrix.
+
+    Args:
+        numbers: Standardised numbers of crystals, ``(n, d)``.
+        labels: Their labels, ``(n,)``.
+        folds: Rows to train and to test on, for each fold.
+        weights: How much each label counts, ``(n,)``.
+    """
+    counts = np.ones(len(labels)) if weights is None else weights
+    errors: dict[tuple[str, float], np.ndarray] = {}
+    for name, gamma in product(KERNELS, _GAMMAS):
+        matrix = pairwise_kernels(numbers, metric=name, gamma=gamma)
+        total = np.zeros(len(_ALPHAS))
+        for train, test in folds:
+            root = np.sqrt(counts[train])
+            mean = np.average(labels[train], weights=counts[train])
+            scale = np.std(labels[train]) or 1.0
+            values, vectors = np.linalg.eigh(matrix[np.ix_(train, train)] * np.outer(root, root))
+            projected = vectors.T @ (root * (labels[train] - mean) / scale)
+            duals = root[:, None] * (vectors @ (projected[:, None] / (np.maximum(values, 0)[:, None] + _ALPHAS)))
+            said = mean + scale * (matrix[np.ix_(test, train)] @ duals)
+            total += counts[test] @ np.abs(said - labels[test, None])
+        errors[name, gamma] = total
+    name, gamma = min(errors, key=lambda each: errors[each].min())
+    alpha = float(_ALPHAS[int(errors[name, gamma].argmin())])
+    return TransformedTargetRegressor(KernelRidge(kernel=name, alpha=alpha, gamma=gamma), transformer=StandardScaler())
+
+
+_ALPHAS = np.array(GRID[4:])
+_GAMMAS = GRID[4::2]
 
 
 def searched(regression: Any, grid: dict[str, list[Any]], cv: Folds, scale: Scale) -> GridSearchCV:

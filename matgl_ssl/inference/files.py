@@ -1,13 +1,20 @@
-"""The files of a command line as one data set, with a place for each entry that could not be read."""
+"""Crystals of a command line's files, with a place for each that could not be read; predictions as text."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from matgl_ssl.crystals import Crystal, CrystalDataset, Finding, read_crystals
 from matgl_ssl.crystals.layouts import readable
 from matgl_ssl.errors import NothingLeftError
+
+from .predict import Prediction
 
 
 def read_files(files: Sequence[str]) -> CrystalDataset:
@@ -32,3 +39,27 @@ def read_files(files: Sequence[str]) -> CrystalDataset:
             for finding in bad
         ]
     return CrystalDataset.from_crystals(crystals, source=", ".join(map(readable, files)), rejected=rejected)
+
+
+def as_json(predictions: Sequence[Prediction]) -> str:
+    """A JSON list with an object a prediction; what is no finite number is null, and an empty note is left out."""
+    rows = [{name: value for name, value in row.items() if name != "note" or value} for row in _rows(predictions)]
+    return json.dumps(rows, indent=1, ensure_ascii=False)
+
+
+def as_csv(predictions: Sequence[Prediction]) -> str:
+    """A line of names, and a line a prediction; what is no finite number is empty."""
+    rows = _rows(predictions)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*dict.fromkeys(name for row in rows for name in row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
+def _rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    return [{name: _known(value) for name, value in vars(prediction).items()} for prediction in predictions]
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,6 +13,7 @@ from torch import nn
 from matgl_ssl.acceleration import accelerate
 from matgl_ssl.backends import REPRESENTATION, Graph
 from matgl_ssl.crystals import CrystalDataset, check_structure
+from matgl_ssl.crystals.tables import in_order
 from matgl_ssl.encoders import Encoder
 from matgl_ssl.errors import DataError
 from matgl_ssl.hub import model_output
@@ -35,12 +36,14 @@ class GraphPool:
     """The graphs of a task's crystals for one kind of encoder, each built when it is first needed, and kept.
 
     Args:
-        crystals: Crystals with the label ``target``.
+        crystals: Crystals with the label ``target``, or without it if ``fine_tune`` is given labels.
         encoder: An encoder of that kind: its elements and cutoff count, its weights do not.
         min_distance: Crystals with atoms closer than this, in Å, are left out.
     """
 
     def __init__(self, crystals: CrystalDataset, encoder: Encoder, min_distance: float = 0.5) -> None:
+        if TARGET not in crystals.label_names:
+            crystals = with_labels(crystals, np.full(len(crystals), np.nan))
         self.crystals = crystals
         self.graphs = GraphDataset(crystals, encoder.graph_builder(), [View()], 0, target=TARGET)
         self.graphs._keep = True  # few of the crystals of a large table are ever asked for
@@ -65,10 +68,20 @@ class GraphPool:
 
 
 class _Rows(Samples):
-    """Some rows of a pool, as the loader takes them, with a NEGNN's frozen vectors of their atoms if they are given."""
+    """Some rows of a pool, as the loader takes them.
 
-    def __init__(self, pool: GraphPool, rows: np.ndarray, vectors: Sequence[torch.Tensor] = ()) -> None:
+    Args:
+        pool: The pool.
+        rows: The rows.
+        vectors: A NEGNN's frozen vectors of their atoms, if it is one.
+        labels: Other labels than the pool's, if there are any.
+    """
+
+    def __init__(
+        self, pool: GraphPool, rows: np.ndarray, vectors: Sequence[torch.Tensor] = (), labels: np.ndarray | None = None
+    ) -> None:
         self.pool, self.rows, self.vectors, self.edges = pool, rows, vectors, pool.graphs.edges[rows]
+        self.labels = labels
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> list[list[Graph]]:
         """Copies of the graphs that the pool keeps."""
@@ -76,16 +89,26 @@ class _Rows(Samples):
         if self.vectors:
             for (_, row), graph in zip(items, graphs, strict=True):
                 graph.atom[REPRESENTATION] = self.vectors[row]
+        if self.labels is not None:
+            for (_, row), graph in zip(items, graphs, strict=True):
+                graph.labels = {"target": float(self.labels[row])}
         return [[graph] for graph in graphs]
 
 
-def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.Module:
+def with_labels(crystals: CrystalDataset, labels: np.ndarray) -> CrystalDataset:
+    """The crystals with the one label ``target``, ``(len(crystals),)``."""
+    table = in_order(crystals.select_labels([]).table)
+    return CrystalDataset(table.add_column(TARGET, labels), source=crystals.source)
+
+
+def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig, labels: np.ndarray | None = None) -> nn.Module:
     """What ``finetune`` trains on all of some rows, without a run directory; a NEGNN's frozen vectors are made once.
 
     Args:
         pool: The crystals.
         rows: Rows to train on; those that an encoder cannot be trusted with are left out.
         config: As for ``finetune``, less what concerns splits, validation, logs and files.
+        labels: Labels of the rows instead of the pool's, ``(len(rows),)``.
 
     Returns:
         A plain model in the label's unit, in eval mode.
@@ -95,7 +118,7 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.M
         DataError: If no row is left.
         NonFiniteError: If the loss or the gradient is not finite.
     """
-    rows = pool.usable(rows)
+    asked, rows = rows, pool.usable(rows)
     if not len(rows):
         raise DataError("None of the revealed crystals can be given to the encoder. Reveal more labels.")
     begun, encoder = begin(config, config.init_from, config.node_embedding_from)
@@ -105,7 +128,11 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig) -> nn.M
         for first in range(0, len(rows), _BATCH)
         for of_atoms in frozen.of_graphs(pool.at_rest(rows[first : first + _BATCH]))
     ]
-    task = prepare(begun, encoder, pool.crystals.select(rows), _Rows(pool, rows, vectors), config)
+    crystals = pool.crystals.select(rows)
+    if labels is not None:
+        labels = labels[np.isin(asked, rows)]
+        crystals = with_labels(crystals, labels)
+    task = prepare(begun, encoder, crystals, _Rows(pool, rows, vectors, labels), config)
     fit(task)
     return accelerate(trained_model(task.module))
 

@@ -1,0 +1,313 @@
+"""``fit``: from a table of labelled crystals to the best prediction that this package can make, with its error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+import yaml
+
+from matgl_ssl._files import digest, write_text
+from matgl_ssl._folders import atomic_folder
+from matgl_ssl.acceleration import using
+from matgl_ssl.boundary import verb
+from matgl_ssl.config import read_yaml
+from matgl_ssl.errors import MatGLSSLError, RunDirectoryError
+from matgl_ssl.training.data import describe
+from matgl_ssl.training.exclusive import exclusive
+from matgl_ssl.training.options import with_options
+
+from .combination import Combination, combine
+from .config import FitConfig
+from .encoders import PretrainedEncoder
+from .inputs import Inputs
+from .labels import Labelled, read_labelled
+from .learning import Learned, Learning
+from .members import FineTuned, Kernels, Line, Median, Member, Trees
+from .predictor import ENCODERS, MANIFEST, UNITS, described, manifest
+from .report import report, section
+from .store import Units, slug
+from .transforms import Name
+from .unfamiliar import unseen_factor
+
+if TYPE_CHECKING:
+    from matgl_ssl.options import FitKeywords
+
+logger = logging.getLogger(__name__)
+
+SETTINGS = "fit.yaml"
+REPORT = "report.md"
+_MANY = 2000
+"""Labels above which kernels and lines take longer than they are worth."""
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """How well a target is predicted; errors are out of fold, in the measure that was asked for.
+
+    Attributes:
+        error: Of the combination.
+        trivial: Of the median, or of the classes' shares.
+        members: Of each learner.
+        weights: How much each learner counts.
+        coverage: Share of crystals in their interval; NaN for classes.
+        failed: Learners that are no part of it, and why.
+    """
+
+    error: float
+    trivial: float
+    members: dict[str, float]
+    weights: dict[str, float]
+    coverage: float
+    failed: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What ``fit`` leaves behind.
+
+    Attributes:
+        out: The directory, which ``predict`` takes as a model.
+        report: What was found, in words.
+        targets: How well each target is predicted.
+        finished: Whether nothing was left for want of time.
+    """
+
+    out: Path
+    report: Path
+    targets: dict[str, TargetResult]
+    finished: bool
+
+    def __str__(self) -> str:
+        lines = [
+            f"{name}  error {found.error:.4g} out of fold; without a look at the crystal {found.trivial:.4g}"
+            for name, found in self.targets.items()
+        ]
+        lines += [f"report   {self.report}", f"predict  mgl-ssl predict -m {self.out} --data POSCAR"]
+        if not self.finished:
+            lines.append("The budget was used up: the same command with a larger --budget goes on.")
+        return "\n".join(lines)
+
+
+@dataclass(eq=False)
+class _Clock:
+    """The time that is left."""
+
+    minutes: float
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.minutes * 60 - (time.monotonic() - self.started)
+
+
+@dataclass(eq=False)
+class _State:
+    """What is known of one target so far."""
+
+    learning: Learning
+    members: dict[str, Learned] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    factor: float = 1.5
+    combination: Combination | None = None
+
+
+@with_options(FitConfig)
+@verb
+@using
+@exclusive
+def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **options: Unpack[FitKeywords]) -> FitResult:
+    """Predict a property from few labels as well as this package can, with an interval for each prediction.
+
+    Trees, kernels and lines on descriptors and textbook estimates, kernels on vectors of pretrained encoders, and
+    fine-tuned encoders are tried on folds that keep formulas together. Their weights are those that err least on labels
+    that they did not see. What is finished is kept: the same call goes on after it was stopped, or with more time.
+
+    Args:
+        data: Labelled crystals (see ``read_crystals``).
+        out: The directory to be written, new or of the same labels.
+        config: YAML file with any of the options below; options given here win over it.
+        **options: The fields of ``FitConfig``.
+
+    Returns:
+        Where it is, and how good it is.
+
+    Raises:
+        MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
+    """
+    given = {**(read_yaml(config) if config else {}), **options}
+    settings = FitConfig.build(given, {"data": describe(data)})
+    clock = _Clock(settings.budget)
+    root = Path(out)
+    labelled = read_labelled(data, settings)
+    _refuse_others(root, labelled)
+    encoders = {name: PretrainedEncoder.load(name, name) for name in settings.encoders}
+    _start(root, settings, labelled, encoders)
+    units = Units(root / UNITS)
+    states = []
+    for each in labelled:
+        inputs = Inputs.of(each.crystals, encoders, settings.num_workers)
+        states.append(_State(Learning(each, inputs, units, settings)))
+        logger.info("%s: %d labels of %d formulas.", each.name, len(each), len(set(each.groups.tolist())))
+    finished = [_quick(state, clock) for state in states]
+    _write(states, root, encoders)
+    for _ in _slow(states, clock, finished):
+        _write(states, root, encoders)
+    return FitResult(root, root / REPORT, {s.learning.labelled.name: _result(s) for s in states}, all(finished))
+
+
+def _refuse_others(root: Path, labelled: Sequence[Labelled]) -> None:
+    """A directory is of one set of labels."""
+    used = root / SETTINGS
+    if not used.exists():
+        if root.is_dir() and any(path.name != ".lock" for path in root.iterdir()):
+            raise RunDirectoryError(f"{root} is not empty, and no fit began there. Give another --out (out=).")
+        return
+    stored = read_yaml(used)
+    if stored.get("labels") != _facts(labelled):
+        raise RunDirectoryError(
+            f"{root} holds a fit to other labels ({', '.join(stored.get('labels', {}))} of {stored.get('data')}). Give "
+            "another --out (out=), or remove it."
+        )
+
+
+def _facts(labelled: Sequence[Labelled]) -> dict[str, str]:
+    return {each.name: digest([each.fingerprint], 16) for each in labelled}
+
+
+def _start(
+    root: Path, settings: FitConfig, labelled: Sequence[Labelled], encoders: Mapping[str, PretrainedEncoder]
+) -> None:
+    """Write the options down, and copy the encoders, so that the directory needs nothing else."""
+    content = {"labels": _facts(labelled), **settings.model_dump(mode="json")}
+    write_text(root / SETTINGS, yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
+    for name, encoder in encoders.items():
+        folder = root / ENCODERS / slug(name)
+        if not folder.exists() or PretrainedEncoder.load(name, folder).weights != encoder.weights:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_folder(folder) as partial:
+                shutil.copytree(encoder.path, partial)
+
+
+def _members(settings: FitConfig, encoders: Mapping[str, PretrainedEncoder]) -> list[Member]:
+    """The quick learners; the first one knows nothing of crystals."""
+    constant = "mean" if settings.loss == "mse" else "median"
+    members: list[Member] = [
+        Median("shares of the classes" if settings.task == "classification" else constant, strategy=constant),
+        Trees("trees on descriptors"),
+        Kernels("kernels on descriptors"),
+    ]
+    if settings.task == "regression":
+        members.append(Line("line along one estimate"))
+    for name, encoder in encoders.items():
+        given = {"encoder": name, "weights": encoder.weights}
+        members.append(Kernels(f"kernels on vectors of {name}", numbers="vectors", **given))
+        members.append(Kernels(f"kernels on both with {name}", numbers="vectors and descriptors", **given))
+    return members
+
+
+def _quick(state: _State, clock: _Clock) -> bool:
+    """Learners that take seconds, the trivial one and trees whatever the time; whether all were tried."""
+    learning, settings = state.learning, state.learning.config
+    in_time = True
+    for i, member in enumerate(_members(settings, learning.inputs.encoders)):
+        if i > 1 and clock.left <= 0:
+            state.failed[member.name] = "no time was left; a larger --budget goes on with it"
+            in_time = False
+        elif isinstance(member, Kernels | Line) and len(learning.labelled) > _MANY:
+            state.failed[member.name] = f"it takes too long with more than {_MANY:,} labels"
+        else:
+            with _noting(state, member.name):
+                state.members[member.name] = learned = learning.learn(member)
+                logger.info("%s: error %.4g after %.0f s.", member.name, learned.error, learned.seconds)
+    trees = next((learned for learned in state.members.values() if isinstance(learned.member, Trees)), None)
+    if trees and not learning.labelled.classes:
+        state.factor = unseen_factor(learning, trees)
+    return in_time
+
+
+def _slow(states: Sequence[_State], clock: _Clock, finished: list[bool]) -> Iterator[None]:
+    """Fine-tunings, seed by seed; yields after each that was begun on all folds."""
+    for seed in range(states[0].learning.config.fine_tunings):
+        for i, state in enumerate(states):
+            for encoder in state.learning.inputs.encoders.values():
+                settings = state.learning.config
+                member = FineTuned.of(encoder, settings.finetune, settings.accelerator)
+                if member.name in state.failed:
+                    continue
+                transform = _like_vectors(state, encoder.name)
+                with _noting(state, member.name):
+                    if _all_folds(state, member, transform, settings.seed + seed, clock):
+                        seeds = [settings.seed + n for n in range(seed + 1)]
+                        state.members[member.name] = learned = state.learning.bag(member, transform, seeds)
+                        logger.info("%s: error %.4g with %d seeds.", member.name, learned.error, len(seeds))
+                    else:
+                        finished[i] = False
+                        if seed == 0:
+                            state.failed[member.name] = "no time was left; a larger --budget goes on with it"
+                yield
+
+
+def _all_folds(state: _State, member: FineTuned, transform: Name, seed: int, clock: _Clock) -> bool:
+    """Fine-tune on all folds, as long as the time suffices for the rest of them; whether all are finished."""
+    learning = state.learning
+    folds = [fold for fold in range(learning.n_folds) if learning.finished(member, transform, fold, seed) is None]
+    earlier = [learning.finished(member, transform, 0, before) for before in range(learning.config.seed, seed)]
+    each = max((found["seconds"] for found in earlier if found), default=0.0)
+    while folds:
+        if clock.left <= each * len(folds):
+            return False
+        content = learning.unit(member, transform, folds.pop(0), seed)
+        each = max(each, content["seconds"])
+        logger.info(
+            "%s, seed %d: %d of %d folds, %.0f s each; %.1f minutes of the budget are left.", member.name, seed,
+            learning.n_folds - len(folds), learning.n_folds, each, max(clock.left, 0) / 60,
+        )  # fmt: skip
+    return True
+
+
+def _like_vectors(state: _State, encoder: str) -> Name:
+    """The transformation that was best for kernels on the encoder's vectors: to try others takes minutes."""
+    alone = state.members.get(f"kernels on vectors of {encoder}") or state.members.get("trees on descriptors")
+    return alone.transform if alone else "none"
+
+
+@contextmanager
+def _noting(state: _State, name: str) -> Iterator[None]:
+    """Go on without a learner that fails, and say why."""
+    try:
+        yield
+    except (MatGLSSLError, ValueError, ArithmeticError, np.linalg.LinAlgError) as err:
+        state.failed[name] = str(err)
+        state.members.pop(name, None)
+        logger.warning("%s is left out: %s", name, err)
+
+
+def _write(states: Sequence[_State], root: Path, encoders: Mapping[str, PretrainedEncoder]) -> None:
+    """Bring together what there is, and write it down: from then on ``predict`` finds it."""
+    targets, sections = [], []
+    for state in states:
+        state.combination = combine(state.learning, tuple(state.members.values()))
+        targets.append(described(state.learning, state.combination, state.factor, root))
+        sections.append(section(state.learning, state.combination, state.failed, state.factor))
+    write_text(root / MANIFEST, manifest(targets, encoders))
+    write_text(root / REPORT, report(sections))
+
+
+def _result(state: _State) -> TargetResult:
+    found = state.combination
+    assert found is not None  # noqa: S101 - written above
+    coverage = float("nan") if found.calibration is None else found.calibration.coverage
+    return TargetResult(
+        found.error, found.members[0].error, {m.member.name: m.error for m in found.members},
+        {m.member.name: float(w) for m, w in zip(found.members, found.weights, strict=True)}, coverage, state.failed,
+    )  # fmt: skip
