@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
@@ -17,6 +17,7 @@ from matgl_ssl.ensemble.members.line import line
 from matgl_ssl.targets.descriptors import Descriptors, Estimates, descriptors_and_targets
 
 from .anchors import chgnet_vector, sevennet_vector
+from .foundation import tabicl, tabpfn
 
 descriptors, estimates = Descriptors(), Estimates()
 
@@ -55,7 +56,7 @@ class Described(NamedTuple):
     """
 
     describe: Callable[[Crystal], np.ndarray]
-    model: Callable[[int], RandomForestRegressor | GridSearchCV | Pipeline]
+    model: Callable[[int], Any]
 
 
 DESCRIBED = {
@@ -66,6 +67,8 @@ DESCRIBED = {
     "line": Described(estimates, line),
     "chgnet-vectors": Described(chgnet_vector, kernels),
     "sevennet-vectors": Described(sevennet_vector, kernels),
+    "tabpfn": Described(descriptors_and_targets, tabpfn),
+    "tabicl": Described(descriptors_and_targets, tabicl),
 }
 """``-targets`` ask if targets are worth more to an encoder than as they are, ``line`` what a single one is worth."""
 

@@ -15,7 +15,14 @@ _PACKAGE = Path(__file__).parents[1]
 _TASKS = ("crystals", "columns.py", "evaluation/tasks.py", "ensemble/folds.py")
 _TRAINING = ("backends", "encoders", "acceleration", "models", "views", "losses", "hub", "inference", "training")
 _RUN = (*_TASKS, *_TRAINING, "ensemble/kernels.py", "evaluation/probes.py", "evaluation/runner.py")
-_BASELINE = (*_TASKS, "targets", "ensemble", "evaluation/baselines.py", "evaluation/anchors.py")
+_BASELINE = (
+    *_TASKS,
+    "targets",
+    "ensemble",
+    "evaluation/baselines.py",
+    "evaluation/anchors.py",
+    "evaluation/foundation.py",
+)
 
 SOURCES = {
     "guard": (*_TASKS, "evaluation/leaks.py"),

@@ -23,10 +23,11 @@ def rock_salt(z: int, a: float) -> Crystal:
     return dataclasses.replace(ROCK_SALT, numbers=numbers, lattice=np.eye(3) * a)
 
 
+FOUNDATION = ("tabpfn", "tabicl")
 ANCHORS = {"chgnet-vectors": "chgnet", "sevennet-vectors": "sevenn"}
 
 
-@pytest.mark.parametrize("arm", [arm for arm in DESCRIBED if arm not in ("line", *ANCHORS)])
+@pytest.mark.parametrize("arm", [arm for arm in DESCRIBED if arm not in ("line", *ANCHORS, *FOUNDATION)])
 def test_they_learn_from_crystals_of_which_not_all_is_known(arm):
     crystals = [rock_salt(z, a) for z in (2, 11, 12, 14, 17, 26, 55, 57) for a in np.linspace(4, 6, 8)]
     labels = np.array([crystal.lattice[0, 0] for crystal in crystals])
