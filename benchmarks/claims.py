@@ -2,53 +2,68 @@
 
     python benchmarks/claims.py
 
-``claims.yaml`` lists the claims. Intervals and the words beside them are computed from ``results``, never typed.
+``claims.yaml`` lists the claims. Intervals and the words beside them are computed from ``results``, never typed. What a
+study plans and has not run is named as such.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
+from matgl_ssl.evaluation.config import BenchmarkConfig, RoundConfig, read_benchmark
 from matgl_ssl.evaluation.statistics import Interval, Score, adjusted, interval, log_ratios, over_tasks
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 CLAIMS = Path(__file__).with_suffix(".yaml")
 PAGE = ROOT / "docs" / "claims.md"
-HEADER = ("claim", "compared here", "labels", "published", "here, 95 % interval", "so it is", "adjusted p")
+STUDIES = Path(__file__).parent
+WORDS = ("reproduced", "not reproduced", "reversed")
+WAITING = "not run yet"
 ABOUT = """\
 # Published claims and ours
 
 Written by `python benchmarks/claims.py` from the scores in `benchmarks/results` and the list in
 `benchmarks/claims.yaml`.
 
-Each row takes one claim of a paper and the comparison here that comes nearest to it. Numbers are differences of errors
-in per cent; negative ones are smaller errors. The interval is Student's 95 % interval, as in every table of
-[the benchmarks](../benchmarks/README.md).
+| system | what it claims first | reproduced | not reproduced | reversed | not run yet | so far |
+| --- | --- | --- | --- | --- | --- | --- |
+{summary}
 
-- **reproduced**: the interval lies on the side that the paper claims.
-- **reversed**: it lies on the other side.
-- **not reproduced**: it holds zero, so this data cannot tell. That is not evidence of no effect.
+One comparison with one number of labels counts once. The last column takes the first claim alone.
 
-Each word is about its own row. {stand}
+- **Reproduced**: the 95 % interval lies on the side that the paper claims.
+- **Reversed**: it lies on the other side.
+- **Not reproduced**: it holds zero, so this data cannot tell. That is not evidence of no effect.
+- **Not run yet**: a study plans the comparison, and its scores are not there. Each paper's list stands below its table.
 
-No model and no split is the same as in the papers, and one encoder stands for each recipe. So a row tests whether a
-claim carries over to MatGL's models at our budget. It does not check the paper's numbers. Below each table stands
-what differs. Tasks and their names are those of [the data page](../benchmarks/data.md).
-"""
-STAND = """\
-{clear} of {rows} rows have an interval without zero.
-The last column adjusts each row's test for all rows of the page (Benjamini and Hochberg). Below 0.05 there: {adjusted}.
-So a single word is a hint; several alike words for one claim are more.
+Each word is about its own comparison. {stand}
 
 Failed runs count. With 100 labels some runs of `scratch` did not train, which makes every arm look better against it:
-see the notes in [its table](../benchmarks/results/evidence/table.md).\
+see the notes in [its table](../benchmarks/results/evidence/table.md).
+
+No model and no split is the same as in the papers. So a row tests whether a claim carries over to MatGL's models at our
+budget. It does not check the paper's numbers. Below each table stands what differs. Tasks and their names are those of
+[the data page](../benchmarks/data.md).
+
+In the tables below, numbers are differences of errors in per cent with Student's 95 % interval; negative ones are
+smaller errors. Published differences stand in brackets behind the word.
+"""
+STAND = """\
+{clear} of {all} comparisons have an interval without zero.
+Each test is also adjusted for all comparisons of the page (Benjamini and Hochberg).
+At a false discovery rate of 5 % it stays clear in {adjusted} of them, which have a star.
+So a single word is a hint; several alike words for one claim are more.\
 """
 
 
@@ -67,7 +82,7 @@ class Claim(NamedTuple):
 
 
 class Paper(NamedTuple):
-    """The claims of a paper."""
+    """The claims of a paper, the main one first."""
 
     paper: str
     reference: str
@@ -87,7 +102,10 @@ def scores(study: str, method: str, results: Path = RESULTS) -> list[Score]:
     if study == "magnetism":
         return list(_magnetism(results / "magnetism.csv", method.replace("-", " ")))
     suffix = "" if method == "fine-tune" else f"-{method}"
-    with (results / study / f"scores{suffix}.csv").open(encoding="utf-8") as file:
+    path = results / study / f"scores{suffix}.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [
         Score(
@@ -95,6 +113,24 @@ def scores(study: str, method: str, results: Path = RESULTS) -> list[Score]:
         )
         for r in rows
     ]
+
+
+def is_planned(claim: Claim, n: int | str) -> bool:
+    """Whether the study's file has rounds with both arms, on all tasks: else a name in ``claims.yaml`` is wrong."""
+    path = STUDIES / f"{claim.study}.yaml"
+    if not path.exists():
+        return False
+    rounds = [
+        one for one in _rounds(path)
+        if n in one.labels and claim.method == one.method and claim.encoder in one.encoders
+    ]  # fmt: skip
+    arms = (claim.arm, claim.reference)
+    return all(any(task in one.tasks and arm in one.arms for one in rounds) for task in claim.tasks for arm in arms)
+
+
+@cache
+def _rounds(path: Path) -> list[RoundConfig]:
+    return BenchmarkConfig.build(read_benchmark(path)).rounds
 
 
 def _magnetism(path: Path, probe: str) -> Iterator[Score]:
@@ -137,42 +173,105 @@ def word(ours: Interval, direction: str) -> str:
     return "reproduced" if (ours.high < 0) == (direction == "lower") else "reversed"
 
 
+Key = tuple[int, int, int | str]
+"""Paper, claim, number of labels."""
+
+
 def page(listed: list[Paper], results: Path = RESULTS) -> str:
-    """The page as Markdown."""
-    read: dict[tuple[str, str], list[Score]] = {}
-    found: dict[tuple[int, int, int | str], Interval] = {}
+    """The page as Markdown. Comparisons that a study plans and has no scores of are named and not shown.
+
+    Raises:
+        ValueError: If a comparison has neither scores nor a plan.
+    """
+    found: dict[Key, Interval] = {}
+    waiting: dict[Key, Claim] = {}
     for i, paper in enumerate(listed):
         for j, claim in enumerate(paper.claims):
-            key = claim.study, claim.method
-            if key not in read:
-                read[key] = scores(*key, results)
-            found |= {(i, j, n): compared(claim, n, read[key]) for n in claim.labels}
-    p = {key: ours.p for key, ours in adjusted(found).items()}
-    clear = [key for key, ours in found.items() if not ours.low <= 0 <= ours.high]
-    told = STAND.format(rows=len(found), clear=len(clear), adjusted=sum(p[key] < 0.05 for key in clear))
-    parts = [ABOUT.format(stand=told)]
+            for n in claim.labels:
+                try:
+                    found[i, j, n] = compared(claim, n, _scores(claim.study, claim.method, results))
+                except ValueError:
+                    if not is_planned(claim, n):
+                        raise
+                    waiting[i, j, n] = claim
+    clear = {key for key, ours in found.items() if not ours.low <= 0 <= ours.high}
+    stars = {key for key, ours in adjusted(found).items() if key in clear and ours.p < 0.05}
+    told = STAND.format(all=len(found), clear=len(clear), adjusted=len(stars))
+    summary = "\n".join(_summary(i, paper, found, waiting) for i, paper in enumerate(listed))
+    parts = [ABOUT.format(stand=told, summary=summary)]
     for i, paper in enumerate(listed):
-        lines = [_line(HEADER), _line(["---"] * len(HEADER))]
-        for j, claim in enumerate(paper.claims):
-            for n, published in claim.labels.items():
-                ours, theirs = found[i, j, n], "-" if published is None else f"{published:+.1f}"
-                numbers = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*ours.percent()[:3])
-                said = word(ours, claim.direction)
-                lines.append(_line([claim.claim, _what(claim), str(n), theirs, numbers, said, f"{p[i, j, n]:.2g}"]))
-        notes = [f"**What differs.** {paper.differs}", f"**Not tested here:** {', '.join(paper.untested)}."]
+        notes = [f"**What differs.** {paper.differs}"]
+        if paper.untested:
+            notes.append(f"**Not tested here:** {', '.join(paper.untested)}.")
+        if not_run := [_missing(j, claim, i, waiting) for j, claim in enumerate(paper.claims)]:
+            notes.append("\n".join(["**Not run yet:**\n", *filter(None, not_run)]) if any(not_run) else "")
+        table = _table(i, paper, found, stars)
         parts.append("\n\n".join([f"## {paper.paper}", f"{paper.reference}. Published numbers: {paper.source}.",
-                                  "\n".join(lines), *notes[: 1 + bool(paper.untested)]]))  # fmt: skip
+                                  *filter(None, [table, *notes])]))  # fmt: skip
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
-def _what(claim: Claim) -> str:
-    """``[`dssl` against `scratch`](...): phonons, frozen``."""
-    table = "magnetism.md" if claim.study == "magnetism" else f"{claim.study}/table.md"
+@cache
+def _scores(study: str, method: str, results: Path) -> list[Score]:
+    return scores(study, method, results)
+
+
+def _summary(i: int, paper: Paper, found: Mapping[Key, Interval], waiting: Mapping[Key, Claim]) -> str:
+    """A line a system: its first claim, the words counted, and what became of that claim."""
+    words = Counter(word(ours, paper.claims[key[1]].direction) for key, ours in found.items() if key[0] == i)
+    first = paper.claims[0]
+    said: dict[str, list[str]] = {}
+    for n in first.labels:
+        of = WAITING if (i, 0, n) in waiting else word(found[i, 0, n], first.direction)
+        said.setdefault(of, []).append(str(n))
+    so_far = "; ".join(f"{of} with {_and(labels)} labels" for of, labels in said.items())
+    so_far = so_far[:1].upper() + so_far[1:]
+    link = f"[{paper.paper}](#{re.sub(r'[^a-z0-9 -]', '', paper.paper.lower()).replace(' ', '-')})"
+    n_waiting = sum(key[0] == i for key in waiting)
+    return _line([link, first.claim, *(str(words[one]) for one in WORDS), str(n_waiting), so_far])
+
+
+def _table(i: int, paper: Paper, found: Mapping[Key, Interval], stars: AbstractSet[Key]) -> str:
+    """A row a comparison, a column a number of labels."""
+    labels = sorted({key[2] for key in found if key[0] == i}, key=lambda n: math.inf if n == "all" else int(n))
+    header = ["claim", "compared here", *(f"{n} labels" for n in labels)]
+    rows = [
+        _line([claim.claim, _what(claim), *(_entry((i, j, n), claim, found, stars) for n in labels)])
+        for j, claim in enumerate(paper.claims)
+        if any((i, j, n) in found for n in labels)
+    ]
+    return "\n".join([_line(header), _line(["---"] * len(header)), *rows]) if rows else ""
+
+
+def _entry(key: Key, claim: Claim, found: Mapping[Key, Interval], stars: AbstractSet[Key]) -> str:
+    """``-11.2 [-18.4, -3.3] reproduced (-26.9)``."""
+    if key not in found:
+        return ""
+    published = claim.labels[key[2]]
+    parts = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*found[key].percent()[:3])]
+    parts.append(word(found[key], claim.direction) + "*" * (key in stars))
+    return " ".join([*parts, *([] if published is None else [f"({published:+.1f})"])])
+
+
+def _missing(j: int, claim: Claim, i: int, waiting: Mapping[Key, Claim]) -> str:
+    """A line of the list of what is not run yet; empty if all is."""
+    return f"- {claim.claim}: {_what(claim, planned=True)}" if any((i, j, n) in waiting for n in claim.labels) else ""
+
+
+def _what(claim: Claim, *, planned: bool = False) -> str:
+    """``[`dssl` against `scratch`](...): phonons, frozen``; of what is planned the link is to the study's file."""
+    table = "results/magnetism.md" if claim.study == "magnetism" else f"results/{claim.study}/table.md"
+    table = f"{claim.study}.yaml" if planned else table
     tasks = claim.tasks[0] if len(claim.tasks) == 1 else f"{len(claim.tasks)} tasks"
     how = [] if claim.method == "fine-tune" else [f"{claim.method} on frozen vectors"]
     how += [claim.encoder] * (claim.encoder != "MEGNet")
-    link = f"[`{claim.arm}` against `{claim.reference}`](../benchmarks/results/{table})"
+    link = f"[`{claim.arm}` against `{claim.reference}`](../benchmarks/{table})"
     return f"{link}: {', '.join([tasks, *how])}"
+
+
+def _and(words: Sequence[str]) -> str:
+    """``50, 100 and 250``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _line(entries: Iterable[str]) -> str:

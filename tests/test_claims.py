@@ -67,19 +67,59 @@ def test_the_page_is_what_the_script_writes():
 def test_each_word_comes_of_its_interval(tmp_path, arm, direction, word, tasks):
     claim = {"claim": "c", "arm": arm, "tasks": list(tasks), "labels": {100: -7.0}, "direction": direction}
     page = CLAIMS["page"](listed([claim]), results(tmp_path))
-    _, _, labels, published, numbers, said, _ = row(page, arm)
-    assert (labels, published, said) == ("100", "-7.0", word)
-    mean, low, high = map(float, re.findall(r"[-+]\d+\.\d", numbers))
+    assert "| claim | compared here | 100 labels |" in page
+    numbers = row(page, arm)[-1]
+    assert re.fullmatch(rf"[^\]]+\] {word}\*? \(-7\.0\)", numbers)
+    mean, low, high = map(float, re.findall(r"[-+]\d+\.\d", numbers)[:3])
     assert low <= mean <= high
     assert abs(mean - 100 * (RATIOS[arm] - 1)) < 2
     assert (low <= 0 <= high) == (arm == "alike")
 
 
-def test_tests_are_adjusted_for_the_rows_of_the_page(tmp_path):
-    claims = [{"claim": "c", "arm": arm, "tasks": [TASKS[0]], "labels": {100: None}} for arm in ("better", "alike")]
-    alone, both = (CLAIMS["page"](listed(some), results(tmp_path)) for some in (claims[:1], claims))
-    assert float(row(both, "better")[-1]) == pytest.approx(2 * float(row(alone, "better")[-1]), rel=0.1)
-    assert "1 of 2 rows have an interval without zero." in both
+def test_tests_are_adjusted_for_the_comparisons_of_the_page(tmp_path):
+    """One that is barely clear alone is not among two."""
+    folder = results(tmp_path)
+    found = CLAIMS["scores"]("evidence", "fine-tune", folder)
+    claims = [CLAIMS["Claim"]("c", arm, [TASKS[0]], {100: None}) for arm in ("better", "alike")]
+    alone = [CLAIMS["compared"](claim, 100, found).p for claim in claims]
+    both = CLAIMS["page"](listed([claim._asdict() for claim in claims]), folder)
+    assert alone[0] < 0.025 < 0.05 < alone[1]
+    assert row(both, "better")[-1].endswith("reproduced*")
+    assert row(both, "alike")[-1].endswith("not reproduced")
+    assert "1 of 2 comparisons have an interval without zero." in both
+    assert "it stays clear in 1 of them" in both
+
+
+def test_what_a_study_plans_is_listed_and_not_shown(tmp_path):
+    """A system's line counts it, beside the words of what was run."""
+    planned = {
+        "claim": "denoising helps", "study": "derivatives", "arm": "derivative-denoising", "tasks": ["phonons"],
+        "labels": {100: None, 500: None},
+    }  # fmt: skip
+    run = {"claim": "it helps", "arm": "better", "tasks": [TASKS[0]], "labels": {100: None}}
+    page = CLAIMS["page"](listed([run, planned]), results(tmp_path))
+    assert "| [P](#p) | it helps | 1 | 0 | 0 | 2 | Reproduced with 100 labels |" in page
+    link = "[`derivative-denoising` against `scratch`](../benchmarks/derivatives.yaml)"
+    assert f"**Not run yet:**\n\n- denoising helps: {link}: phonons" in page
+    assert page.count("`derivative-denoising`") == 1
+    page = CLAIMS["page"](listed([planned]), tmp_path)
+    assert "| [P](#p) | denoising helps | 0 | 0 | 0 | 2 | Not run yet with 100 and 500 labels |" in page
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"arm": "derivative-denoiser"}, {"tasks": ["phonon"]}, {"labels": {50: None}}, {"encoder": "TensorNet"},
+              {"method": "ridge"}, {"study": "nowhere"}],
+)  # fmt: skip
+def test_what_no_study_plans_is_an_error(tmp_path, wrong):
+    claim = {
+        "claim": "c",
+        "study": "derivatives",
+        "arm": "derivative-denoising",
+        "tasks": ["phonons"],
+        "labels": {100: None},
+    }
+    with pytest.raises(ValueError, match="have no pair"):
+        CLAIMS["page"](listed([claim | wrong]), tmp_path)
 
 
 def test_what_has_no_interval_or_no_pairs_is_no_row(tmp_path):
