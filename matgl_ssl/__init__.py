@@ -25,11 +25,15 @@ _EXPORTS = {
     "Architecture": "encoders",
     "Encoder": "encoders",
     "Features": "encoders",
+    "CrystalClassifier": "ensemble.estimators",
+    "CrystalRegressor": "ensemble.estimators",
     "FitResult": "ensemble.fit",
     "fit": "ensemble.fit",
     "ClassPrediction": "ensemble.predict",
     "IntervalPrediction": "ensemble.predict",
     "predict": "ensemble.predict",
+    "Suggestion": "ensemble.suggest",
+    "suggest": "ensemble.suggest",
     "benchmark": "evaluation",
     "BenchmarkResult": "evaluation.benchmarking",
     "load_model": "hub",
@@ -76,11 +80,15 @@ if TYPE_CHECKING:
     from .encoders import Architecture as Architecture
     from .encoders import Encoder as Encoder
     from .encoders import Features as Features
+    from .ensemble.estimators import CrystalClassifier as CrystalClassifier
+    from .ensemble.estimators import CrystalRegressor as CrystalRegressor
     from .ensemble.fit import FitResult as FitResult
     from .ensemble.fit import fit as fit
     from .ensemble.predict import ClassPrediction as ClassPrediction
     from .ensemble.predict import IntervalPrediction as IntervalPrediction
     from .ensemble.predict import predict as predict
+    from .ensemble.suggest import Suggestion as Suggestion
+    from .ensemble.suggest import suggest as suggest
     from .evaluation import benchmark as benchmark
     from .evaluation.benchmarking import BenchmarkResult as BenchmarkResult
     from .hub import load_model as load_model

@@ -211,6 +211,19 @@ def _predict(options: dict[str, Any]) -> None:
     print(write(predictions) if write else "\n".join(map(str, predictions)))
 
 
+def _suggest_options(parser: Parser) -> None:
+    parser.add_argument("-m", "--model", required=True, help="directory that fit left")
+    parser.add_argument("--pool", "--data", dest="data", required=True, help=f"without labels: {DATA}")
+    parser.add_argument("-n", type=int, default=10, metavar="INT", help="how many (default: 10)")
+    parser.add_argument("--accelerator", default="auto", metavar="NAME", help="where encoders run (default: auto)")
+
+
+def _suggest(options: dict[str, Any]) -> None:
+    from matgl_ssl.ensemble.suggest import suggest
+
+    print(*suggest(**options), sep="\n")
+
+
 def _embed_options(parser: Parser) -> None:
     parser.add_argument("-m", "--model", required=True, help=f"{MODEL}, or architecture (random weights)")
     parser.add_argument("--data", required=True, help=DATA)
@@ -291,16 +304,9 @@ def _list_options(parser: Parser) -> None:
 
 
 def _list(options: dict[str, Any]) -> None:
-    from matgl_ssl.listing import available
+    from matgl_ssl.listing import listed
 
-    what = options["what"]
-    listed = available("architectures" if what == "encoders" else what)
-    if not listed:
-        print(f"No installed package registers {what}.")
-    names = max(map(len, listed), default=0)
-    packages = max((len(each.package) for each in listed.values()), default=0)
-    for name, (summary, package) in listed.items():
-        print(f"{name:<{names}}  {package:<{packages}}  {summary}")
+    print(listed(options["what"]))
 
 
 def _doctor_options(parser: Parser) -> None:
@@ -378,6 +384,7 @@ VERBS = {
         _fit,
     ),
     "predict": Verb("predict a property of crystals", _predict_options, _predict),
+    "suggest": Verb("choose crystals to label next", _suggest_options, _suggest),
     "embed": Verb("write vectors of crystals or atoms", _embed_options, _embed),
     "benchmark": Verb(
         "compare pretrained encoders with scratch, paired, on few labels", _benchmark_options, _benchmark

@@ -52,6 +52,15 @@ def available(kind: str) -> dict[str, Listed]:
     return found
 
 
+def listed(what: str) -> str:
+    """A line for each thing of a kind, as ``mgl-ssl list`` prints them; architectures are called encoders there."""
+    found = available("architectures" if what == "encoders" else what)
+    if not found:
+        return f"No installed package registers {what}."
+    names, packages = max(map(len, found)), max(len(each.package) for each in found.values())
+    return "\n".join(f"{name:<{names}}  {each.package:<{packages}}  {each.summary}" for name, each in found.items())
+
+
 def list_pretexts() -> dict[str, str]:
     """Names and one-line descriptions of the pretexts of all installed packages."""
     return _summaries("pretexts")

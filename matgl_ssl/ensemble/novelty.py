@@ -57,8 +57,12 @@ class Neighbourhood:
 
     def distances(self, numbers: np.ndarray) -> np.ndarray:
         """The distance of other crystals to the nearest labelled one, ``(n,)``; infinite without any number."""
-        found = _nearest(self.points, _standardised(numbers, self.mean, self.scale))
+        found = _nearest(self.points, self.standardised(numbers))
         return np.where(np.isfinite(numbers).any(1), found, np.inf)
+
+    def standardised(self, numbers: np.ndarray) -> np.ndarray:
+        """Numbers of crystals in the units of ``points``, ``(n, d)``."""
+        return _standardised(numbers, self.mean, self.scale)
 
     def unseen(self, elements: np.ndarray) -> list[str]:
         """Those of a crystal's elements that no labelled crystal has."""

@@ -127,16 +127,24 @@ def predict(
             accelerator=accelerator, devices=devices, acceleration=acceleration,
         )  # fmt: skip
     use(acceleration)
-    predictor = _loaded(Path(model).resolve(), (Path(model) / MANIFEST).stat().st_mtime_ns, accelerator)  # type: ignore[arg-type]
+    predictor = load_predictor(Path(model), accelerator)  # type: ignore[arg-type]
     crystals, found = check_dataset(read_crystals(data, columns=[]))
     found.tell("the predictions' notes")
     inputs = predictor.inputs(crystals)
     return [row for target in predictor.targets for row in _rows(target, target(inputs), crystals, found)]
 
 
+def load_predictor(root: Path, accelerator: str) -> Predictor:
+    """What ``fit`` left, loaded once as long as its manifest stays what it is.
+
+    Raises:
+        ModelError: If a file of it was changed, is missing, or is of a later version.
+    """
+    return _loaded(root.resolve(), (root / MANIFEST).stat().st_mtime_ns, accelerator)
+
+
 @lru_cache(maxsize=2)
 def _loaded(root: Path, written: int, accelerator: str) -> Predictor:
-    """A predictor is loaded once as long as its manifest stays what it is."""
     return Predictor.load(root, accelerator)
 
 
@@ -144,14 +152,21 @@ def _rows(target: TargetPredictor, said: Said, crystals: CrystalDataset, report:
     """A prediction for each crystal that was given, in order."""
     bad = {finding.index: finding for finding in reversed(report.findings)}
     unit = target.unit or NO_UNIT
-    good = iter(_row(target, said, i, crystal_id) for i, crystal_id in enumerate(crystals.ids))
+    good = iter(rows_of(target, said, crystals, range(len(crystals))))
     return [
         Prediction(bad[place].id, target.name, math.nan, unit, bad[place].message) if place in bad else next(good)
         for place in range(report.n_total)
     ]
 
 
-def _row(target: TargetPredictor, said: Said, i: int, crystal_id: str) -> Prediction:
+def rows_of(
+    target: TargetPredictor, said: Said, crystals: CrystalDataset, rows: Sequence[int]
+) -> list[IntervalPrediction | ClassPrediction]:
+    """Predictions of crystals, each of which is a row of what was said."""
+    return [_row(target, said, row, crystal_id) for row, crystal_id in zip(rows, crystals.ids, strict=True)]
+
+
+def _row(target: TargetPredictor, said: Said, i: int, crystal_id: str) -> IntervalPrediction | ClassPrediction:
     flag = said.flags[i]
     if target.classes:
         chances = said.values[i]

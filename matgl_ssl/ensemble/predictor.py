@@ -73,7 +73,7 @@ class TargetPredictor:
         values = np.stack([self._said(member, inputs) for member in self._counting])
         weights = np.array([member["weight"] for member in self._counting])
         together = combined(values, weights)
-        distances = self.neighbourhood.distances(self._numbers(inputs))
+        distances = self.neighbourhood.distances(self.numbers(inputs))
         elements = [crystal.numbers for crystal in inputs.crystals.rows(inputs.rows)]
         flags = [self.neighbourhood.flag(d, z) for d, z in zip(distances, elements, strict=True)]
         if self.classes:
@@ -101,6 +101,11 @@ class TargetPredictor:
         path = verified_folder(self.root, {kept["file"]: kept["sha256"]}) / kept["file"]
         return Neighbourhood.from_dict(kept, np.load(io.BytesIO(path.read_bytes()), allow_pickle=False))
 
+    @property
+    def usual_error(self) -> float:
+        """The middle of the errors of labelled crystals, out of fold; per atom for a sum over atoms."""
+        return max(float(np.median(np.abs(self._calibration.residuals))), 1e-12)
+
     @cached_property
     def _calibration(self) -> Calibration:
         return Calibration.from_dict(self.content["calibration"])
@@ -114,7 +119,8 @@ class TargetPredictor:
         low, high = self.content["bounds"]
         return -np.inf if low is None else low, np.inf if high is None else high
 
-    def _numbers(self, inputs: Inputs) -> np.ndarray:
+    def numbers(self, inputs: Inputs) -> np.ndarray:
+        """What distances are measured in, ``(n, d)``."""
         space = self.content["space"]
         return inputs.descriptors if space == "descriptors" else inputs.vectors(space)
 
