@@ -386,9 +386,7 @@ VERBS = {
     "predict": Verb("predict a property of crystals", _predict_options, _predict),
     "suggest": Verb("choose crystals to label next", _suggest_options, _suggest),
     "embed": Verb("write vectors of crystals or atoms", _embed_options, _embed),
-    "benchmark": Verb(
-        "compare pretrained encoders with scratch, paired, on few labels", _benchmark_options, _benchmark
-    ),
+    "benchmark": Verb("compare encoders with scratch, paired, on few labels", _benchmark_options, _benchmark),
     "push": Verb("send a model and its card to the Hugging Face hub", _push_options, _push),
     "pull": Verb("fetch a model from the Hugging Face hub", _pull_options, _pull),
     "list": Verb("list pretexts, targets, views, recipes, encoders, models or teachers", _list_options, _list),

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -27,7 +27,7 @@ _TARGET, _WEIGHT = "target", "weight"
 class _CrystalEstimator(BaseEstimator):
     """What both share; see there."""
 
-    _task: str
+    _task: Literal["regression", "classification"]
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class CrystalRegressor(RegressorMixin, _CrystalEstimator):
         path_: The directory.
     """
 
-    _task = "regression"
+    _task: Literal["regression", "classification"] = "regression"
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ class CrystalClassifier(ClassifierMixin, _CrystalEstimator):
         path_: The directory.
     """
 
-    _task = "classification"
+    _task: Literal["regression", "classification"] = "classification"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to classes; see ``CrystalRegressor.fit``."""

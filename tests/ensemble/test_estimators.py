@@ -69,5 +69,5 @@ def test_a_classifier_keeps_its_classes(kind):
 
 
 def test_a_label_for_each_structure():
-    with pytest.raises(DataError, match="give one label for each"):
+    with pytest.raises(DataError, match="one label for each"):
         CrystalRegressor(**QUICK).fit(X, Y[:-1])
