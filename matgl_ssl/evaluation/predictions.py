@@ -100,9 +100,10 @@ def _before(folder: Path) -> list[Path]:
 
 
 def _newest(new: pd.DataFrame, *old: pd.DataFrame) -> pd.DataFrame:
-    """The new rows, and the old ones of other cells."""
-    known = pd.MultiIndex.from_frame(new[list(CELL)])
-    others = [rows[~pd.MultiIndex.from_frame(rows[list(CELL)]).isin(known)] for rows in old]
+    """The new rows, and the old ones of other cells, or tasks if the new ones are of several."""
+    names = [name for name in ("task", *CELL) if name in new]
+    known = pd.MultiIndex.from_frame(new[names])
+    others = [rows[~pd.MultiIndex.from_frame(rows[names]).isin(known)] for rows in old]
     return pd.concat([new, *others], ignore_index=True)
 
 
@@ -131,7 +132,8 @@ def _predicted(plan: Plan, task: str, arm: str) -> Iterator[pd.DataFrame]:
     """The rows of each finished cell that this machine has predictions of."""
     for cell in plan.cells:
         finished = plan.store.get(cell.unit) if (cell.task, cell.arm) == (task, arm) and cell.unit else None
-        if finished and (values := finished["result"].get("predictions")) is not None:
+        values = finished["result"].get("predictions") if finished else None
+        if values is not None and np.isfinite(values).all():
             yield _of_cell(plan, cell, values)
 
 

@@ -64,6 +64,15 @@ def test_files_of_earlier_versions_are_read_and_rewritten(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_task_that_is_rewritten_hides_no_other(tmp_path):
+    """Cells of two tasks have the same names but for the task."""
+    gaps, moduli = predicted(), predicted(n=30).assign(task="moduli")
+    gaps.to_parquet(tmp_path / "gap.parquet")
+    moduli.to_parquet(tmp_path / "moduli.parquet")
+    keep(predicted(arms=("textbook",)), tmp_path, "gap")
+    assert_same(read_predictions(tmp_path), pd.concat([gaps, moduli, predicted(arms=("textbook",))]))
+
+
 def test_other_parts_of_a_task_have_their_own_crystals(tmp_path):
     """A search is scored on other crystals with each seed."""
     first, second = predicted(seeds=1), predicted(n=50, seeds=1, method="ridge")
