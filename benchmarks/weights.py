@@ -8,9 +8,9 @@ and prototypes that ``demo_corpus`` decorates with other elements. ``prepare`` c
 Every step goes on where it was stopped; a longer run needs another OUT. Matrices are rounded to half precision before
 anything is said of them: the files are half as large, and hold exactly the weights that are used.
 
-In the other graph library messages run the other way. MEGNet is the same function there once the two atoms of an edge
-change places in its weights: ``--dgl`` does this, and checks that the predictions stay. M3GNet is not: its three-body
-terms belong to one end of an edge, and there they arrive at the other.
+In the other graph library messages run the other way. A model is the same function there once the two atoms of an edge
+change places in its weights: ``--dgl`` does this for MEGNet, and checks that the predictions stay. M3GNet with MatGL's
+default arguments is another function there (docs/architecture.md, "What MatGL 2.2 does"), so it has no weights for it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ SOURCES = {
     "mp20_biternary/test.parquet": "CC-BY-4.0", "mp20_biternary/val.parquet": "CC-BY-4.0",
     "wbm10k/wbm10k.parquet": "CC-BY-4.0",
 }  # fmt: skip
+SOURCE = "Materials Project, WBM and decorated prototypes"
 PROTOTYPES, SEED, LICENCE = 12_000, 1, "MIT"
 RECIPE, EPOCHS = "textbook", 40
 NAMES = {
@@ -79,7 +80,7 @@ def ship(model: str, out: Path, epochs: int, max_atoms: int | None) -> Path:
     facts = {name: value for name, value in read_stamp(encoder).items() if name in MADE}
     with (out / model / "metrics.csv").open(newline="") as rows:
         facts["steps"] = max(int(float(row["step"])) for row in csv.DictReader(rows))
-    facts |= {"epochs": epochs, "commit": _commit()}
+    facts |= {"epochs": epochs, "commit": _commit(), "data": {**facts["data"], "source": SOURCE}}
     manifest = json.loads((out / "corpus" / "manifest.json").read_text())
     return _saved(_rounded(load_model(encoder)), f"{model}-{RECIPE}", facts, _story(facts, manifest, model, max_atoms))
 
@@ -117,7 +118,8 @@ def _saved(model: Any, name: str, facts: dict[str, Any], story: str) -> Path:
     sign(folder)
     card = model_card(stamp_of(read_description(folder / "model.json")))
     card = card.replace("\n## How to cite", f"{story}\n## How to cite")
-    (folder / "README.md").write_text(published(card, name, license="cc-by-4.0"), encoding="utf-8")
+    lines = (line.rstrip() for line in published(card, name, license="cc-by-4.0").splitlines())
+    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 
@@ -135,8 +137,9 @@ def _halved(value: torch.Tensor) -> bool:
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    """The last commit of the main branch that the code has: those after it may still be rewritten."""
+    command = ["git", "-C", str(ROOT), "merge-base", "HEAD", "main"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout[:7]
 
 
 def _story(facts: dict[str, Any], manifest: dict[str, Any], model: str, max_atoms: int | None) -> str:
@@ -182,7 +185,7 @@ def _twins(model: str) -> str:
             if row["encoder"] == model and row["arm"] in ("scratch", RECIPE) and row["fold"] == "0":
                 errors.setdefault((row["task"], row["n_labels"], row["arm"]), []).append(float(row["mae"]))
     lines = ["| task | labels | random weights | pretrained |", "|---|---|---|---|"]
-    for (task, n, arm), found in errors.items():
+    for (task, n, arm), found in sorted(errors.items(), key=lambda item: (item[0][0], len(item[0][1]), item[0][1])):
         if arm == "scratch" and (twin := errors.get((task, n, RECIPE))) and n != "all":
             lines.append(f"| {task} | {n} | {mean(found):.3g} | {mean(twin):.3g} |")
     return "\n".join(lines)

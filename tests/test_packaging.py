@@ -25,7 +25,8 @@ def site(tmp_path_factory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
     shutil.copytree(ROOT / "matgl_ssl", clone / "matgl_ssl", ignore=shutil.ignore_patterns("__pycache__"))
-    build = "import setuptools.build_meta as backend; backend.build_editable('..')"
+    build = "import setuptools.build_meta as backend; backend.build_editable('..'); backend.build_wheel('../wheel')"
+    (folder / "wheel").mkdir()
     subprocess.run([sys.executable, "-c", build], cwd=clone, check=True, capture_output=True)
     zipfile.ZipFile(next(folder.glob("*.whl"))).extractall(folder / "site")
     return folder / "site"
@@ -43,3 +44,12 @@ def test_beside_a_clone_its_package_is_imported_and_not_its_folder(site):
     find = [sys.executable, "-S", "-c", code]
     found = subprocess.run(find, cwd=site.parent, env={}, text=True, capture_output=True, check=True)
     assert found.stdout.strip() == str(site.parent / "matgl_ssl" / "matgl_ssl" / "__init__.py")
+
+
+def test_the_wheel_brings_everything_that_is_no_python(site):
+    wheel = zipfile.ZipFile(next((site.parent / "wheel").glob("*.whl")))
+    inside = {name for name in wheel.namelist() if not name.endswith(".py") and ".dist-info/" not in name}
+    package = ROOT / "matgl_ssl"
+    there = {f"matgl_ssl/{path.relative_to(package).as_posix()}" for path in package.rglob("*") if path.is_file()}
+    assert inside == {name for name in there if not name.endswith((".py", ".pyc"))}
+    assert any(name.startswith("matgl_ssl/weights/") for name in inside)
