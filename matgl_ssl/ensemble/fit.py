@@ -20,13 +20,15 @@ from matgl_ssl._folders import atomic_folder
 from matgl_ssl.acceleration import using
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
-from matgl_ssl.errors import MatGLSSLError, RunDirectoryError
+from matgl_ssl.errors import ConfigError, MatGLSSLError, RunDirectoryError
 from matgl_ssl.training.data import describe
 from matgl_ssl.training.exclusive import exclusive
 from matgl_ssl.training.options import with_options
+from matgl_ssl.training.provenance import public_name
 
 from .combination import Combination, combine
 from .config import FitConfig
+from .curve import Expected, learning_curve
 from .encoders import PretrainedEncoder
 from .inputs import Inputs
 from .labels import Labelled, read_labelled
@@ -60,6 +62,7 @@ class TargetResult:
         weights: How much each learner counts.
         coverage: Share of crystals in their interval; NaN for classes.
         failed: Learners that are no part of it, and why.
+        curve: Errors with fewer labels and, extrapolated, with more.
     """
 
     error: float
@@ -68,6 +71,7 @@ class TargetResult:
     weights: dict[str, float]
     coverage: float
     failed: dict[str, str]
+    curve: list[Expected]
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class _State:
     failed: dict[str, str] = field(default_factory=dict)
     factor: float = 1.5
     combination: Combination | None = None
+    curve: list[Expected] = field(default_factory=list)
 
 
 @with_options(FitConfig)
@@ -150,7 +155,9 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
     root = Path(out)
     labelled = read_labelled(data, settings)
     _refuse_others(root, labelled)
-    encoders = {name: PretrainedEncoder.load(name, name) for name in settings.encoders}
+    encoders = {public_name(name): PretrainedEncoder.load(public_name(name), name) for name in settings.encoders}
+    if len(encoders) < len(settings.encoders):
+        raise ConfigError(f"Two of the encoders are called {' and '.join(encoders)}: give them different names.")
     _start(root, settings, labelled, encoders)
     units = Units(root / UNITS)
     states = []
@@ -298,7 +305,11 @@ def _write(states: Sequence[_State], root: Path, encoders: Mapping[str, Pretrain
     for state in states:
         state.combination = combine(state.learning, tuple(state.members.values()))
         targets.append(described(state.learning, state.combination, state.factor, root))
-        sections.append(section(state.learning, state.combination, state.failed, state.factor))
+        if quick := [m for m in state.combination.members[1:] if not m.member.bagged]:
+            best = min(quick, key=lambda learned: learned.error)
+            with _noting(state, "learning curve"):
+                state.curve = learning_curve(state.learning, best, state.combination.error)
+        sections.append(section(state.learning, state.combination, state.failed, state.factor, state.curve))
     write_text(root / MANIFEST, manifest(targets, encoders))
     write_text(root / REPORT, report(sections))
 
@@ -310,4 +321,5 @@ def _result(state: _State) -> TargetResult:
     return TargetResult(
         found.error, found.members[0].error, {m.member.name: m.error for m in found.members},
         {m.member.name: float(w) for m, w in zip(found.members, found.weights, strict=True)}, coverage, state.failed,
+        state.curve,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .combination import Combination
+from .curve import Expected
 from .labels import Labelled
 from .learning import Learning
 
@@ -21,7 +22,13 @@ def report(sections: Sequence[str]) -> str:
     return "\n".join([head, *sections])
 
 
-def section(learning: Learning, combination: Combination, failed: Mapping[str, str], unseen_factor: float) -> str:
+def section(
+    learning: Learning,
+    combination: Combination,
+    failed: Mapping[str, str],
+    unseen_factor: float,
+    curve: Sequence[Expected],
+) -> str:
     """What was found of one target."""
     labelled, config = learning.labelled, learning.config
     unit = f" {labelled.unit}" if labelled.unit and learning.loss == "mae" else ""
@@ -48,9 +55,34 @@ def section(learning: Learning, combination: Combination, failed: Mapping[str, s
             "That ratio was found by leaving out elements in turn; it is no guarantee."
         )
         lines += [intervals, unseen, ""]
+    if curve:
+        lines += _curve(curve)
     if failed:
         lines += ["Not part of it:", "", *(f"- {name}: {reason}" for name, reason in failed.items()), ""]
     return "\n".join(lines)
+
+
+def _curve(curve: Sequence[Expected]) -> list[str]:
+    """What more labels would give."""
+    intro = (
+        "A quick learner was fitted to fewer labels, and a power law to its errors. Numbers above what there is are "
+        "extrapolated. Intervals are of 90 %, by resampling formulas."
+    )
+    rows = [
+        f"| {each.n_labels} | {each.error:.4g} | {each.low:.4g} to {each.high:.4g} | "
+        f"{'measured' if each.measured else 'extrapolated'} |"
+        for each in curve
+    ]
+    return [
+        "How many labels it takes:",
+        "",
+        intro,
+        "",
+        "| labels | error | interval | |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _counts(labelled: Labelled, n_folds: int) -> str:

@@ -27,6 +27,7 @@ from matgl_ssl.ensemble.members import Trees
 from matgl_ssl.ensemble.predict import ClassPrediction, IntervalPrediction, predict
 from matgl_ssl.errors import ConfigError, DataError, ModelError, RunDirectoryError
 from matgl_ssl.targets.descriptors import Estimates
+from matgl_ssl.training.provenance import public_name
 
 from .conftest import known_elements, table
 
@@ -192,7 +193,7 @@ def test_fine_tuned_encoders_are_bagged_over_folds_and_kept_as_plain_models(enco
         budget=60, n_folds=3, accelerator="cpu",
     )  # fmt: skip
     found = result.targets["target"]
-    name = f"{encoder}, fine-tuned"
+    name = f"{public_name(encoder)}, fine-tuned"
     assert name in found.members
     assert not found.failed
     manifest = json.loads((result.out / "ensemble.json").read_text())
@@ -218,7 +219,7 @@ def test_the_encoder_of_other_elements_is_left_out_with_the_reason(encoder, tmp_
     )  # fmt: skip
     failed = result.targets["target"].failed
     assert len(failed) == 3
-    assert all(name.endswith((encoder, "fine-tuned")) for name in failed)
+    assert all(name.endswith((public_name(encoder), "fine-tuned")) for name in failed)
     assert "fine-tuned: None of the revealed" in result.report.read_text()
 
 
