@@ -24,7 +24,8 @@ class AtomTargets(StructureTargets):
     under which angles; for architectures that see them (M3GNet). ``"coordination"``: distance of the nearest neighbour
     and effective coordination number. ``"atom-bonds"``: its charge and its bonds by Pauling's rules.
     ``"atom-vibrations"``: how stiffly it is held, by Gordy's rule.
-    ``"atom-tight-binding"``: its charge and its part in the bands. ``mgl-ssl list targets`` shows those of other
+    ``"atom-tight-binding"``: its charge and its part in the bands. ``"promolecular-density"``: what its neighbours'
+    free-atom densities are at its nucleus. ``mgl-ssl list targets`` shows those of other
     packages, too.
 
     What is asked: on a clean view, to compute a known function of the surroundings, which no single message of these

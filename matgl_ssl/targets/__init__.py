@@ -12,6 +12,7 @@ from .descriptors import AtomStatistics, Descriptors, Estimates
 from .dispersion import AtomDispersion, CrystalDispersion
 from .ewald_energy import EwaldEnergy
 from .powder_pattern import PowderPattern
+from .promolecular_density import PromolecularDensity
 from .radial_fingerprint import RadialFingerprint
 from .slab import Slab, slab
 from .space_group import CRYSTAL_SYSTEMS, N_SPACE_GROUPS, SpaceGroup
@@ -39,6 +40,7 @@ __all__ = [
     "Estimates",
     "EwaldEnergy",
     "PowderPattern",
+    "PromolecularDensity",
     "RadialFingerprint",
     "Slab",
     "SpaceGroup",

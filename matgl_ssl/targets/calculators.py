@@ -38,6 +38,11 @@ def is_calculator(teacher: str | Path) -> bool:
     return known and not Path(teacher).exists()
 
 
+def is_imported(teacher: str | Path) -> bool:
+    """Whether its name is a path that is imported, ``module:class``, and not that of a registered one."""
+    return is_calculator(teacher) and teacher not in registry.names("teachers")
+
+
 def identity(teacher: str, arguments: Mapping[str, Any]) -> str:
     """What a calculator's labels depend on: its class, arguments, files among them, and its package's version."""
     registered = teacher in registry.names("teachers")
@@ -79,7 +84,7 @@ def make_calculator(teacher: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def calculated(
-    crystals: Sequence[Crystal],
+    crystals: Sequence[tuple[Crystal, Crystal]],
     teacher: str,
     arguments: Mapping[str, Any],
     num_workers: int,
@@ -87,10 +92,11 @@ def calculated(
 ) -> Iterator[Crystal]:
     """Label crystals with a calculator, which each worker process makes for itself.
 
+    One that has a method ``at_rest`` is given the crystal at rest before each copy of it, as ASE atoms.
     A crystal on which it fails is left out; the log has their number and the first reason.
 
     Args:
-        crystals: The crystals.
+        crystals: The crystals, each with the crystal at rest that it is a copy of, itself perhaps.
         teacher: As for ``make_calculator``.
         arguments: Its keyword arguments.
         num_workers: Processes that share the work.
@@ -130,12 +136,14 @@ def _calculator(teacher: str, arguments: str) -> Any:
     return make_calculator(teacher, json.loads(arguments))
 
 
-def _label_part(teacher: str, arguments: str, crystals: Sequence[Crystal]) -> list[tuple[Crystal, str]]:
+def _label_part(teacher: str, arguments: str, crystals: Sequence[tuple[Crystal, Crystal]]) -> list[tuple[Crystal, str]]:
     calculator = _calculator(teacher, arguments)
     labelled = []
-    for crystal in crystals:
+    for crystal, rest in crystals:
         labels, reason = {}, ""
         try:
+            if hasattr(calculator, "at_rest"):
+                calculator.at_rest(rest.to_atoms())
             labels = _labels(calculator, crystal)
         except Exception as err:  # a calculator may raise anything; it costs this crystal only
             reason = f"{type(err).__name__}: {err}"

@@ -93,7 +93,7 @@ def teacher_labels(
             if code:
                 logger.info("%s labels %d crystals, each %d times.", teacher, len(crystals), copies + 1)
                 todo = [
-                    _perturbed(crystal, copy, (sigma, strain), np.random.default_rng([seed, row, copy]))
+                    (_perturbed(crystal, copy, (sigma, strain), np.random.default_rng([seed, row, copy])), crystal)
                     for row, crystal in enumerate(crystals)
                     for copy in range(copies + 1)
                 ]

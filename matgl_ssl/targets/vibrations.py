@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from matgl_ssl.crystals.elements import element_table
+from matgl_ssl.crystals.records import Crystal
 
 from .bloch import LARGEST, Coupling, diagonalise
 from .bonds import find_bonds
@@ -35,7 +36,7 @@ _GAS = 8.314463  # J/K/mol
 
 
 @dataclass(frozen=True, eq=False)
-class _Springs:
+class Springs:
     """The springs of a crystal.
 
     Attributes:
@@ -65,9 +66,9 @@ class _Springs:
 
 
 @lru_cache(maxsize=2)
-def _springs(cell: PrimitiveCell) -> _Springs | None:
-    """Hang up the springs; None where an atom has no neighbour, or an element is not known well enough."""
-    bonds = find_bonds(cell)
+def find_springs(crystal: Crystal) -> Springs | None:
+    """A crystal's springs; None where an atom has no neighbour, or an element is not known well enough."""
+    bonds = find_bonds(crystal)
     if bonds is None:
         return None
     pairs = bonds.pairs
@@ -77,14 +78,14 @@ def _springs(cell: PrimitiveCell) -> _Springs | None:
     blocks = stiffness[:, None, None] * (
         (1 - _SIDEWAYS) * along[:, :, None] * along[:, None, :] + _SIDEWAYS * np.eye(3)
     )
-    mass = element_table(("mass",))[cell.numbers, 0]
-    return _Springs(pairs, stiffness, blocks, pairs.total(blocks), mass)
+    mass = element_table(("mass",))[crystal.numbers, 0]
+    return Springs(pairs, stiffness, blocks, pairs.total(blocks), mass)
 
 
 @lru_cache(maxsize=2)
 def _spectrum(cell: PrimitiveCell) -> tuple[np.ndarray, np.ndarray] | None:
     """Frequencies at k-points, ``(K, 3N)`` in 1/cm, and weights; None for more than 80 atoms, or no springs."""
-    springs = _springs(cell) if len(cell) <= LARGEST else None
+    springs = find_springs(cell) if len(cell) <= LARGEST else None
     if springs is None:
         return None
     root = np.sqrt(springs.mass)
@@ -116,7 +117,7 @@ class AtomVibrations(CellTarget):
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(N, 4)``; NaN where the crystal has an atom without neighbours, or an unknown element."""
-        springs = _springs(cell)
+        springs = find_springs(cell)
         if springs is None:
             return np.full((len(cell), self.size), np.nan)
         axes = np.linalg.eigvalsh(springs.own)
@@ -141,7 +142,7 @@ class CrystalVibrations(CellTarget):
 
     def of_cell(self, cell: PrimitiveCell) -> np.ndarray:
         """Compute it, ``(8,)``; NaN for more than 80 atoms, and where an atom has no neighbour or is unknown."""
-        springs, found = _springs(cell), _spectrum(cell)
+        springs, found = find_springs(cell), _spectrum(cell)
         if springs is None or found is None:
             return np.full(self.size, np.nan)
         spectrum, weights = found

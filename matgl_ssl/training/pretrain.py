@@ -26,7 +26,7 @@ from matgl_ssl.losses import rank_and_world
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.recipes import load_recipe
 from matgl_ssl.targets import with_targets
-from matgl_ssl.targets.calculators import is_calculator
+from matgl_ssl.targets.calculators import is_imported
 from matgl_ssl.targets.teacher import teacher_labels
 
 from .collapse import CollapseMonitor
@@ -198,7 +198,7 @@ def _settings(
     settings = PretrainConfig.build(stored or _recipe(given), given, {"data": data})
     if not settings.pretexts:
         raise ConfigError(f"Recipe {settings.recipe!r} names no pretexts.")
-    if stored and settings.teacher and is_calculator(settings.teacher) and "teacher" not in given:
+    if stored and settings.teacher and is_imported(settings.teacher) and "teacher" not in given:
         raise ConfigError(f"The run's teacher is code, which only you may name: add --teacher {settings.teacher}.")
     return settings
 

@@ -21,7 +21,8 @@ class TestTargets(TargetTests):
         targets.AngularFingerprint(), targets.AtomBonds(), targets.AtomTightBinding(), targets.AtomVibrations(),
         targets.CompositionStatistics(), targets.Coordination(), targets.CrystalBonds(), targets.CrystalTightBinding(),
         targets.CrystalVibrations(), targets.Density(), targets.EwaldEnergy(), targets.PowderPattern(),
-        targets.RadialFingerprint(), targets.Slab(), targets.SpaceGroup(), targets.VibrationalSpectrum(),
+        targets.PromolecularDensity(), targets.RadialFingerprint(), targets.Slab(), targets.SpaceGroup(),
+        targets.VibrationalSpectrum(),
     ]  # fmt: skip
 
 
