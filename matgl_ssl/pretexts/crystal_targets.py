@@ -45,6 +45,7 @@ class CrystalTargets(StructureTargets):
     properties. ``"powder-pattern"``: X-ray intensity by angle. ``"ewald-energy"``: electrostatic energy per atom of
     guessed oxidation states, where there are any. ``"crystal-bonds"``: ionicity, charges, lengths and energy of
     formation by Pauling's rules. ``"crystal-vibrations"``: frequencies, heat capacities, bulk modulus by Gordy's rule.
+    ``"elasticity"``: moduli and anisotropy of the same springs.
     ``"crystal-tight-binding"``: gap, binding energy, densities of states of universal tight binding. ``"slab"``: gap,
     thickness, packing and faces of layers. ``"crystal-dispersion"``: D4's energies, C6 coefficients, polarizabilities.
     ``"crystal-system"`` (7 classes) and ``"space-group"`` (230). ``mgl-ssl list targets`` shows those of other

@@ -10,6 +10,7 @@ from .coordination import Coordination
 from .density import Density
 from .descriptors import AtomStatistics, Descriptors, Estimates
 from .dispersion import AtomDispersion, CrystalDispersion
+from .elasticity import Elasticity
 from .ewald_energy import EwaldEnergy
 from .powder_pattern import PowderPattern
 from .promolecular_density import PromolecularDensity
@@ -37,6 +38,7 @@ __all__ = [
     "CrystalVibrations",
     "Density",
     "Descriptors",
+    "Elasticity",
     "Estimates",
     "EwaldEnergy",
     "PowderPattern",
