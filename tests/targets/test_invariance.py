@@ -21,9 +21,8 @@ class TestTargets(TargetTests):
         targets.AngularFingerprint(), targets.AtomBonds(), targets.AtomTightBinding(), targets.AtomVibrations(),
         targets.CompositionStatistics(), targets.Coordination(), targets.CrystalBonds(), targets.CrystalTightBinding(),
         targets.CrystalVibrations(), targets.Density(), targets.Elasticity(), targets.EwaldEnergy(),
-        targets.PowderPattern(),
-        targets.PromolecularDensity(), targets.RadialFingerprint(), targets.Slab(), targets.SpaceGroup(),
-        targets.VibrationalSpectrum(),
+        targets.PowderPattern(), targets.PromolecularDensity(), targets.RadialFingerprint(), targets.Slab(),
+        targets.SpaceGroup(), targets.VibrationalSpectrum(),
     ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ BOHR = 0.529177210903
         ("Na", [10.7, 6.85, 2.2]),
         ("K", [18.7, 14.85, 7.75, 2.2]),
         ("Fe", [25.7, 21.85, 14.75, 6.25, 3.75]),  # those of his paper
-        ("Ce", [57.7, 53.85, 46.75, 36.85, 30.25, 18.85, 12.0, 10.85, 3.0, 2.85]),
+        ("Ce", [57.7, 53.85, 46.75, 36.85, 30.25, 18.85, 12.0, 11.4, 3.0, 3.0]),
     ],
 )
 def test_screened_charges_are_those_of_slaters_rules(symbol, charges):
@@ -36,14 +36,14 @@ def test_screened_charges_are_those_of_slaters_rules(symbol, charges):
 
 
 def test_every_electron_of_every_element_is_there():
-    r = np.linspace(1e-5, 40, 200_001)
+    r = np.geomspace(1e-6, 40, 4001)
     for number in range(1, 104):
         shells = slater_shells(number)
         assert shells[:, 0].sum() == number
         assert (shells[:, 2] > 0).all()
         if number % 7 == 1:
             density = free_atom(number, r)[0]
-            assert np.trapezoid(4 * np.pi * r**2 * density, r) == pytest.approx(number, rel=1e-4)
+            assert np.trapezoid(4 * np.pi * r**2 * density, r) == pytest.approx(number, rel=1e-3)
     assert slater_shells(104).shape == (0, 3)
 
 
@@ -65,7 +65,7 @@ def test_derivatives_are_those_of_the_function(function):
 def density_at(crystal: Crystal, point: np.ndarray, apart_from: int) -> float:
     """The sum over all atoms but one, image by image."""
     total = 0.0
-    for image in itertools.product(range(-4, 5), repeat=3):
+    for image in itertools.product(range(-3, 4), repeat=3):
         for i, (number, x) in enumerate(zip(crystal.numbers, crystal.frac_coords, strict=True)):
             r = np.linalg.norm((x + image) @ crystal.lattice - point)
             if (i != apart_from or any(image)) and r < 8:
