@@ -30,6 +30,7 @@ SAME_DATA = [
     "derivatives",
     "equal-steps",
     "dssl",
+    "readout-start",
 ]
 
 
