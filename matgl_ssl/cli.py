@@ -215,7 +215,6 @@ def _suggest_options(parser: Parser) -> None:
     parser.add_argument("-m", "--model", required=True, help="directory that fit left")
     parser.add_argument("--pool", "--data", dest="data", required=True, help=f"without labels: {DATA}")
     parser.add_argument("-n", type=int, default=10, metavar="INT", help="how many (default: 10)")
-    parser.add_argument("--accelerator", default="auto", metavar="NAME", help="where encoders run (default: auto)")
 
 
 def _suggest(options: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ class FitConfig(Config):
     n_folds: int = Field(5, ge=2, description="folds that errors are estimated on; no formula is in two of them")
     seed: int = Field(0, ge=0, description="seed of folds, trees, weights and order")
     num_workers: int = Field(0, ge=0, description="processes that compute descriptors")
-    accelerator: str = Field("auto", description="where encoders run: auto, cpu, gpu, cuda or mps")
+    accelerator: str = Field("auto", description="where encoders are fine-tuned: auto, cpu, gpu, cuda or mps")
 
     @model_validator(mode="after")
     def _one_meaning(self) -> FitConfig:

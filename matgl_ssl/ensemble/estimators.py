@@ -93,7 +93,7 @@ class _CrystalEstimator(BaseEstimator):
             BadStructureError: For the first structure that cannot be trusted.
         """
         check_is_fitted(self)
-        predictor = load_predictor(self.path_, self.accelerator)
+        predictor = load_predictor(self.path_)
         crystals, _ = check_dataset(read_crystals(X, columns=[], policy="raise"), policy="raise")
         return predictor.targets[0](predictor.inputs(crystals))
 
@@ -131,7 +131,7 @@ class CrystalRegressor(RegressorMixin, _CrystalEstimator):
         n_folds: Folds that errors are estimated on.
         random_state: Seed of all that is random.
         out: Where to keep what is fitted; by default in a temporary folder.
-        accelerator: Where encoders run.
+        accelerator: Where encoders are fine-tuned.
 
     Attributes:
         result_: What ``fit`` returned.
@@ -207,7 +207,7 @@ class CrystalClassifier(ClassifierMixin, _CrystalEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, ``(n, n_classes)``."""
         said = self._say(X).values
-        names = load_predictor(self.path_, self.accelerator).targets[0].classes
+        names = load_predictor(self.path_).targets[0].classes
         return said[:, [names.index(str(each)) for each in self.classes_.tolist()]]
 
     def predict(self, X: Any) -> np.ndarray:

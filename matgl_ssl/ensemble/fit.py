@@ -20,7 +20,7 @@ from matgl_ssl._folders import atomic_folder
 from matgl_ssl.acceleration import using
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
-from matgl_ssl.errors import ConfigError, MatGLSSLError, RunDirectoryError
+from matgl_ssl.errors import ConfigError, MatGLSSLError, ResourceError, RunDirectoryError, TrainingInterrupted
 from matgl_ssl.training.data import describe
 from matgl_ssl.training.exclusive import exclusive
 from matgl_ssl.training.options import with_options
@@ -290,9 +290,11 @@ def _like_vectors(state: _State, encoder: str) -> Name:
 
 @contextmanager
 def _noting(state: _State, name: str) -> Iterator[None]:
-    """Go on without a learner that fails, and say why."""
+    """Go on without a learner that fails, and say why; a signal and a full disk end the fit."""
     try:
         yield
+    except (TrainingInterrupted, ResourceError):
+        raise
     except (MatGLSSLError, ValueError, ArithmeticError, np.linalg.LinAlgError) as err:
         state.failed[name] = str(err)
         state.members.pop(name, None)

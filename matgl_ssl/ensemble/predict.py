@@ -103,7 +103,7 @@ def predict(
             take one.
         batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
-            where it lies.
+            where it lies. What ``fit`` left runs on the CPU.
         devices: ``1``, or the name of a device (``"cuda:1"``).
         acceleration: ``"native"``, ``"torch"`` or ``"off"`` (see ``accelerate``).
 
@@ -127,25 +127,25 @@ def predict(
             accelerator=accelerator, devices=devices, acceleration=acceleration,
         )  # fmt: skip
     use(acceleration)
-    predictor = load_predictor(Path(model), accelerator)  # type: ignore[arg-type]
+    predictor = load_predictor(Path(model))  # type: ignore[arg-type]
     crystals, found = check_dataset(read_crystals(data, columns=[]))
     found.tell("the predictions' notes")
     inputs = predictor.inputs(crystals)
     return [row for target in predictor.targets for row in _rows(target, target(inputs), crystals, found)]
 
 
-def load_predictor(root: Path, accelerator: str) -> Predictor:
+def load_predictor(root: Path) -> Predictor:
     """What ``fit`` left, loaded once as long as its manifest stays what it is.
 
     Raises:
         ModelError: If a file of it was changed, is missing, or is of a later version.
     """
-    return _loaded(root.resolve(), (root / MANIFEST).stat().st_mtime_ns, accelerator)
+    return _loaded(root.resolve(), (root / MANIFEST).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _loaded(root: Path, written: int, accelerator: str) -> Predictor:
-    return Predictor.load(root, accelerator)
+def _loaded(root: Path, written: int) -> Predictor:
+    return Predictor.load(root)
 
 
 def _rows(target: TargetPredictor, said: Said, crystals: CrystalDataset, report: CheckReport) -> list[Prediction]:

@@ -58,11 +58,10 @@ class TargetPredictor:
     Args:
         content: What the manifest says of it.
         root: The fit's directory.
-        accelerator: Where encoders run.
     """
 
-    def __init__(self, content: Mapping[str, Any], root: Path, accelerator: str = "auto") -> None:
-        self.content, self.root, self.accelerator = content, root, accelerator
+    def __init__(self, content: Mapping[str, Any], root: Path) -> None:
+        self.content, self.root = content, root
         self.name, self.unit = str(content["name"]), str(content["unit"])
         self.classes = tuple(content["classes"])
         self.confidence = float(content["confidence"])
@@ -145,10 +144,7 @@ class TargetPredictor:
     def _member(self, content: Mapping[str, Any]) -> Member:
         if content["kind"] not in KINDS:
             raise ModelError(f"{self.root}: no such learner as {content['kind']!r} in this version of matgl_ssl.")
-        fields = dict(content["fields"])
-        if content["kind"] == "fine-tuned":
-            fields["accelerator"] = self.accelerator
-        return KINDS[content["kind"]](**fields)
+        return KINDS[content["kind"]](**content["fields"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +162,7 @@ class Predictor:
     encoders: Mapping[str, str]
 
     @classmethod
-    def load(cls, root: Path, accelerator: str = "auto") -> Self:
+    def load(cls, root: Path) -> Self:
         """Read a fit's directory.
 
         Raises:
@@ -178,7 +174,7 @@ class Predictor:
         except ValueError as err:
             raise ModelError(f"{path} is damaged ({err}). Put it back as it was, or fit again.") from err
         content = verified("ensemble", content, path)
-        targets = tuple(TargetPredictor(each, root, accelerator) for each in content["targets"])
+        targets = tuple(TargetPredictor(each, root) for each in content["targets"])
         return cls(root, targets, content["encoders"])
 
     def inputs(self, crystals: CrystalDataset) -> Inputs:

@@ -42,7 +42,7 @@ class Suggestion:
 
 @verb
 @using
-def suggest(*, model: str | Path, data: Any, n: int = 10, accelerator: str = "auto") -> list[Suggestion]:
+def suggest(*, model: str | Path, data: Any, n: int = 10) -> list[Suggestion]:
     """Choose crystals to label next.
 
     One after the other, it takes the crystal for which the product of two numbers is largest: the error that is to be
@@ -53,7 +53,6 @@ def suggest(*, model: str | Path, data: Any, n: int = 10, accelerator: str = "au
         model: A directory that ``fit`` left. Of several targets, the mean of their uncertainties counts.
         data: Crystals without labels to choose from (see ``read_crystals``). Bad ones are left out.
         n: How many.
-        accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps``, where encoders run.
 
     Returns:
         The crystals, the most telling first.
@@ -67,7 +66,7 @@ def suggest(*, model: str | Path, data: Any, n: int = 10, accelerator: str = "au
         raise ConfigError(f"-n {n}: ask for one crystal at least.")
     if not is_fit(model):
         raise ModelError(f"{model} is no directory that fit left. Run mgl-ssl fit first, or give its --out here.")
-    predictor = load_predictor(Path(model), accelerator)
+    predictor = load_predictor(Path(model))
     crystals, report = check_dataset(read_crystals(data, columns=[]))
     report.tell("no file")
     inputs = predictor.inputs(crystals)

@@ -23,9 +23,9 @@ from matgl_ssl._files import locked
 from matgl_ssl.cli import main
 from matgl_ssl.crystals import CrystalDataset
 from matgl_ssl.ensemble.config import FitConfig
-from matgl_ssl.ensemble.members import Trees
+from matgl_ssl.ensemble.members import Line, Trees
 from matgl_ssl.ensemble.predict import ClassPrediction, IntervalPrediction, predict
-from matgl_ssl.errors import ConfigError, DataError, ModelError, RunDirectoryError
+from matgl_ssl.errors import ConfigError, DataError, ModelError, NotWrittenError, RunDirectoryError, TrainingInterrupted
 from matgl_ssl.targets.descriptors import Estimates
 from matgl_ssl.training.provenance import public_name
 
@@ -172,6 +172,24 @@ def test_a_killed_fit_goes_on(fitted, tmp_path):
     others = table(10, size, seed=3)
     one, other = ([p.value for p in predict(model=where, data=others)] for where in (result.out, out))
     assert one == other
+
+
+def test_a_learner_that_fails_is_left_out_and_a_signal_ends_the_fit(tmp_path, monkeypatch):
+    data = table(20, size)
+
+    def failing(error):
+        def fail(self, lesson):
+            raise error
+
+        return fail
+
+    monkeypatch.setattr(Line, "fit", failing(ValueError("no line")))
+    found = fit(data=data, target="target", out=tmp_path / "fit", n_folds=3).targets["target"]
+    assert found.failed == {"line along one estimate": "no line"}
+    for error in (TrainingInterrupted("stopped", signal.SIGTERM), NotWrittenError("the disk is full")):
+        monkeypatch.setattr(Line, "fit", failing(error))
+        with pytest.raises(type(error)):
+            fit(data=data, target="target", out=tmp_path / "fit", n_folds=3)
 
 
 def test_two_at_once_are_refused(fitted):

@@ -37,6 +37,7 @@ class FineTuned(Member):
         weights: Hash of the encoder.
         options: Options of ``finetune`` that win over those chosen here.
         start: The encoder's directory.
+        accelerator: Where it is fine-tuned.
     """
 
     kind: ClassVar[str] = "fine-tuned"
@@ -106,7 +107,7 @@ class FittedNetwork(Fitted):
         pool = inputs.pool(self.member.encoder)
         usable = pool.usable(inputs.rows)
         found = np.full(len(inputs), np.nan)
-        config = FinetuneConfig.build({"target": TARGET, "accelerator": self.member.accelerator})
+        config = FinetuneConfig.build({"target": TARGET})
         found[np.isin(inputs.rows, usable)] = predict_rows(self.model, pool, usable, config)
         if not self.n_classes:
             return found[:, None, None]
