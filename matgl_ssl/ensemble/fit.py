@@ -307,7 +307,8 @@ def _write(states: Sequence[_State], root: Path, encoders: Mapping[str, Pretrain
     for state in states:
         state.combination = combine(state.learning, tuple(state.members.values()))
         targets.append(described(state.learning, state.combination, state.factor, root))
-        if quick := [m for m in state.combination.members[1:] if not m.member.bagged]:
+        # A line has two numbers to learn: it says nothing of what more labels give.
+        if quick := [m for m in state.combination.members[1:] if not (m.member.bagged or isinstance(m.member, Line))]:
             best = min(quick, key=lambda learned: learned.error)
             with _noting(state, "learning curve"):
                 state.curve = learning_curve(state.learning, best, state.combination.error)
