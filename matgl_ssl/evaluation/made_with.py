@@ -18,7 +18,8 @@ _RUN = (*_TASKS, *_TRAINING, "ensemble/kernels.py", "evaluation/probes.py", "eva
 _BASELINE = (
     *_TASKS,
     "targets",
-    "ensemble",
+    "ensemble/kernels.py",
+    "ensemble/members/line.py",
     "evaluation/baselines.py",
     "evaluation/anchors.py",
     "evaluation/foundation.py",
