@@ -33,7 +33,7 @@ from .encoders import PretrainedEncoder
 from .inputs import Inputs
 from .labels import Labelled, read_labelled
 from .learning import Learned, Learning
-from .members import FineTuned, Kernels, Line, Median, Member, Trees
+from .members import FineTuned, GaussianProcess, Kernels, Line, Median, Member, Trees
 from .predictor import ENCODERS, MANIFEST, UNITS, described, manifest
 from .report import report, section
 from .store import Units, slug
@@ -211,10 +211,15 @@ def _members(settings: FitConfig, encoders: Mapping[str, PretrainedEncoder]) -> 
     members: list[Member] = [
         Median("shares of the classes" if settings.task == "classification" else constant, strategy=constant),
         Trees("trees on descriptors"),
+        Trees("trees on more descriptors", numbers="more descriptors"),
         Kernels("kernels on descriptors"),
     ]
     if settings.task == "regression":
-        members.append(Line("line along one estimate"))
+        members += [
+            GaussianProcess("Gaussian process on descriptors"),
+            GaussianProcess("Gaussian process on more descriptors", numbers="more descriptors"),
+            Line("line along one estimate"),
+        ]
     for name, encoder in encoders.items():
         given = {"encoder": name, "weights": encoder.weights}
         members.append(Kernels(f"kernels on vectors of {name}", numbers="vectors", **given))
@@ -230,7 +235,7 @@ def _quick(state: _State, clock: _Clock) -> bool:
         if i > 1 and clock.left <= 0:
             state.failed[member.name] = "no time was left; a larger --budget goes on with it"
             in_time = False
-        elif isinstance(member, Kernels | Line) and len(learning.labelled) > _MANY:
+        elif isinstance(member, Kernels | GaussianProcess | Line) and len(learning.labelled) > _MANY:
             state.failed[member.name] = f"it takes too long with more than {_MANY:,} labels"
         else:
             with _noting(state, member.name):

@@ -10,11 +10,13 @@ from typing import Self
 import numpy as np
 
 from matgl_ssl.crystals import CrystalDataset
-from matgl_ssl.targets import Target, with_targets
-from matgl_ssl.targets.descriptors import Descriptors, Estimates
+from matgl_ssl.targets import AtomStatistics, Descriptors, Estimates, Slab, Target, VibrationalSpectrum, with_targets
 from matgl_ssl.training.pool import GraphPool
 
 from .encoders import PretrainedEncoder
+
+_MORE: dict[str, Target] = {"atoms": AtomStatistics(), "vibrations": VibrationalSpectrum(), "slab": Slab()}
+_COMPUTED: dict[str, Target] = {"descriptors": Descriptors(), "estimates": Estimates(), **_MORE}
 
 
 @dataclass(eq=False)
@@ -66,6 +68,11 @@ class Inputs:
         """Descriptors and textbook estimates, ``(n, 62)``."""
         return np.concatenate([self._column("descriptors"), self.estimates], 1)
 
+    @property
+    def more_descriptors(self) -> np.ndarray:
+        """These, how the atoms differ, deciles of vibrations, and what slabs are like, ``(n, 140)``."""
+        return np.concatenate([self.descriptors, *(self._column(name) for name in _MORE)], 1)
+
     def vectors(self, encoder: str) -> np.ndarray:
         """Vectors of the crystals by an encoder, ``(n, d)``; NaN for those that it cannot be given."""
         return self._column(encoder)
@@ -82,7 +89,7 @@ class Inputs:
 
     def _column(self, name: str) -> np.ndarray:
         if name not in self._known.columns:
-            wanted: dict[str, Target] = {"descriptors": Descriptors(), "estimates": Estimates()}
+            wanted = dict(_COMPUTED)
             if name in self.encoders:
                 wanted = {name: self.encoders[name].target}
             table = with_targets(self._unlabelled, [*wanted.values()], num_workers=self.num_workers)

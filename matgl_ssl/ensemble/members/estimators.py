@@ -21,16 +21,23 @@ from .member import Fitted, Lesson, Member
 FILE = "estimator.skops"
 _TRUSTED = (
     "matgl_ssl.ensemble.members.line._one",
+    "numpy.clip",
     "numpy.dtype",
     "quantile_forest._quantile_forest.ExtraTreesQuantileRegressor",
     "quantile_forest._quantile_forest_fast.QuantileForest",
     "sklearn.compose._target.TransformedTargetRegressor",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Matern",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.gaussian_process.kernels.Sum",
+    "sklearn.gaussian_process.kernels.WhiteKernel",
     "sklearn.tree._tree.Tree",
 )
 """Types that a file may hold beside those that skops trusts by itself: classes and functions without side effects."""
 _PACKAGES = ("scikit-learn", "quantile-forest")
 
-Numbers = Literal["descriptors", "estimates", "vectors", "vectors and descriptors"]
+Numbers = Literal["descriptors", "more descriptors", "estimates", "vectors", "vectors and descriptors"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class EstimatorMember(Member):
         """Numbers of crystals, ``(n, d)``."""
         if self.numbers == "descriptors":
             return inputs.descriptors
+        if self.numbers == "more descriptors":
+            return inputs.more_descriptors
         if self.numbers == "estimates":
             return inputs.estimates
         vectors = inputs.vectors(self.encoder)
