@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -44,7 +45,12 @@ class Transform:
         transformer = _transformer(name, labels, bounds).fit(column)
         seen = transformer.transform(column)
         margin = _BEYOND * float(seen.std())
-        return cls(name, transformer, (float(seen.min()) - margin, float(seen.max()) + margin))
+        least, most = float(seen.min()), float(seen.max())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a power may have no inverse there
+            ends = transformer.inverse_transform(np.array([[least - margin], [most + margin]]))
+        exists = np.isfinite(ends[:, 0])
+        return cls(name, transformer, (least - margin * exists[0], most + margin * exists[1]))
 
     def __call__(self, labels: np.ndarray) -> np.ndarray:
         """Transformed labels, ``(n,)``."""

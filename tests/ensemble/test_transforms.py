@@ -34,6 +34,15 @@ def test_what_lies_far_outside_is_not_taken_back_to_nonsense(name):
     assert np.isnan(back[2])
 
 
+def test_a_power_is_taken_back_where_its_inverse_ends():
+    labels = np.random.default_rng(0).pareto(1.0, 60)
+    for each in (labels, -labels):
+        transform = Transform.fit("yeo-johnson", each)
+        back = transform.back(np.linspace(-30, 30, 200))
+        assert np.isfinite(back).all()
+        assert (np.diff(back) >= -1e-9).all()
+
+
 def test_what_labels_allow():
     assert possible(POSITIVE) == ("none", "log", "yeo-johnson", "quantiles")
     assert "log" not in possible(POSITIVE - 1)
