@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARKS = ["README", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties"]
+BENCHMARKS = ["README", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties", "encoders"]
 PAGES = [*(ROOT / "benchmarks" / f"{name}.md" for name in BENCHMARKS), ROOT / "docs" / "pretexts.md"]
 HOW = "in per cent, 95 % interval"
 MEANS = f"Means over tasks: paired difference to scratch {HOW}"
@@ -35,6 +35,9 @@ COLUMNS = {  # heading here: study, title and heading there
     "jdft2d (meV/atom)": ("leaderboard", ERRORS, "jdft2d (meV/atom)"),
     "phonons, to scratch (%)": ("leaderboard", _to("scratch", "all"), "phonons"),
     "jdft2d, to scratch (%)": ("leaderboard", _to("scratch", "all"), "jdft2d"),
+    "three encoders": ("encoders", MEANS, _over(5, 100)),
+    "three encoders, frozen": ("encoders", MEANS, _over(5, 100, "kernel-ridge")),
+    "three encoders, frozen, 500": ("encoders", MEANS, _over(5, 500, "kernel-ridge")),
     "searched, fine-tuned": ("search", MEANS, _over(5, 100)),
     "searched, frozen": ("search", MEANS, _over(5, 100, "kernel-ridge")),
 }
