@@ -12,7 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-BENCHMARKS = ["README", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties", "encoders"]
+BENCHMARKS = [
+    "README", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties", "encoders"
+]  # fmt: skip
 PAGES = [*(ROOT / "benchmarks" / f"{name}.md" for name in BENCHMARKS), ROOT / "docs" / "pretexts.md"]
 HOW = "in per cent, 95 % interval"
 MEANS = f"Means over tasks: paired difference to scratch {HOW}"
