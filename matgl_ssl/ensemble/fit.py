@@ -34,7 +34,9 @@ from .inputs import Inputs
 from .labels import Labelled, read_labelled
 from .learning import Learned, Learning
 from .members import FineTuned, GaussianProcess, Kernels, Line, Median, Member, Trees
-from .predictor import ENCODERS, MANIFEST, UNITS, described, manifest
+from .members.finetuned import MODEL
+from .plain import PlainModel, plain_model
+from .predictor import ENCODERS, MANIFEST, UNITS, Predictor, described, manifest
 from .report import report, section
 from .store import Units, slug
 from .transforms import Name
@@ -47,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 SETTINGS = "fit.yaml"
 REPORT = "report.md"
+_PLAIN = "the plain MatGL model"
 _MANY = 2000
 """Labels above which kernels and lines take longer than they are worth."""
 
@@ -95,6 +98,8 @@ class FitResult:
             f"{name}  error {found.error:.4g} out of fold; without a look at the crystal {found.trivial:.4g}"
             for name, found in self.targets.items()
         ]
+        if (self.out / MODEL).exists():
+            lines.append(f"model    {self.out / MODEL} (MatGL loads it alone; its predictions have no intervals)")
         lines += [f"report   {self.report}", f"predict  mgl-ssl predict -m {self.out} --data POSCAR"]
         if not self.finished:
             lines.append("The budget was used up: the same command with a larger --budget goes on.")
@@ -124,6 +129,7 @@ class _State:
     factor: float = 1.5
     combination: Combination | None = None
     curve: list[Expected] = field(default_factory=list)
+    plain: PlainModel | None = None
 
 
 @with_options(FitConfig)
@@ -169,6 +175,8 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
     _write(states, root, encoders)
     for _ in _slow(states, clock, finished):
         _write(states, root, encoders)
+    _plain_models(states, root, clock)
+    _write(states, root, encoders)
     return FitResult(root, root / REPORT, {s.learning.labelled.name: _result(s) for s in states}, all(finished))
 
 
@@ -293,6 +301,23 @@ def _like_vectors(state: _State, encoder: str) -> Name:
     return alone.transform if alone else "none"
 
 
+def _plain_models(states: Sequence[_State], root: Path, clock: _Clock) -> None:
+    """One network a target that MatGL loads alone, where a network can say what the combination says."""
+    for state, together in zip(states, Predictor.load(root).targets, strict=True):
+        learning, fine_tuned = state.learning, [m for m in state.members.values() if isinstance(m.member, FineTuned)]
+        encoders = list(learning.inputs.encoders.values())
+        if learning.labelled.classes or learning.config.per_atom or not encoders:
+            continue
+        if clock.left <= 0:
+            state.failed[_PLAIN] = "no time was left; a larger --budget goes on with it"
+            continue
+        best = min(fine_tuned, key=lambda learned: learned.error).member.name if fine_tuned else ""
+        encoder = next((each for each in encoders if best == FineTuned.of(each, {}, "").name), encoders[0])
+        path = root / MODEL if len(states) == 1 else root / MODEL / slug(learning.labelled.name)
+        with _noting(state, _PLAIN):
+            state.plain = plain_model(learning, together, encoder, path)
+
+
 @contextmanager
 def _noting(state: _State, name: str) -> Iterator[None]:
     """Go on without a learner that fails, and say why; a signal and a full disk end the fit."""
@@ -317,7 +342,9 @@ def _write(states: Sequence[_State], root: Path, encoders: Mapping[str, Pretrain
             best = min(quick, key=lambda learned: learned.error)
             with _noting(state, "learning curve"):
                 state.curve = learning_curve(state.learning, best, state.combination.error)
-        sections.append(section(state.learning, state.combination, state.failed, state.factor, state.curve))
+        sections.append(
+            section(state.learning, state.combination, state.failed, state.factor, state.curve, state.plain)
+        )
     write_text(root / MANIFEST, manifest(targets, encoders))
     write_text(root / REPORT, report(sections))
 

@@ -9,6 +9,7 @@ from .combination import Combination
 from .curve import Expected
 from .labels import Labelled
 from .learning import Learning
+from .plain import PlainModel
 
 _NAMES = {"mae": "mean absolute error", "mse": "mean squared error", "log": "log loss"}
 
@@ -28,6 +29,7 @@ def section(
     failed: Mapping[str, str],
     unseen_factor: float,
     curve: Sequence[Expected],
+    plain: PlainModel | None = None,
 ) -> str:
     """What was found of one target."""
     labelled, config = learning.labelled, learning.config
@@ -57,9 +59,20 @@ def section(
         lines += [intervals, unseen, ""]
     if curve:
         lines += _curve(curve)
+    if plain is not None:
+        lines += [_plain(plain, unit), ""]
     if failed:
         lines += ["Not part of it:", "", *(f"- {name}: {reason}" for name, reason in failed.items()), ""]
     return "\n".join(lines)
+
+
+def _plain(plain: PlainModel, unit: str) -> str:
+    """How near the plain model is."""
+    return (
+        f"`{plain.path.name}` beside this report is a plain MatGL model. It learned from the labels, and from what the "
+        f"combination says of {plain.n_similar:,} crystals like the labelled ones. On formulas that it was not trained "
+        f"on it differs from the combination by {plain.difference:.4g}{unit} on average."
+    )
 
 
 def _curve(curve: Sequence[Expected]) -> list[str]:

@@ -8,6 +8,7 @@ from small_systems import small_model
 from synthetic import cell
 
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.ensemble import plain
 from matgl_ssl.ensemble.members import tabular
 from matgl_ssl.hub import save_model
 
@@ -18,6 +19,7 @@ METALS, ANIONS = (11, 12, 26, 55, 57), (8, 17)
 def few_trees():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tabular, "_TREES", 20)
+        patched.setattr(plain, "_SIMILAR", 40)
         yield
 
 
