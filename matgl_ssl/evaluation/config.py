@@ -70,6 +70,9 @@ class ArmConfig(Config):
     )
     pretrain: dict[str, Any] = Field(default_factory=dict, description="options of the pretraining")
     finetune: dict[str, Any] = Field(default_factory=dict, description="options of the fine-tuning")
+    fit: dict[str, Any] | None = Field(
+        None, description="options of fit, which combines learners, in place of a fine-tuning of the encoder alone"
+    )
     layers: list[int | Literal["readout"]] = Field(
         default_factory=list,
         description="layers whose vectors a probe takes, one after the other; those of embed by default",
@@ -148,7 +151,7 @@ class BenchmarkConfig(Config):
         for name in (name for arm in arms.values() for name in arm.chosen_from):
             if name not in arms:
                 raise unknown("arm", name, arms)
-            if name in (LONGER, *BASELINES) or arms[name].chosen_from:
+            if name in (LONGER, *BASELINES) or arms[name].chosen_from or arms[name].fit is not None:
                 raise ConfigError(f"chosen_from: {name} chooses nothing from the grid. Name arms that are fine-tuned.")
         for part in self.rounds:
             for name in part.arms if part.method == "fine-tune" else ():
@@ -156,7 +159,7 @@ class BenchmarkConfig(Config):
                     raise ConfigError(f"{name} says what a probe takes (layers, reduce, described_by): give it one.")
             if part.method != "fine-tune":
                 for name in part.arms:
-                    if arms[name].node_embedding_of or arms[name].chosen_from:
+                    if arms[name].node_embedding_of or arms[name].chosen_from or arms[name].fit is not None:
                         raise ConfigError(f"{name} is nothing before it is fine-tuned: leave it out of a probe.")
         return self
 

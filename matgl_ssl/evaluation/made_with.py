@@ -24,13 +24,15 @@ _BASELINE = (
     "evaluation/anchors.py",
     "evaluation/foundation.py",
 )
+_PRETRAINED = (*_RUN, "pretexts", "targets", "recipes", "evaluation/pretraining.py")
 
 SOURCES = {
     "guard": (*_TASKS, "evaluation/leaks.py"),
     "baseline": _BASELINE,
     "described": (*_BASELINE, "evaluation/descriptions.py", "evaluation/probes.py"),
     "scratch": _RUN,
-    "pretrained": (*_RUN, "pretexts", "targets", "recipes", "evaluation/pretraining.py"),
+    "pretrained": _PRETRAINED,
+    "combined": (*_PRETRAINED, "ensemble"),
 }
 """What units of each sort run through: rooms, and files of this one."""
 

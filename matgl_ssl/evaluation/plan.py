@@ -205,16 +205,19 @@ class Plan:
         reference = self._pretraining(encoder, self.config.longer_by, task) if arm == LONGER else None
         tuned = SCRATCH if arm == LONGER else arm
         trials: list[Unit] = []
-        if method == "fine-tune":
+        combines = self.runner.arms[arm].fit
+        if method == "fine-tune" and combines is None:
             grid = self.config.grid_for(n)
             where |= {"grid": grid, "validation_crystals": self.config.validation_crystals}
             trials = [self._trial(task, encoder, tuned, n, fold, choice) for choice in grid] if len(grid) > 1 else []
         facts = self._arm_facts(task, encoder, arm, pretraining)
         facts |= {"longer by": reference.unit.facts} if reference else {}
         facts |= {"vectors": vectors} if (vectors := self.runner.arms[arm].vectors) else {}
+        facts |= {} if combines is None else {"fit": combines}
         run = partial(self._run_cell, task, encoder, arm, n, seed, fold, method, trials, pretraining, reference)
         needs = [*([pretraining.unit] if pretraining else []), *([reference.guard] if reference else []), *trials]
         sources = "pretrained" if pretraining or reference else "scratch"
+        sources = sources if combines is None else "combined"
         return self._unit(Unit("cell", label, where, run, tuple(needs), facts, sources))
 
     def _chosen(
@@ -278,7 +281,8 @@ class Plan:
         if pretraining:
             self.runner.refuse(pretraining.arm, pretraining.labels, self.runner.task(task))
         tried = [(trial.where["choice"], float(self.store.result(trial)["mae"])) for trial in trials]
-        only = self.config.grid_for(n)[0] if method == "fine-tune" else {}  # a probe has nothing of the grid
+        tuned = method == "fine-tune" and self.runner.arms[arm].fit is None
+        only = self.config.grid_for(n)[0] if tuned else {}  # a probe has nothing of the grid
         choice = best(tried) if tried else dict(only)
         settings = self.runner.settings(encoder, arm, seed, **choice, **self._weights(arm, pretraining))
         extra = 0.0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from sklearn.impute import SimpleImputer
 from matgl_ssl.crystals import Crystal, CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges
 from matgl_ssl.encoders import Encoder
+from matgl_ssl.ensemble.fit import fit
+from matgl_ssl.ensemble.predict import predict
 from matgl_ssl.errors import DataError, NonFiniteError
 from matgl_ssl.hub import evaluating, load_with_stamp, new_model
 from matgl_ssl.inference.embed import chosen_layers, encode
@@ -32,6 +35,8 @@ from .pretraining import CUTOFF, edges_passed, pretrained, read_corpus
 from .probes import GRID, kernel_ridge, mlp, ridge
 from .tasks import Labels, Task, read_task, validation_folds
 
+_UNLIMITED = 1e6
+"""Minutes that a fit has: what is compared must not depend on how busy the machine is."""
 PROBES = {
     "ridge": lambda seed: ridge(),
     "kernel-ridge": lambda seed: kernel_ridge(alphas=GRID[4::2], gammas=GRID[4::2], cv=5),
@@ -150,7 +155,7 @@ class Runner:
         """
         data = self.task(task)
         train, test = data.revealed(n, seed, fold), data.scored_rows(self.config.part, n, seed, fold)
-        labels = data.labels[train]
+        labels, found = data.labels[train], dict[str, Any]()
         if extra_edges:
             per_epoch = float(estimated_edges(data.crystals.select(train), CUTOFF).sum())
             settings = settings.model_copy(update={"epochs": settings.epochs + math.ceil(extra_edges / per_epoch)})
@@ -160,6 +165,8 @@ class Runner:
             describe, model = DESCRIBED[arm]
             fitted = model(seed).fit(self._described(data, describe, train), labels)
             predicted = fitted.predict(self._described(data, describe, test))
+        elif (options := self.arms[arm].fit) is not None:
+            predicted, found = self._combined(data, options, settings, train, test)
         elif method == "fine-tune":
             predicted = self._transfer(data, settings, train, test)
         else:
@@ -167,7 +174,7 @@ class Runner:
         mae = float(np.abs(predicted - data.labels[test]).mean())
         return {
             "mae": mae, "epochs": settings.epochs, "n_train": len(train), "n_test": len(test),
-            "predictions": [float(f"{value:.5g}") for value in predicted],
+            "predictions": [float(f"{value:.5g}") for value in predicted], **found,
         }  # fmt: skip
 
     def _corpus(self, arm: ArmConfig, labels: tuple[str, ...]) -> CrystalDataset:
@@ -197,6 +204,26 @@ class Runner:
         if not np.isfinite(predicted).all():  # the last step was one too many
             raise NonFiniteError(f"Training diverged at a learning rate of {settings.lr:g}. Try a smaller one.")
         return predicted
+
+    def _combined(
+        self, task: Task, options: dict[str, Any], settings: FinetuneConfig, train: np.ndarray, test: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """What ``fit`` makes of the revealed labels, and which share of the test part lies in its intervals."""
+        with TemporaryDirectory() as folder:
+            given: dict[str, Any] = {
+                "data": task.crystals.select(train), "target": TARGET, "out": Path(folder) / "fit",
+                "encoders": [settings.init_from] if settings.init_from else [], "seed": settings.seed,
+                "accelerator": settings.accelerator, "budget": _UNLIMITED,
+            }  # fmt: skip
+            result = fit(**given | options).targets[TARGET]
+            said: list[Any] = predict(model=Path(folder) / "fit", data=task.crystals.select(test))
+        value, low, high = np.array([(each.value, each.lower, each.upper) for each in said], dtype=float).T
+        labels = task.labels[test]
+        found = {
+            "covered": float(((low <= labels) & (labels <= high)).mean()), "width": float(np.nanmean(high - low)),
+            "out_of_fold": result.error, "members": result.members, "weights": result.weights,
+        }  # fmt: skip
+        return np.where(np.isfinite(value), value, median(task.labels[train], len(test))), found
 
     def _probe(
         self, task: Task, arm: ArmConfig, settings: FinetuneConfig, train: np.ndarray, test: np.ndarray, method: str
