@@ -27,6 +27,8 @@ _EXPORTS = {
     "Features": "encoders",
     "CrystalClassifier": "ensemble.estimators",
     "CrystalRegressor": "ensemble.estimators",
+    "Explanation": "ensemble.explain",
+    "explain": "ensemble.explain",
     "FitResult": "ensemble.fit",
     "fit": "ensemble.fit",
     "ClassPrediction": "ensemble.predict",
@@ -82,6 +84,8 @@ if TYPE_CHECKING:
     from .encoders import Features as Features
     from .ensemble.estimators import CrystalClassifier as CrystalClassifier
     from .ensemble.estimators import CrystalRegressor as CrystalRegressor
+    from .ensemble.explain import Explanation as Explanation
+    from .ensemble.explain import explain as explain
     from .ensemble.fit import FitResult as FitResult
     from .ensemble.fit import fit as fit
     from .ensemble.predict import ClassPrediction as ClassPrediction

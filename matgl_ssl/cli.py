@@ -223,6 +223,17 @@ def _suggest(options: dict[str, Any]) -> None:
     print(*suggest(**options), sep="\n")
 
 
+def _explain_options(parser: Parser) -> None:
+    parser.add_argument("-m", "--model", required=True, help="directory that fit left")
+    parser.add_argument("--data", "-i", required=True, help=DATA)
+
+
+def _explain(options: dict[str, Any]) -> None:
+    from matgl_ssl.ensemble.explain import explain
+
+    print(*explain(**options), sep="\n")
+
+
 def _embed_options(parser: Parser) -> None:
     parser.add_argument("-m", "--model", required=True, help=f"{MODEL}, or architecture (random weights)")
     parser.add_argument("--data", required=True, help=DATA)
@@ -384,6 +395,7 @@ VERBS = {
     ),
     "predict": Verb("predict a property of crystals", _predict_options, _predict),
     "suggest": Verb("choose crystals to label next", _suggest_options, _suggest),
+    "explain": Verb("say which quantities predictions come from", _explain_options, _explain),
     "embed": Verb("write vectors of crystals or atoms", _embed_options, _embed),
     "benchmark": Verb("compare encoders with scratch, paired, on few labels", _benchmark_options, _benchmark),
     "push": Verb("send a model and its card to the Hugging Face hub", _push_options, _push),

@@ -30,6 +30,7 @@ from .combination import Combination, combine
 from .config import FitConfig
 from .curve import Expected, learning_curve
 from .encoders import PretrainedEncoder
+from .explain import average_parts
 from .inputs import Inputs
 from .labels import Labelled, read_labelled
 from .learning import Learned, Learning
@@ -50,6 +51,8 @@ logger = logging.getLogger(__name__)
 SETTINGS = "fit.yaml"
 REPORT = "report.md"
 _PLAIN = "the plain MatGL model"
+_EXPLAINED = 100
+"""Labelled crystals that the report's explanation is averaged over."""
 _MANY = 2000
 """Labels above which kernels and lines take longer than they are worth."""
 
@@ -130,6 +133,7 @@ class _State:
     combination: Combination | None = None
     curve: list[Expected] = field(default_factory=list)
     plain: PlainModel | None = None
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @with_options(FitConfig)
@@ -175,6 +179,7 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
     _write(states, root, encoders)
     for _ in _slow(states, clock, finished):
         _write(states, root, encoders)
+    _explain(states, root)
     _plain_models(states, root, clock)
     _write(states, root, encoders)
     return FitResult(root, root / REPORT, {s.learning.labelled.name: _result(s) for s in states}, all(finished))
@@ -301,6 +306,15 @@ def _like_vectors(state: _State, encoder: str) -> Name:
     return alone.transform if alone else "none"
 
 
+def _explain(states: Sequence[_State], root: Path) -> None:
+    """What predictions come from, on average over labelled crystals."""
+    for state, together in zip(states, Predictor.load(root).targets, strict=True):
+        if not together.classes:
+            inputs = state.learning.inputs
+            with _noting(state, "what predictions come from"):
+                state.parts = average_parts(together, inputs.take(np.arange(min(len(inputs), _EXPLAINED))))
+
+
 def _plain_models(states: Sequence[_State], root: Path, clock: _Clock) -> None:
     """One network a target that MatGL loads alone, where a network can say what the combination says."""
     for state, together in zip(states, Predictor.load(root).targets, strict=True):
@@ -342,9 +356,8 @@ def _write(states: Sequence[_State], root: Path, encoders: Mapping[str, Pretrain
             best = min(quick, key=lambda learned: learned.error)
             with _noting(state, "learning curve"):
                 state.curve = learning_curve(state.learning, best, state.combination.error)
-        sections.append(
-            section(state.learning, state.combination, state.failed, state.factor, state.curve, state.plain)
-        )
+        found = state.combination, state.failed, state.factor, state.curve, state.plain, state.parts
+        sections.append(section(state.learning, *found))
     write_text(root / MANIFEST, manifest(targets, encoders))
     write_text(root / REPORT, report(sections))
 

@@ -58,6 +58,20 @@ class Inputs:
         """Some of these."""
         return replace(self, rows=self.rows[rows])
 
+    def masked(self, known: np.ndarray, quantities: Mapping[str, Mapping[str, slice]]) -> Self:
+        """Each crystal once for each set of known quantities, crystal after crystal, for learners on descriptors.
+
+        Args:
+            known: Which quantities are known in each set, ``(sets, quantities)``; the numbers of others become NaN.
+            quantities: Of each, which numbers of which column are its own.
+        """
+        columns = {name: np.repeat(self._column(name), len(known), 0) for name in _COMPUTED}
+        for number, parts in enumerate(quantities.values()):
+            unknown = np.tile(~known[:, number], len(self))
+            for name, which in parts.items():
+                columns[name][unknown, which] = np.nan
+        return replace(self, rows=np.arange(len(self) * len(known)), _known=_Known(columns))
+
     @property
     def estimates(self) -> np.ndarray:
         """Textbook estimates, ``(n, 20)``."""

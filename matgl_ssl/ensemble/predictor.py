@@ -69,8 +69,8 @@ class TargetPredictor:
 
     def __call__(self, inputs: Inputs) -> Said:
         """Predict crystals."""
-        values = np.stack([self._said(member, inputs) for member in self._counting])
-        weights = np.array([member["weight"] for member in self._counting])
+        values = np.stack([self.said(member, inputs) for member in self.counting])
+        weights = np.array([member["weight"] for member in self.counting])
         together = combined(values, weights)
         distances = self.neighbourhood.distances(self.numbers(inputs))
         elements = [crystal.numbers for crystal in inputs.crystals.rows(inputs.rows)]
@@ -90,7 +90,7 @@ class TargetPredictor:
     @property
     def encoders(self) -> set[str]:
         """Names of the encoders that are needed."""
-        fields = (member["fields"].get("encoder") for member in self._counting)
+        fields = (member["fields"].get("encoder") for member in self.counting)
         return {name for name in (*fields, self.content["space"]) if name and name != "descriptors"}
 
     @cached_property
@@ -110,7 +110,8 @@ class TargetPredictor:
         return Calibration.from_dict(self.content["calibration"])
 
     @property
-    def _counting(self) -> list[dict[str, Any]]:
+    def counting(self) -> list[dict[str, Any]]:
+        """What the manifest says of members that count."""
         return [member for member in self.content["members"] if member["weight"] > 0]
 
     @property
@@ -123,8 +124,8 @@ class TargetPredictor:
         space = self.content["space"]
         return inputs.descriptors if space == "descriptors" else inputs.vectors(space)
 
-    def _said(self, content: Mapping[str, Any], inputs: Inputs) -> np.ndarray:
-        """What one member says, ``(n, k)``."""
+    def said(self, content: Mapping[str, Any], inputs: Inputs) -> np.ndarray:
+        """What one of ``counting`` says, ``(n, k)``."""
         values = []
         for part, fitted in zip(content["parts"], self._fitted(content), strict=True):
             labels = self._labels if part["fold"] == ALL else self._labels[self._folds != part["fold"]]

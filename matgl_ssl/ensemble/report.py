@@ -30,6 +30,7 @@ def section(
     unseen_factor: float,
     curve: Sequence[Expected],
     plain: PlainModel | None = None,
+    parts: Mapping[str, float] | None = None,
 ) -> str:
     """What was found of one target."""
     labelled, config = learning.labelled, learning.config
@@ -59,11 +60,23 @@ def section(
         lines += [intervals, unseen, ""]
     if curve:
         lines += _curve(curve)
+    if parts:
+        lines += _parts(parts, labelled.unit)
     if plain is not None:
         lines += [_plain(plain, unit), ""]
     if failed:
         lines += ["Not part of it:", "", *(f"- {name}: {reason}" for name, reason in failed.items()), ""]
     return "\n".join(lines)
+
+
+def _parts(parts: Mapping[str, float], unit: str) -> list[str]:
+    """What predictions come from."""
+    intro = (
+        "What predictions of learners on descriptors come from: by how much each quantity moves them, on average over "
+        "labelled crystals (Shapley values). `mgl-ssl explain` says it of single crystals."
+    )
+    rows = [f"| {name} | {size:.3g} |" for name, size in parts.items()]
+    return [intro, "", f"| quantity | moves predictions by{f' ({unit})' if unit else ''} |", "|---|---|", *rows, ""]
 
 
 def _plain(plain: PlainModel, unit: str) -> str:
