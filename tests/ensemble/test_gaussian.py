@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from ensemble.conftest import table
 
@@ -31,3 +33,18 @@ def test_a_smooth_label_is_learned_better_than_by_trees_and_comes_back_from_a_fi
         np.testing.assert_array_equal(again, said)
     assert errors["process"] < 0.7 * errors["trees"]
     assert errors["more"] < errors["trees"]
+
+
+def test_a_label_that_counts_little_is_believed_little():
+    crystals = table(40, lambda metal, anion, a: a * a)
+    labels = crystals.column("target").astype(float)
+    rows, wrong = np.arange(40), labels.copy()
+    wrong[:10] += 20.0
+    weights = np.where(rows < 10, 1e-6, 1.0)
+    believed, doubted = (
+        GaussianProcess("process").fit(dataclasses.replace(lesson(crystals, rows, wrong), weights=w))
+        for w in (None, weights)
+    )
+    inputs = Inputs.of(crystals)
+    errors = [np.abs(f.predict(inputs)[10:, 0, 0] - labels[10:]).mean() for f in (believed, doubted)]
+    assert errors[1] < errors[0]

@@ -293,8 +293,10 @@ def test_what_computes_a_unit_is_known_by_its_code_not_its_words(tmp_path, monke
     known = now()
     assert all((tmp_path / "matgl_ssl" / name).exists() for names in made.SOURCES.values() for name in names)
     assert change("training/config.py", '"""Options of ``pretrain``."""', '"""Others."""  # in short') == set()
-    assert change("training/config.py", "Field(10.0, gt=0", "Field(5.0, gt=0") == {"scratch", "pretrained"}
-    assert change("pretexts/masked_atoms.py", "0.15", "0.25") == {"pretrained"}
-    assert change("targets/density.py", "def of_cell", "def of_cells") == {"baseline", "pretrained"}
-    assert change("recipes/textbook.yaml", "epochs: 20", "epochs: 21") == {"pretrained"}
+    encoders = {"pretrained", "combined"}
+    assert change("training/config.py", "Field(10.0, gt=0", "Field(5.0, gt=0") == {"scratch", *encoders}
+    assert change("pretexts/masked_atoms.py", "0.15", "0.25") == encoders
+    assert change("targets/density.py", "def of_cell", "def of_cells") == {"baseline", "described", *encoders}
+    assert change("recipes/textbook.yaml", "epochs: 20", "epochs: 21") == encoders
+    assert change("ensemble/combine.py", "_RESAMPLINGS = 30", "_RESAMPLINGS = 31") == {"combined"}
     assert change("evaluation/tables.py", "NO_PAIR = ", "NO_PAIRS = ") == set()

@@ -28,7 +28,8 @@ from matgl_ssl.hub import save_model
 RANKS = Path(__file__).with_name("ranks.py")
 CLOCK = {"seconds", "structures_per_second", "waiting"}
 RUNS = [
-    *(f"MEGNet {recipe}" for recipe in sorted(list_recipes())),
+    # With dropout, which each process draws for itself, two processes are another run than one.
+    *(f"MEGNet {recipe}" for recipe in sorted({*list_recipes()} - {"dssl-as-published"})),
     *(f"M3GNet {recipe}" for recipe in ("dssl", "derivative-denoising", "crystal-twins-barlow")),
 ]
 

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import skops.io
@@ -50,6 +50,9 @@ class EstimatorMember(Member):
         weights: Hash of that encoder.
     """
 
+    weighs: ClassVar[bool] = True
+    """Whether the estimator's ``fit`` takes weights of labels."""
+
     numbers: Numbers = "descriptors"
     encoder: str = ""
     weights: str = ""
@@ -87,7 +90,8 @@ class EstimatorMember(Member):
         if len(rows) < 2:
             raise DataError(f"{self.name}: the encoder can be given none of the labelled crystals.")
         estimator = self.estimator(lesson)
-        weights = {} if lesson.weights is None else {_weights_of(estimator): lesson.weights[rows]}
+        unweighted = lesson.weights is None or not self.weighs
+        weights = {} if unweighted else {_weights_of(estimator): np.asarray(lesson.weights)[rows]}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             fitted = estimator.fit(self.of(lesson.inputs)[rows], lesson.labels[rows], **weights)

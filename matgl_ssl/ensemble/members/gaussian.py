@@ -19,6 +19,8 @@ from .member import Lesson
 
 _MANY = 500
 """Labels that the kernel is chosen by; its likelihood takes the cube of their number."""
+_JITTER = 1e-10
+_LEAST_SURE = 1e6
 _FAR = 6.0
 """Deviations from the mean beyond which a descriptor is taken to be this far."""
 
@@ -32,6 +34,7 @@ class GaussianProcess(EstimatorMember):
     """
 
     kind: ClassVar[str] = "gaussian-process"
+    weighs: ClassVar[bool] = False  # the noise of a label says how much it counts
 
     def estimator(self, lesson: Lesson) -> Any:
         """The process with the kernel that the labels make likely, not yet fitted."""
@@ -42,8 +45,15 @@ class GaussianProcess(EstimatorMember):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # where a width does not matter, it grows to its bound
             likely = GaussianProcessRegressor(_kernel(numbers.shape[1]), normalize_y=True).fit(prepared, labels[chosen])
-        model = GaussianProcessRegressor(likely.kernel_, normalize_y=True, optimizer=None)
+        noise = _JITTER if lesson.weights is None else _JITTER + _noise(likely.kernel_, lesson.weights[rows])
+        model = GaussianProcessRegressor(likely.kernel_, alpha=noise, normalize_y=True, optimizer=None)
         return Pipeline([*_prepare(), ("model", model)])
+
+
+def _noise(kernel: Kernel, weights: np.ndarray) -> np.ndarray:
+    """Variance that labels have beyond the kernel's, ``(n,)``: a label of half the weight is twice as noisy."""
+    level = float(np.exp(kernel.theta[-1]))  # of the white noise, which comes last
+    return level * np.minimum(weights.max() / np.maximum(weights, 1e-12) - 1, _LEAST_SURE)
 
 
 def _prepare() -> list[tuple[str, Any]]:
