@@ -37,17 +37,20 @@ def _one_thread() -> None:
 
 
 _ONCE = (
-    "corpora/", "crystals/", "hub/test_documentation.py", "hub/test_share.py", "losses/", "test_config.py",
-    "test_extending.py", "test_files.py", "test_house_style.py", "test_packaging.py", "test_published_numbers.py",
-    "test_work.py",
+    "corpora/", "crystals/", "ensemble/test_calibrate.py", "ensemble/test_combine.py", "ensemble/test_curve.py",
+    "ensemble/test_estimators.py", "ensemble/test_explain.py", "ensemble/test_folds.py", "ensemble/test_gaussian.py",
+    "ensemble/test_novelty.py", "ensemble/test_suggest.py", "ensemble/test_transforms.py", "hub/test_documentation.py",
+    "hub/test_share.py", "losses/", "test_config.py", "test_extending.py", "test_files.py", "test_house_style.py",
+    "test_packaging.py", "test_published_numbers.py", "test_work.py",
 )  # fmt: skip
 """What does not depend on the graph library, and is tested in the default backend only: rooms below the backends
-(``docs/architecture.md``), corpora, the hub's protocol, pages."""
+(``docs/architecture.md``), corpora, the hub's protocol, pages, and learners on descriptors."""
 
 _LONGEST = (
     "test_cli.py", "training/test_two_ranks.py", "training/test_resume.py", "evaluation/test_benchmark.py",
-    "corpora/test_prepare.py", "test_extending.py", "test_every_device.py", "hub/test_documentation.py",
-    "training/test_finetune_run.py", "test_boundary.py", "hub/test_share.py", "hub/test_stamp.py",
+    "ensemble/test_fit.py", "corpora/test_prepare.py", "test_extending.py", "test_every_device.py",
+    "hub/test_documentation.py", "training/test_finetune_run.py", "test_boundary.py", "hub/test_share.py",
+    "hub/test_stamp.py",
 )  # fmt: skip
 """Begun first, so that of several processes none is left with one of them at the end."""
 
