@@ -16,13 +16,22 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from matgl_ssl.boundary import typed_errors
 from matgl_ssl.console import configure_logging, quiet_lightning
 from matgl_ssl.errors import ConfigError, DataError, MatGLSSLError
-from matgl_ssl.flags import add_fields, data_of, number_or_text, refuse_empty, refuse_unknown
+from matgl_ssl.flags import (
+    add_fields,
+    add_inference,
+    add_trained_with,
+    data_of,
+    number_or_text,
+    refuse_empty,
+    refuse_unknown,
+)
 
 Parser = argparse.ArgumentParser
 
@@ -175,21 +184,6 @@ def _fit(options: dict[str, Any]) -> None:
     print(fit(data=data_of(options), **options))
 
 
-def _add_trained_with(parser: Parser) -> None:
-    parser.add_argument("--trained-with", choices=("pyg", "dgl"), help="graph library of a model without our stamp")
-
-
-def _add_inference(parser: Parser) -> None:
-    _add_trained_with(parser)
-    parser.add_argument("--batch-size", type=int, default=64, metavar="INT", help="crystals in a batch (default: 64)")
-    text = "where the model runs: auto, cpu, gpu, cuda or mps (default: auto)"
-    parser.add_argument("--accelerator", default="auto", metavar="NAME", help=text)
-    text = "which device (cuda:1) (default: the first)"
-    parser.add_argument("--devices", type=number_or_text, default=1, metavar="INT|NAME", help=text)
-    text = "run models through a compiled kernel (native), without it (torch), or MatGL's own code (off)"
-    parser.add_argument("--acceleration", choices=("off", "torch", "native"), help=text)
-
-
 def _predict_options(parser: Parser) -> None:
     parser.add_argument("-m", "--model", required=True, help=MODEL)
     text = "structure files, folders or tables"
@@ -199,7 +193,7 @@ def _predict_options(parser: Parser) -> None:
         form.add_argument(f"--{name}", action="store_const", const=name, dest="form", help=f"print {name.upper()}")
     text = f"{STATE} of all structures, or of each"
     parser.add_argument("--state-attr", type=int, nargs="+", metavar="INT", help=text)
-    _add_inference(parser)
+    add_inference(parser)
 
 
 def _predict(options: dict[str, Any]) -> None:
@@ -217,21 +211,13 @@ def _suggest_options(parser: Parser) -> None:
     parser.add_argument("-n", type=int, default=10, metavar="INT", help="how many (default: 10)")
 
 
-def _suggest(options: dict[str, Any]) -> None:
-    from matgl_ssl.ensemble.suggest import suggest
-
-    print(*suggest(**options), sep="\n")
-
-
 def _explain_options(parser: Parser) -> None:
     parser.add_argument("-m", "--model", required=True, help="directory that fit left")
     parser.add_argument("--data", "-i", required=True, help=DATA)
 
 
-def _explain(options: dict[str, Any]) -> None:
-    from matgl_ssl.ensemble.explain import explain
-
-    print(*explain(**options), sep="\n")
+def _each(name: str, options: dict[str, Any]) -> None:
+    print(*getattr(import_module("matgl_ssl"), name)(**options), sep="\n")
 
 
 def _embed_options(parser: Parser) -> None:
@@ -244,7 +230,7 @@ def _embed_options(parser: Parser) -> None:
     text = "layers (0: the embedding), or readout; several are concatenated (default: the last, and a trained readout)"
     parser.add_argument("--layer", type=number_or_text, nargs="+", metavar="INT|readout", help=text)
     parser.add_argument("--state-attr", type=int, metavar="INT", help=f"{STATE} of all crystals")
-    _add_inference(parser)
+    add_inference(parser)
 
 
 def _embed(options: dict[str, Any]) -> None:
@@ -336,7 +322,7 @@ def _doctor_options(parser: Parser) -> None:
     for label in ("energy", "force", "stress"):
         parser.add_argument(f"--{label}-unit", metavar="UNIT", help="as for pretrain: kbar-compression, for example")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    _add_trained_with(parser)
+    add_trained_with(parser)
 
 
 def _doctor(options: dict[str, Any]) -> None:
@@ -394,8 +380,8 @@ VERBS = {
         _fit,
     ),
     "predict": Verb("predict a property of crystals", _predict_options, _predict),
-    "suggest": Verb("choose crystals to label next", _suggest_options, _suggest),
-    "explain": Verb("say which quantities predictions come from", _explain_options, _explain),
+    "suggest": Verb("choose crystals to label next", _suggest_options, partial(_each, "suggest")),
+    "explain": Verb("say which quantities predictions come from", _explain_options, partial(_each, "explain")),
     "embed": Verb("write vectors of crystals or atoms", _embed_options, _embed),
     "benchmark": Verb("compare encoders with scratch, paired, on few labels", _benchmark_options, _benchmark),
     "push": Verb("send a model and its card to the Hugging Face hub", _push_options, _push),

@@ -97,3 +97,20 @@ def data_of(options: dict[str, Any]) -> str:
     if not data:
         raise DataError("No data: give --data a file, a folder, a table or a Hugging Face data set.")
     return str(data)
+
+
+def add_trained_with(parser: argparse.ArgumentParser) -> None:
+    """The flag of verbs that load a model."""
+    parser.add_argument("--trained-with", choices=("pyg", "dgl"), help="graph library of a model without our stamp")
+
+
+def add_inference(parser: argparse.ArgumentParser) -> None:
+    """The flags of verbs that run a model."""
+    add_trained_with(parser)
+    parser.add_argument("--batch-size", type=int, default=64, metavar="INT", help="crystals in a batch (default: 64)")
+    text = "where the model runs: auto, cpu, gpu, cuda or mps (default: auto)"
+    parser.add_argument("--accelerator", default="auto", metavar="NAME", help=text)
+    text = "which device (cuda:1) (default: the first)"
+    parser.add_argument("--devices", type=number_or_text, default=1, metavar="INT|NAME", help=text)
+    text = "run models through a compiled kernel (native), without it (torch), or MatGL's own code (off)"
+    parser.add_argument("--acceleration", choices=("off", "torch", "native"), help=text)

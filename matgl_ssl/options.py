@@ -116,6 +116,7 @@ class FitKeywords(TypedDict, total=False):
     encoders: list[str]
     fine_tunings: int
     finetune: dict[str, Any]
+    unlabelled: str
     budget: float
     loss: Literal["mae", "mse"]
     coverage: float

@@ -33,6 +33,11 @@ class FitConfig(Config):
     )
     fine_tunings: int = Field(3, ge=0, description="fine-tunings of each encoder, with other seeds; 0: none")
     finetune: dict[str, Any] = Field(default_factory=dict, description="options of finetune for these")
+    unlabelled: str = Field(
+        "",
+        description="crystals without labels, like those to be predicted, for the plain model to learn from; by "
+        "default they are made from the labelled ones",
+    )
     budget: float = Field(10.0, gt=0, description="minutes after which no other learner is begun")
     loss: Literal["mae", "mse"] = Field("mae", description="error that the combination of learners makes small")
     coverage: float = Field(0.9, gt=0, lt=1, description="share of crystals whose value shall lie in its interval")

@@ -6,8 +6,10 @@ than the labels alone do, and MatGL loads that network where matgl_ssl is not in
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +19,10 @@ from matgl_ssl import __version__
 from matgl_ssl._files import digest
 from matgl_ssl._folders import atomic_folder
 from matgl_ssl.acceleration import decelerate
-from matgl_ssl.crystals import CrystalDataset, check_structure
+from matgl_ssl.crystals import Crystal, CrystalDataset, check_structure
 from matgl_ssl.hub import save_model
+from matgl_ssl.targets.compute import structures_key
+from matgl_ssl.training.data import read_source
 from matgl_ssl.training.provenance import public_name
 
 from .encoders import PretrainedEncoder
@@ -34,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 _SIMILAR = 1000
 """Crystals like the labelled ones that it learns from."""
+_MOST = 4000
+"""Crystals of the user's own that it learns from; more take minutes."""
 _HELD_OUT = 10
 """One formula of so many of theirs is kept to compare with."""
 
@@ -44,7 +50,7 @@ class PlainModel:
 
     Attributes:
         path: A plain MatGL model.
-        difference: Mean absolute difference to the combination on crystals like the labelled ones, of formulas that the
+        difference: Mean absolute difference to the combination on crystals without labels, of formulas that the
             network was not trained on, in the label's unit.
         n_similar: Crystals without labels that it was trained on.
     """
@@ -55,7 +61,7 @@ class PlainModel:
 
 
 def plain_model(learning: Learning, together: TargetPredictor, encoder: PretrainedEncoder, path: Path) -> PlainModel:
-    """Train a network on the labels, and on what a combination says of crystals like the labelled ones.
+    """Train a network on the labels, and on what a combination says of crystals without labels.
 
     Args:
         learning: What was learned; its labels and seed.
@@ -66,31 +72,45 @@ def plain_model(learning: Learning, together: TargetPredictor, encoder: Pretrain
     Raises:
         MatGLSSLError: If it cannot be trained.
     """
+    pool = _without_labels(learning, encoder)
     said_by = [
         [part["unit"] for part in member["parts"]] + [member["weight"]] for member in together.content["members"]
     ]
     facts = {
         "version": __version__, "labels": learning.labelled.fingerprint, "said by": said_by, "encoder": encoder.weights,
-        "options": dict(learning.config.finetune), "seed": learning.config.seed, "similar": _SIMILAR,
+        "options": dict(learning.config.finetune), "seed": learning.config.seed,
+        "without labels": structures_key(pool),
     }  # fmt: skip
     name = unit_name(f"plain model of {together.name}", facts)
     if (content := learning.units.get(name)) is None:
-        network, content = _trained(learning, together, encoder)
+        network, content = _trained(learning, together, encoder, pool)
         content = learning.units.keep(name, content, lambda folder: _save(network, learning, folder))
     with atomic_folder(path) as partial:
         shutil.copytree(learning.units.verified(name, content["files"]) / MODEL, partial)
     return PlainModel(path, content["difference"], content["similar"])
 
 
+def _without_labels(learning: Learning, encoder: PretrainedEncoder) -> CrystalDataset:
+    """Crystals that the encoder can be given: the user's own, or some that are made from the labelled ones."""
+    config, elements, cutoff = learning.config, encoder.encoder.element_types, encoder.encoder.cutoff
+    if config.unlabelled:
+        given = read_source(config.unlabelled, columns=[])
+        order = np.random.default_rng([config.seed, 0xF00]).permutation(len(given))
+        some: Iterable[Crystal] = given.rows(np.sort(order[:_MOST]))
+    else:
+        some = similar_crystals([*learning.labelled.crystals], _SIMILAR, elements, config.seed)
+    return CrystalDataset.from_crystals(
+        [crystal for crystal in some if not check_structure(crystal, element_types=elements, cutoff=cutoff)]
+    )
+
+
 def _trained(
-    learning: Learning, together: TargetPredictor, encoder: PretrainedEncoder
+    learning: Learning, together: TargetPredictor, encoder: PretrainedEncoder, pool: CrystalDataset
 ) -> tuple[FittedNetwork, dict[str, float]]:
     """The network, and how far it is from the combination."""
     labelled, config = learning.labelled, learning.config
-    elements, cutoff = encoder.encoder.element_types, encoder.encoder.cutoff
-    made = similar_crystals([*labelled.crystals], _SIMILAR, elements, config.seed)
-    similar = [crystal for crystal in made if not check_structure(crystal, element_types=elements, cutoff=cutoff)]
-    table = CrystalDataset.from_crystals([*labelled.crystals, *similar])
+    unlabelled = [dataclasses.replace(crystal, id=f"pool-{n}", labels={}) for n, crystal in enumerate(pool)]
+    table = CrystalDataset.from_crystals([*labelled.crystals, *unlabelled])
     inputs = Inputs.of(table, learning.inputs.encoders, config.num_workers)
     rows = np.arange(len(labelled), len(table))
     labels = np.full(len(table), np.nan)

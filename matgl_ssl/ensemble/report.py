@@ -83,7 +83,7 @@ def _plain(plain: PlainModel, unit: str) -> str:
     """How near the plain model is."""
     return (
         f"`{plain.path.name}` beside this report is a plain MatGL model. It learned from the labels, and from what the "
-        f"combination says of {plain.n_similar:,} crystals like the labelled ones. On formulas that it was not trained "
+        f"combination says of {plain.n_similar:,} crystals without labels. On formulas that it was not trained "
         f"on it differs from the combination by {plain.difference:.4g}{unit} on average."
     )
 

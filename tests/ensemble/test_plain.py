@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -72,3 +73,16 @@ def test_going_on_does_not_train_it_again(fitted, encoder, monkeypatch):
         finetune={"epochs": 60, "batch_size": 8}, budget=60, n_folds=3, accelerator="cpu",
     )  # fmt: skip
     assert (result.out / "model" / "state.pt").read_bytes() == before
+
+
+def test_it_learns_from_crystals_that_the_user_has(fitted, encoder, tmp_path):
+    result, data = fitted
+    before = (result.out / "model" / "state.pt").read_bytes()
+    candidates = known_elements(25, lambda metal, anion, a: 0.0, seed=7).write_parquet(tmp_path / "candidates.parquet")
+    fit(
+        data=data, target="target", unit="GPa", out=result.out, encoders=[encoder], fine_tunings=0, budget=60,
+        finetune={"epochs": 60, "batch_size": 8}, n_folds=3, accelerator="cpu", unlabelled=str(candidates),
+    )  # fmt: skip
+    assert (result.out / "model" / "state.pt").read_bytes() != before
+    assert "crystals without labels" in result.report.read_text()
+    assert int(re.search(r"says of (\d+) crystals", result.report.read_text())[1]) <= 25
