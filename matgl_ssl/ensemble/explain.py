@@ -17,13 +17,12 @@ import numpy as np
 
 from matgl_ssl.acceleration import using
 from matgl_ssl.boundary import verb
-from matgl_ssl.crystals import check_dataset, read_crystals
 from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.targets import AtomStatistics, Descriptors, Estimates, Slab, VibrationalSpectrum
 
 from .inputs import Inputs
-from .predict import load_predictor
-from .predictor import TargetPredictor, is_fit
+from .predict import with_inputs
+from .predictor import TargetPredictor
 
 _BATCH = 32
 
@@ -77,12 +76,7 @@ def explain(*, model: str | Path, data: Any) -> list[Explanation]:
         ConfigError: If it predicts classes.
         DataError: If there is nothing to explain.
     """
-    if not is_fit(model):
-        raise ModelError(f"{model} is no directory that fit left. Run mgl-ssl fit first, or give its --out here.")
-    predictor = load_predictor(Path(model))
-    crystals, report = check_dataset(read_crystals(data, columns=[]))
-    report.tell("no file")
-    inputs = predictor.inputs(crystals)
+    predictor, crystals, inputs = with_inputs(model, data)
     return [found for target in predictor.targets for found in _explained(target, inputs, crystals.ids)]
 
 

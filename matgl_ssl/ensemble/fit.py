@@ -318,15 +318,15 @@ def _explain(states: Sequence[_State], root: Path) -> None:
 def _plain_models(states: Sequence[_State], root: Path, clock: _Clock) -> None:
     """One network a target that MatGL loads alone, where a network can say what the combination says."""
     for state, together in zip(states, Predictor.load(root).targets, strict=True):
-        learning, fine_tuned = state.learning, [m for m in state.members.values() if isinstance(m.member, FineTuned)]
-        encoders = list(learning.inputs.encoders.values())
+        learning = state.learning
+        encoders = learning.inputs.encoders
         if learning.labelled.classes or learning.config.per_atom or not encoders:
             continue
         if clock.left <= 0:
             state.failed[_PLAIN] = "no time was left; a larger --budget goes on with it"
             continue
-        best = min(fine_tuned, key=lambda learned: learned.error).member.name if fine_tuned else ""
-        encoder = next((each for each in encoders if best == FineTuned.of(each, {}, "").name), encoders[0])
+        tuned = {m.member.encoder: m.error for m in state.members.values() if isinstance(m.member, FineTuned)}
+        encoder = encoders[min(tuned or encoders, key=lambda name: tuned.get(name, 0.0))]
         path = root / MODEL if len(states) == 1 else root / MODEL / slug(learning.labelled.name)
         with _noting(state, _PLAIN):
             state.plain = plain_model(learning, together, encoder, path)

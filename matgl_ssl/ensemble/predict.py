@@ -17,10 +17,12 @@ from matgl_ssl import inference
 from matgl_ssl.acceleration import Mode, use, using
 from matgl_ssl.boundary import verb
 from matgl_ssl.crystals import CheckReport, CrystalDataset, check_dataset, read_crystals
+from matgl_ssl.errors import ModelError
 from matgl_ssl.inference import Prediction
 from matgl_ssl.inference.predict import NO_UNIT
 from matgl_ssl.renamed import renamed_keywords
 
+from .inputs import Inputs
 from .predictor import MANIFEST, Predictor, Said, TargetPredictor, is_fit
 
 logger = logging.getLogger(__name__)
@@ -132,6 +134,20 @@ def predict(
     found.tell("the predictions' notes")
     inputs = predictor.inputs(crystals)
     return [row for target in predictor.targets for row in _rows(target, target(inputs), crystals, found)]
+
+
+def with_inputs(model: str | Path, data: Any) -> tuple[Predictor, CrystalDataset, Inputs]:
+    """What ``fit`` left, and those of some crystals that can be trusted, as their dataset and as learners see them.
+
+    Raises:
+        ModelError: If ``model`` is no directory of a fit.
+    """
+    if not is_fit(model):
+        raise ModelError(f"{model} is no directory that fit left. Run mgl-ssl fit first, or give its --out here.")
+    predictor = load_predictor(Path(model))
+    crystals, report = check_dataset(read_crystals(data, columns=[]))
+    report.tell("no file")
+    return predictor, crystals, predictor.inputs(crystals)
 
 
 def load_predictor(root: Path) -> Predictor:

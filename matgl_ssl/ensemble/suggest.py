@@ -10,11 +10,10 @@ import numpy as np
 
 from matgl_ssl.acceleration import using
 from matgl_ssl.boundary import verb
-from matgl_ssl.crystals import check_dataset, read_crystals
-from matgl_ssl.errors import ConfigError, ModelError
+from matgl_ssl.errors import ConfigError
 
-from .predict import load_predictor, rows_of
-from .predictor import Said, TargetPredictor, is_fit
+from .predict import rows_of, with_inputs
+from .predictor import Said, TargetPredictor
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,7 @@ def suggest(*, model: str | Path, data: Any, n: int = 10) -> list[Suggestion]:
     """
     if n < 1:
         raise ConfigError(f"-n {n}: ask for one crystal at least.")
-    if not is_fit(model):
-        raise ModelError(f"{model} is no directory that fit left. Run mgl-ssl fit first, or give its --out here.")
-    predictor = load_predictor(Path(model))
-    crystals, report = check_dataset(read_crystals(data, columns=[]))
-    report.tell("no file")
-    inputs = predictor.inputs(crystals)
+    predictor, crystals, inputs = with_inputs(model, data)
     said = [target(inputs) for target in predictor.targets]
     uncertainty = np.mean([_uncertainty(t, s) for t, s in zip(predictor.targets, said, strict=True)], 0)
     first = predictor.targets[0]

@@ -33,7 +33,7 @@ _NO_LICENCE = "not recorded: ask its source"
 _WHERE = f"`{PLACEHOLDER}` stands for the folder of this file.\n"
 
 _CITE = """\
-Please cite MatGL ([doi:10.1038/s41524-025-01742-y](https://doi.org/10.1038/s41524-025-01742-y)), the source of the
+Please cite MatGL ([its paper](https://doi.org/10.1038/s41524-025-01742-y)), the source of the
 training data, and the papers that matgl_ssl names beside the recipe."""
 
 
