@@ -69,6 +69,11 @@ notebooks: .venv/.installed-dev ## Execute the notebooks in a temporary folder
 		--ExecutePreprocessor.timeout=600 --output-dir="$$work/executed" "$$work"/*.ipynb; \
 	echo "executed: $${books[*]}"
 
+.PHONY: docs
+docs: .venv/.installed-dev ## Build the documentation site into build/site, without the network; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "built: build/site/index.html"
+
 .PHONY: clean
 clean: ## Remove the environments, caches and build leftovers
 	rm -rf .venv .venv-dgl .venv-matgl demo build dist ./*.egg-info .pytest_cache .ruff_cache .mypy_cache
