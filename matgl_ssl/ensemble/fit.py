@@ -371,5 +371,5 @@ def _result(state: _State) -> TargetResult:
     return TargetResult(
         found.error, found.members[0].error, {m.member.name: m.error for m in found.members},
         {m.member.name: float(w) for m, w in zip(found.members, found.weights, strict=True)}, coverage, state.failed,
-        state.curve, state.plain and state.plain.path,
+        state.curve, None if state.plain is None else state.plain.path,
     )  # fmt: skip
