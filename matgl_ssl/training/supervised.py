@@ -30,7 +30,6 @@ from .start import Start, start
 from .target import Standardisation, transformed
 from .trainer import Task, batches
 
-
 WEIGHT = "weight"
 """Name of a batch's labels that say how much each crystal counts in the loss."""
 

@@ -68,8 +68,8 @@ def test_a_negnn_is_trained_as_finetune_does(crystals, tmp_path, monkeypatch):
 def test_equal_weights_change_nothing_and_unequal_ones_count(crystals):
     """One full batch: a crystal of weight k is k crystals, and equal weights are none."""
     config = FinetuneConfig.build(
-        {"target": "target", "model": "MEGNet", "model_args": SMALL["MEGNet"], "epochs": 20, "batch_size": 40, "lr": 1e-2,
-         "loss": "mse", "accelerator": "cpu"}
+        {"target": "target", "model": "MEGNet", "model_args": SMALL["MEGNet"], "epochs": 20, "batch_size": 40,
+         "lr": 1e-2, "loss": "mse", "accelerator": "cpu"}
     )  # fmt: skip
     pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
     rows, labels = np.arange(4), np.array([-1.0, 1.0, -1.0, 1.0])  # of mean 0 and spread 1, repeated or not
