@@ -1,7 +1,8 @@
-"""Write docs/claims.md: what papers claim, and what the committed scores say of it.
+"""Write docs/claims.md: what papers claim, and what the committed scores show.
 
     python benchmarks/claims.py
 
+It also fills the verdict on each system's page (``docs/systems``), between ``<!-- verdict: PAPER -->`` and its end.
 ``claims.yaml`` lists the claims. Intervals and the words beside them are computed from ``results``, never typed. What a
 study plans and has not run is named as such.
 """
@@ -27,9 +28,11 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 CLAIMS = Path(__file__).with_suffix(".yaml")
 PAGE = ROOT / "docs" / "claims.md"
+SYSTEMS = ROOT / "docs" / "systems"
 STUDIES = Path(__file__).parent
 WORDS = ("reproduced", "not reproduced", "reversed")
 WAITING = "not run yet"
+VERDICT = re.compile(r"<!-- verdict: (.+) -->\n(?:.*\n)*?<!-- /verdict -->")
 ABOUT = """\
 # Published claims and ours
 
@@ -183,17 +186,7 @@ def page(listed: list[Paper], results: Path = RESULTS) -> str:
     Raises:
         ValueError: If a comparison has neither scores nor a plan.
     """
-    found: dict[Key, Interval] = {}
-    waiting: dict[Key, Claim] = {}
-    for i, paper in enumerate(listed):
-        for j, claim in enumerate(paper.claims):
-            for n in claim.labels:
-                try:
-                    found[i, j, n] = compared(claim, n, _scores(claim.study, claim.method, results))
-                except ValueError:
-                    if not is_planned(claim, n):
-                        raise
-                    waiting[i, j, n] = claim
+    found, waiting = _all_compared(listed, results)
     clear = {key for key, ours in found.items() if not ours.low <= 0 <= ours.high}
     stars = {key for key, ours in adjusted(found).items() if key in clear and ours.p < 0.05}
     told = STAND.format(all=len(found), clear=len(clear), adjusted=len(stars))
@@ -211,13 +204,49 @@ def page(listed: list[Paper], results: Path = RESULTS) -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
+def verdicts(listed: list[Paper], results: Path = RESULTS) -> dict[str, str]:
+    """The summary of each paper's claims, as a table with a link to all of them."""
+    found, waiting = _all_compared(listed, results)
+    header = ["comparisons", "first claim", *WORDS, WAITING, "so far"]
+    tables = {}
+    for i, paper in enumerate(listed):
+        row = _summary(i, paper, found, waiting, link=f"[all](../claims.md#{_anchor(paper.paper)})")
+        tables[paper.paper] = "\n".join([_line(header), _line(["---"] * len(header)), row])
+    return tables
+
+
+def with_verdicts(text: str, tables: Mapping[str, str]) -> str:
+    """A system's page, with the table of its paper between the marks.
+
+    Raises:
+        KeyError: If a mark names a paper that is not listed.
+    """
+    return VERDICT.sub(lambda mark: f"<!-- verdict: {mark[1]} -->\n{tables[mark[1]]}\n<!-- /verdict -->", text)
+
+
+def _all_compared(listed: list[Paper], results: Path) -> tuple[dict[Key, Interval], dict[Key, Claim]]:
+    """What the scores say of each comparison, and those that are planned and have no scores."""
+    found: dict[Key, Interval] = {}
+    waiting: dict[Key, Claim] = {}
+    for i, paper in enumerate(listed):
+        for j, claim in enumerate(paper.claims):
+            for n in claim.labels:
+                try:
+                    found[i, j, n] = compared(claim, n, _scores(claim.study, claim.method, results))
+                except ValueError:
+                    if not is_planned(claim, n):
+                        raise
+                    waiting[i, j, n] = claim
+    return found, waiting
+
+
 @cache
 def _scores(study: str, method: str, results: Path) -> list[Score]:
     return scores(study, method, results)
 
 
-def _summary(i: int, paper: Paper, found: Mapping[Key, Interval], waiting: Mapping[Key, Claim]) -> str:
-    """A line a system: its first claim, the words counted, and what became of that claim."""
+def _summary(i: int, paper: Paper, found: Mapping[Key, Interval], waiting: Mapping[Key, Claim], link: str = "") -> str:
+    """One line per system: its first claim, the words counted, and what became of that claim."""
     words = Counter(word(ours, paper.claims[key[1]].direction) for key, ours in found.items() if key[0] == i)
     first = paper.claims[0]
     said: dict[str, list[str]] = {}
@@ -226,9 +255,13 @@ def _summary(i: int, paper: Paper, found: Mapping[Key, Interval], waiting: Mappi
         said.setdefault(of, []).append(str(n))
     so_far = "; ".join(f"{of} with {_and(labels)} labels" for of, labels in said.items())
     so_far = so_far[:1].upper() + so_far[1:]
-    link = f"[{paper.paper}](#{re.sub(r'[^a-z0-9 -]', '', paper.paper.lower()).replace(' ', '-')})"
+    link = link or f"[{paper.paper}](#{_anchor(paper.paper)})"
     n_waiting = sum(key[0] == i for key in waiting)
     return _line([link, first.claim, *(str(words[one]) for one in WORDS), str(n_waiting), so_far])
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
 
 
 def _table(i: int, paper: Paper, found: Mapping[Key, Interval], stars: AbstractSet[Key]) -> str:
@@ -279,4 +312,8 @@ def _line(entries: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(papers(CLAIMS.read_text(encoding="utf-8"))), encoding="utf-8")
+    all_papers = papers(CLAIMS.read_text(encoding="utf-8"))
+    PAGE.write_text(page(all_papers), encoding="utf-8")
+    all_verdicts = verdicts(all_papers)
+    for path in SYSTEMS.glob("*.md"):
+        path.write_text(with_verdicts(path.read_text(encoding="utf-8"), all_verdicts), encoding="utf-8")

@@ -15,7 +15,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = [
     "README", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties", "encoders"
 ]  # fmt: skip
-PAGES = [*(ROOT / "benchmarks" / f"{name}.md" for name in BENCHMARKS), ROOT / "docs" / "pretexts.md"]
+SYSTEMS = [
+    "dssl", "atomic-representations", "derivative-based", "deep-infomax", "crystal-twins", "cdssl", "textbook"
+]  # fmt: skip
+PAGES = [
+    *(ROOT / "benchmarks" / f"{name}.md" for name in BENCHMARKS),
+    ROOT / "docs" / "pretexts.md",
+    *(ROOT / "docs" / "systems" / f"{name}.md" for name in SYSTEMS),
+]
 HOW = "in per cent, 95 % interval"
 MEANS = f"Means over tasks: paired difference to scratch {HOW}"
 

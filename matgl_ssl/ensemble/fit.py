@@ -69,7 +69,6 @@ class TargetResult:
         coverage: Share of crystals in their interval; NaN for classes.
         failed: Learners that are no part of it, and why.
         curve: Errors with fewer labels and, extrapolated, with more.
-        plain: The plain MatGL model; None where there is none.
     """
 
     error: float
@@ -79,7 +78,6 @@ class TargetResult:
     coverage: float
     failed: dict[str, str]
     curve: list[Expected]
-    plain: Path | None
 
 
 @dataclass(frozen=True)
@@ -371,5 +369,5 @@ def _result(state: _State) -> TargetResult:
     return TargetResult(
         found.error, found.members[0].error, {m.member.name: m.error for m in found.members},
         {m.member.name: float(w) for m, w in zip(found.members, found.weights, strict=True)}, coverage, state.failed,
-        state.curve, None if state.plain is None else state.plain.path,
+        state.curve,
     )  # fmt: skip
