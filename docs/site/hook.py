@@ -74,8 +74,9 @@ def _notebook(path: Path, config: MkDocsConfig) -> list[File]:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lets links to notebooks lead to their pages."""
-    return re.sub(r"(\]\([^)\s]*)\.ipynb\)", r"\1.md)", markdown)
+    """Lets links to notebooks lead to their pages, and shows the name of the file that a block of code is."""
+    named = re.sub(r"^```(\w+) ([\w./-]+)$", r'```\1 title="\2"', markdown, flags=re.MULTILINE)
+    return re.sub(r"(\]\([^)\s]*)\.ipynb\)", r"\1.md)", named)
 
 
 def on_page_content(html: str, **_: Any) -> str:
