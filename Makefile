@@ -27,7 +27,7 @@ help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
-demo: .venv/.installed ## Pretrain, fine-tune and predict on the built-in demo corpus; ends with a table and a figure
+demo: .venv/.installed ## Fit 100 labels of the built-in demo data; ends with a table and a figure with error bars
 	rm -rf demo
 	$(SMALL) $(PY) -m matgl_ssl.demo
 
@@ -59,15 +59,21 @@ lint: .venv/.installed-dev ## Check style, format, types and which room imports 
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 
-# The notebooks are copied first, so that what they write does not land in the checkout.
 .PHONY: notebooks
-notebooks: .venv/.installed-dev ## Execute the notebooks in a temporary folder
-	@shopt -s nullglob; books=(notebooks/*.ipynb); \
-	if [ $${#books[@]} -eq 0 ]; then echo "no notebooks"; exit 0; fi; \
-	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; cp "$${books[@]}" "$$work"; \
-	$(SMALL) PATH="$(CURDIR)/.venv/bin:$$PATH" JUPYTER_PREFER_ENV_PATH=1 $(PY) -m nbconvert --log-level=ERROR --to notebook --execute \
-		--ExecutePreprocessor.timeout=600 --output-dir="$$work/executed" "$$work"/*.ipynb; \
-	echo "executed: $${books[*]}"
+notebooks: .venv/.installed-dev ## Execute the notebooks in a temporary folder, two at a time
+	$(PY) tests/run_notebooks.py
+
+# Without the slow tests, and without those that have nothing to do with Python's version or the libraries built for it.
+CORE := tests/backends tests/crystals tests/encoders tests/hub tests/inference tests/losses tests/pretexts tests/views \
+	tests/ensemble/test_fit.py tests/training/test_finetune_run.py tests/training/test_resume.py tests/test_cli.py
+.PHONY: test-python
+test-python: ## Test the core in another Python: make test-python PYTHON=python3.13
+	@folder=.venv-python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	$(MAKE) "$$folder/.installed"; "$$folder/bin/python" -m pytest -m "not slow" $(PYTEST_FLAGS) $(CORE)
+
+.PHONY: newcomer
+newcomer: ## Time a newcomer's path: install into a new environment, fit a table, predict a crystal
+	tests/newcomer.sh
 
 .PHONY: docs
 docs: .venv/.installed-dev ## Build the documentation site into build/site, without the network; a warning is an error
@@ -76,7 +82,7 @@ docs: .venv/.installed-dev ## Build the documentation site into build/site, with
 
 .PHONY: clean
 clean: ## Remove the environments, caches and build leftovers
-	rm -rf .venv .venv-dgl .venv-matgl demo build dist ./*.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-dgl .venv-matgl .venv-python* demo build dist ./*.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml constraints/pyg.txt
@@ -91,6 +97,11 @@ clean: ## Remove the environments, caches and build leftovers
 .venv-dgl/.installed: pyproject.toml constraints/dgl.txt
 	$(call venv,.venv-dgl)
 	$(call install,.venv-dgl,constraints/dgl.txt,-e '.[dgl$(comma)test]')
+	touch $@
+
+.venv-python%/.installed: pyproject.toml constraints/pyg.txt
+	$(call venv,.venv-python$*)
+	$(call install,.venv-python$*,constraints/pyg.txt,-e '.[test]')
 	touch $@
 
 .venv-matgl/.installed: constraints/pyg.txt

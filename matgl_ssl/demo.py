@@ -1,7 +1,8 @@
-"""The main job on the embedded data: ``python -m matgl_ssl.demo`` (what ``make demo`` runs).
+"""``fit`` on the embedded data: ``python -m matgl_ssl.demo`` (what ``make demo`` runs).
 
-Pretrain MEGNet on prototype crystals without labels, fine-tune it on 100 bulk moduli of EMT alloys, do the same from
-scratch, and show both. Every seed draws other labels; both arms of a seed see the same ones.
+The labels are bulk moduli of alloys, which effective medium theory (EMT, in ASE) computes on the spot. ``fit`` learns
+from 100 of them. The demo then predicts alloys whose formulas have no label in the table, and compares with the median,
+the best single learner of the fit, a MEGNet from scratch, and the plain MatGL model that ``fit`` leaves.
 """
 
 from __future__ import annotations
@@ -9,86 +10,144 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from matgl_ssl.console import configure_logging
-from matgl_ssl.crystals import write_demo
+from matgl_ssl.crystals import CrystalDataset, demo_task
+from matgl_ssl.ensemble.fit import fit
+from matgl_ssl.ensemble.predict import predict
+from matgl_ssl.ensemble.predictor import Predictor
 from matgl_ssl.training.finetune import finetune
-from matgl_ssl.training.pretrain import pretrain
 
 TARGET, UNIT = "bulk_modulus", "GPa"
-ARMS = ("scratch", "pretrained")
-SHARED: dict[str, Any] = {
-    "n_train": 100,
-    "test_fraction": 0.5,
-    "epochs": 60,
-    "batch_size": 16,
-    "lr": 3e-3,
-    "accelerator": "cpu",
-}
+SCRATCH = "MEGNet from scratch"
 
 
-def run(out: Path, *, recipe: str, seeds: Sequence[int], n_corpus: int, epochs: int) -> dict[str, list[float]]:
-    """Pretrain once, fine-tune each arm and seed.
+@dataclass(frozen=True)
+class Demo:
+    """What the demo found on held-out crystals.
+
+    Attributes:
+        errors: Mean absolute error in GPa of each method.
+        predictions: A row for each held-out crystal: ``id``, ``formula``, ``computed``, ``predicted``, ``lower``,
+            ``upper`` in GPa, and ``inside``: whether the computed value lies in the interval.
+        out_of_fold: Mean absolute error in GPa that ``fit`` expected from the labelled crystals alone.
+        confidence: Share of crystals that the intervals are made to cover.
+    """
+
+    errors: dict[str, float]
+    predictions: pd.DataFrame
+    out_of_fold: float
+    confidence: float
+
+    def __str__(self) -> str:
+        scratch = self.errors[SCRATCH]
+        width = max(map(len, self.errors)) + 2
+        lines = [f"{TARGET} of {len(self.predictions)} held-out alloys, whose formulas have no label", ""]
+        lines.append(f"{'method':<{width}}{f'error ({UNIT})':>12}{'against scratch':>18}")
+        lines += [f"{name:<{width}}{error:>12.2f}{error / scratch - 1:>+18.0%}" for name, error in self.errors.items()]
+        inside = self.predictions["inside"]
+        covered = f"{inside.sum()} of {len(inside)} computed values ({inside.mean():.0%})"
+        lines += [
+            "",
+            f"Errors are mean absolute errors. From the labels alone, fit expected {self.out_of_fold:.2f} {UNIT}.",
+            f"{covered} lie in their {self.confidence:.0%} interval.",
+        ]
+        return "\n".join(lines)
+
+
+def run(out: Path, *, n_labels: int = 100, n_crystals: int = 300, epochs: int = 30) -> Demo:
+    """Fit, predict crystals of other formulas, and compare.
 
     Args:
-        out: Where the data and the run directories go; must not hold an earlier demo.
-        recipe: The recipe to pretrain with.
-        seeds: Seeds of the fine-tuning runs.
-        n_corpus: Crystals to pretrain on.
-        epochs: Passes over them.
+        out: Where the tables and the models go; must not hold an earlier demo.
+        n_labels: Crystals to learn from.
+        n_crystals: Crystals that are made; those of formulas without a label are predicted.
+        epochs: Passes over the labels in each fine-tuning. The network from scratch gets twice as many.
 
     Returns:
-        Test MAE of each arm and, under ``"mean"``, of predicting the mean; one a seed, in GPa.
+        Errors and predictions, which are also written to ``predictions.csv``.
     """
-    data = write_demo(out / "data", n_corpus=n_corpus)
-    pretrained = pretrain(
-        model="MEGNet", recipe=recipe, data=data["corpus"], out=out / "pretrained", epochs=epochs, accelerator="cpu"
-    )
-    errors: dict[str, list[float]] = {arm: [] for arm in ("mean", *ARMS)}
-    for seed in seeds:
-        for arm in ARMS:
-            start = str(pretrained.out) if arm == "pretrained" else "scratch"
-            options: dict[str, Any] = {**SHARED, "model": "MEGNet", "init_from": start, "seed": seed}
-            folder = out / f"{arm}-{seed}"
-            result = finetune(data=data["task"], target=TARGET, out=folder, **options)
-            errors[arm].append(result.metrics["mae"])
-        errors["mean"].append(result.metrics["mad"])
-    return errors
+    task = demo_task(n_crystals)
+    formulas = task.formulas()
+    labelled = task.select(range(n_labels))
+    known = set(formulas[:n_labels])
+    others = task.select([i for i in range(n_labels, n_crystals) if formulas[i] not in known])
+    out.mkdir(parents=True, exist_ok=True)
+    labelled.write_parquet(out / "labelled.parquet")
+    others.write_parquet(out / "held-out.parquet")
+    fitted = fit(
+        data=out / "labelled.parquet", target=[TARGET], unit=UNIT, out=out / "fit", fine_tunings=1,
+        finetune={"epochs": epochs}, unlabelled=str(out / "held-out.parquet"), accelerator="cpu",
+    )  # fmt: skip
+    scratch = finetune(
+        model="MEGNet", init_from="scratch", data=out / "labelled.parquet", target=TARGET, unit=UNIT,
+        out=out / "scratch", test_fraction=0.0, epochs=2 * epochs, batch_size=16, lr=3e-3, accelerator="cpu",
+    )  # fmt: skip
+
+    said = pd.DataFrame([vars(p) for p in predict(model=fitted.out, data=others)])
+    computed = others.column(TARGET)
+    best, of_best = _best_learner(fitted.out, others)
+    ways = {
+        "median of the labels": np.median(labelled.column(TARGET)),
+        SCRATCH: _values(scratch.model, others),
+        f"best learner: {best}": of_best,
+        "fit, all learners together": said["value"],
+        "fit, its plain MatGL model": _values(fitted.out / "model", others),
+    }
+    table = said[["id", "value", "lower", "upper"]].rename(columns={"value": "predicted"})
+    table.insert(1, "formula", others.formulas())
+    table.insert(2, "computed", computed)
+    table["inside"] = table["computed"].between(table["lower"], table["upper"])
+    table.to_csv(out / "predictions.csv", index=False)
+    errors = {name: float(np.abs(values - computed).mean()) for name, values in ways.items()}
+    return Demo(errors, table, fitted.targets[TARGET].error, float(said["confidence"].iloc[0]))
 
 
-def table(errors: dict[str, list[float]], seeds: Sequence[int]) -> str:
-    """The scores as text, and the paired difference."""
-    lines = [f"Test MAE of {TARGET} ({UNIT}), 100 labels", ""]
-    lines.append(f"{'':<22}" + "".join(f"seed {s:<6}" for s in seeds) + "mean")
-    names = {"mean": "predicting the mean", "scratch": "from scratch", "pretrained": "pretrained"}
-    for arm, name in names.items():
-        lines.append(f"{name:<22}" + "".join(f"{e:<11.2f}" for e in errors[arm]) + f"{np.mean(errors[arm]):.2f}")
-    difference = np.array(errors["pretrained"]) - np.array(errors["scratch"])
-    won = int((difference < 0).sum())
-    mean = f"{difference.mean():+.2f} {UNIT}"
-    lines += ["", f"Pretrained minus scratch: {mean} on average, better in {won} of {len(seeds)} seeds."]
-    return "\n".join(lines)
+def _values(model: Path | None, crystals: CrystalDataset) -> np.ndarray:
+    assert model is not None  # noqa: S101 - both runs leave one
+    return np.array([p.value for p in predict(model=model, data=crystals)])
 
 
-def figure(errors: dict[str, list[float]], path: Path) -> None:
-    """Both arms, one line a seed."""
+def _best_learner(folder: Path, crystals: CrystalDataset) -> tuple[str, np.ndarray]:
+    """The learner that erred least out of fold, of those that count, and what it says of crystals."""
+    predictor = Predictor.load(folder)
+    (target,) = predictor.targets
+    best = min(target.counting, key=lambda member: member["error"])
+    return best["name"], target.said(best, predictor.inputs(crystals))[:, 0]
+
+
+def figure(found: Demo, path: Path) -> None:
+    """Draw each prediction with its interval, and the errors of the table."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    canvas = Figure(figsize=(4, 4), layout="constrained")
+    canvas = Figure(figsize=(10, 4.5), layout="constrained")
     FigureCanvasAgg(canvas)
-    axes = canvas.subplots()
-    for pair in zip(*(errors[arm] for arm in ARMS), strict=True):
-        axes.plot(range(len(ARMS)), pair, "o-", color="tab:blue", alpha=0.6)
-    axes.axhline(float(np.mean(errors["mean"])), color="0.6", ls="--", label="predicting the mean")
-    axes.set(xticks=range(len(ARMS)), xticklabels=ARMS, xlim=(-0.4, 1.4), ylim=(0, None), ylabel=f"test MAE ({UNIT})")
-    axes.set_title("100 labels of EMT alloys, one line a seed", fontsize=10)
-    axes.legend(frameon=False)
+    parity, bars = canvas.subplots(1, 2)
+    table = found.predictions
+    ends = [table["computed"].min(), table["computed"].max()]
+    for inside, colour in ((True, "tab:blue"), (False, "tab:orange")):
+        rows = table[table["inside"] == inside]
+        reach = [rows["predicted"] - rows["lower"], rows["upper"] - rows["predicted"]]
+        label = f"{len(rows)} in their interval" if inside else f"{len(rows)} outside"
+        parity.errorbar(
+            rows["computed"], rows["predicted"], yerr=reach, fmt=".", lw=0.6, ms=5, color=colour, label=label
+        )
+    parity.plot(ends, ends, "k--", lw=0.8)
+    parity.set(xlabel=f"computed bulk modulus ({UNIT})", ylabel=f"predicted, with {found.confidence:.0%} interval")
+    parity.set_title("held-out alloys", fontsize=10)
+    parity.legend(frameon=False)
+    names = [name.replace(": ", ":\n").replace(", ", ",\n") for name in found.errors]
+    drawn = bars.barh(names, list(found.errors.values()), color="tab:blue")
+    bars.bar_label(drawn, fmt="%.1f", padding=3)
+    bars.invert_yaxis()
+    bars.margins(x=0.15)
+    bars.set(xlabel=f"mean absolute error ({UNIT})")
     canvas.savefig(path, dpi=150)
 
 
@@ -96,20 +155,17 @@ def main() -> None:
     """Run the demo and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the demo (default: demo)")
-    parser.add_argument(
-        "--recipe", default="derivative-denoising", help="recipe to pretrain with (default: %(default)s)"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
-    parser.add_argument("--n-corpus", type=int, default=1500, help="crystals to pretrain on (default: 1500)")
-    parser.add_argument("--epochs", type=int, default=8, help="epochs of pretraining (default: 8)")
     args = parser.parse_args()
     configure_logging(logging.INFO)
     start = time.perf_counter()
-    errors = run(args.out, recipe=args.recipe, seeds=args.seeds, n_corpus=args.n_corpus, epochs=args.epochs)
-    path = args.out / "demo.png"
-    figure(errors, path)
-    print("\n" + table(errors, args.seeds))
-    print(f"\nFigure: {path}   ({(time.perf_counter() - start) / 60:.1f} minutes)")
+    found = run(args.out)
+    figure(found, args.out / "demo.png")
+    print(f"\n{found}\n")
+    print(f"figure       {args.out / 'demo.png'}")
+    print(f"predictions  {args.out / 'predictions.csv'}")
+    print(f"report       {args.out / 'fit' / 'report.md'}")
+    print(f"next         mgl-ssl predict -m {args.out / 'fit'} --data POSCAR")
+    print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":
