@@ -47,26 +47,26 @@ One comparison with one number of labels counts once. The last column takes the 
 
 - **Reproduced**: the 95 % interval lies on the side that the paper claims.
 - **Reversed**: it lies on the other side.
-- **Not reproduced**: it holds zero, so this data cannot tell. That is not evidence of no effect.
-- **Not run yet**: a study plans the comparison, and its scores are not there. Each paper's list stands below its table.
+- **Not reproduced**: it contains zero, so this data cannot decide. That is not evidence of no effect.
+- **Not run yet**: a study plans the comparison, and has no scores yet. Each paper's list is below its table.
 
 Each word is about its own comparison. {stand}
 
-Failed runs count. With 100 labels some runs of `scratch` did not train, which makes every arm look better against it:
-see the notes in [its table](../benchmarks/results/evidence/table.md).
+Failed runs count. With 100 labels some runs of `scratch` did not train, which makes every method look better against
+it. The notes in [its table](../benchmarks/results/evidence/table.md) have the numbers without them.
 
-No model and no split is the same as in the papers. So a row tests whether a claim carries over to MatGL's models at our
-budget. It does not check the paper's numbers. Below each table stands what differs. Tasks and their names are those of
-[the data page](../benchmarks/data.md).
+Models and splits differ from those of the papers. So a row tests whether a claim carries over to MatGL's models at our
+budget. It does not check the paper's numbers. What differs is below each table.
+[The data page](../benchmarks/data.md) describes the tasks.
 
 In the tables below, numbers are differences of errors in per cent with Student's 95 % interval; negative ones are
-smaller errors. Published differences stand in brackets behind the word.
+smaller errors. Published differences are in brackets after the word.
 """
 STAND = """\
 {clear} of {all} comparisons have an interval without zero.
 Each test is also adjusted for all comparisons of the page (Benjamini and Hochberg).
 At a false discovery rate of 5 % it stays clear in {adjusted} of them, which have a star.
-So a single word is a hint; several alike words for one claim are more.\
+So a single word is a hint; several words that agree for one claim are more.\
 """
 
 
@@ -170,7 +170,7 @@ def compared(claim: Claim, n: int | str, found: list[Score]) -> Interval:
 
 
 def word(ours: Interval, direction: str) -> str:
-    """What an interval says of a claim that errors are ``lower`` or ``higher``."""
+    """What an interval means for a claim that errors are ``lower`` or ``higher``."""
     if ours.low <= 0 <= ours.high:
         return "not reproduced"
     return "reproduced" if (ours.high < 0) == (direction == "lower") else "reversed"

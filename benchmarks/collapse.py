@@ -1,12 +1,13 @@
 """Which pretexts collapse, and what the collapse monitor says of it.
 
     MATGL_SSL_DATA=... python benchmarks/collapse.py            # trains what has no run directory yet, then reports
+    python benchmarks/collapse.py --report-only                 # the figure from collapse.csv
 
 MEGNet of MatGL's default size on 2,000 crystals of ``mp37k/train.parquet`` with at most 20 atoms; the same crystals,
 batches, steps and learning rate for every arm. ``constant`` is the control: an encoder whose weights are zero, which
 gives all crystals the same vector, at a learning rate that leaves it so. One arm goes on from the masked-atoms encoder
 instead of a new one. Writes ``benchmarks/results/collapse.csv`` (the monitor's numbers and verdict at each epoch; epoch
-0 is the encoder before training) and ``collapse.png``, with the thresholds below which the monitor warns.
+0 is the encoder before training) and ``collapse.png``: four of them, with the thresholds below which the monitor warns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-METRICS = ("collapse_std", "collapse_rank", "collapse_structure")
+METRICS = {"collapse_std": "spread", "collapse_rank": "rank", "collapse_structure": "response to compression"}
 FLOOR = 1e-7  # where the logarithmic axis ends
 OPTIONS = {"n_crystals": 2000, "max_atoms": 20, "epochs": 5, "batch_size": 64, "lr": 1e-3, "accelerator": "cpu"}
 MASKED = [{"name": "masked-atoms"}]
@@ -34,6 +35,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "Crystal Twins, SimSiam": {"recipe": "crystal-twins-simsiam"},
     "constant": {"pretexts": MASKED, "lr": 1e-12},
 }
+SHOWN = {"contrast only (DSSL)": "contrast only", "DSSL": "DSSL", "Crystal Twins, Barlow": "Barlow Twins",
+         "Crystal Twins, SimSiam": "SimSiam"}  # fmt: skip
+"""What the figure shows, and how it is labelled there; the table has all."""
 
 
 def constant_megnet() -> Any:
@@ -88,24 +92,29 @@ def first_of(runs: Path) -> str:
 
 
 def plot(rows: list[dict[str, Any]], thresholds: Mapping[str, float], path: Path) -> None:
-    """One panel a metric, one line an arm, crosses where the monitor warned, the absolute thresholds dotted."""
+    """One panel per metric, a line for each of ``SHOWN``, crosses where the monitor warned, the thresholds dotted."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    from matgl_ssl.evaluation.figures import SAFE, label_ends
+
+    colours = dict(zip([*SHOWN, *SHOWN.values()], [*SAFE[: len(SHOWN)], *SAFE[: len(SHOWN)]], strict=True))
+    figure = Figure(figsize=(13, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
-        for i, arm in enumerate(ARMS):
-            own = [row for row in rows if row["arm"] == arm and row.get(metric) is not None]
-            axes.plot([r["epoch"] for r in own], [max(r[metric], FLOOR) for r in own], "-", color=f"C{i}", label=arm)
-            for warned, marker in ((False, "o"), (True, "x")):
-                some = [r for r in own if bool(r.get("warned")) is warned]
-                points = [max(r[metric], FLOOR) for r in some]
-                axes.plot([r["epoch"] for r in some], points, marker, color=f"C{i}", ms=5)
-        axes.axhline(thresholds[metric], color="k", ls=":", label="threshold")
-        axes.set(xlabel="epoch", ylabel=metric, yscale="log")
-    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), title="x: warned")
-    figure.savefig(path, dpi=150)
+    for axes, (metric, title) in zip(figure.subplots(1, len(METRICS)), METRICS.items(), strict=True):
+        ends = {}
+        for name, label in SHOWN.items():
+            own = [row for row in rows if row["arm"] == name and row.get(metric)]
+            values = [max(float(row[metric]), FLOOR) for row in own]
+            epochs = [int(row["epoch"]) for row in own]
+            axes.plot(epochs, values, "-", color=colours[name])
+            for epoch, value, row in zip(epochs, values, own, strict=True):
+                axes.plot(epoch, value, "x" if row["warned"] else "o", color=colours[name], ms=5)
+            ends[label] = values[-1]
+        axes.axhline(thresholds[metric], color="black", ls=":", lw=1)
+        axes.set(xlabel="epoch", title=f"{title} ({metric})", yscale="log")
+        label_ends(axes, ends | {"threshold": thresholds[metric]}, colours | {"threshold": "black"})
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -113,15 +122,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/collapse"), help="where run directories go")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--report-only", action="store_true", help="draw the figure of what was measured")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    rows = [row for arm in args.arms for row in run(arm, args.runs)]
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / "collapse.csv").open("w", newline="") as f:
-        writer = csv.DictWriter(f, ["arm", "epoch", *METRICS, "warned"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    if not args.report_only:
+        rows = [row for arm in args.arms for row in run(arm, args.runs)]
+        with (RESULTS / "collapse.csv").open("w", newline="") as f:
+            writer = csv.DictWriter(f, ["arm", "epoch", *METRICS, "warned"], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    with (RESULTS / "collapse.csv").open(newline="") as f:
+        rows = list(csv.DictReader(f))
 
     from matgl_ssl.training.collapse import CollapseMonitor
 

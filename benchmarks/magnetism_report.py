@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,30 +91,38 @@ def counted(differences: np.ndarray) -> str:
 
 
 def plot(scores: Scores, encoders: list[str], path: Path) -> None:
-    """R² over ranges: one panel an encoder and probe, one colour an arm, a dot a cell, their mean a disc."""
+    """R² of ridge regression over ranges, one panel per encoder; bars are standard deviations over folds and seeds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.6 * len(encoders), 3.0 * len(PROBES)), layout="constrained")
+    from matgl_ssl.evaluation.figures import SAFE, label_ends
+
+    probe = PROBES[0]
+    figure = Figure(figsize=(5.6 * len(encoders), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(PROBES), len(encoders), squeeze=False, sharey=True)
-    for row, probe in zip(panels, PROBES, strict=True):
-        baseline = np.mean([r2 for _, r2 in scores["-", "composition", "-", probe].values()])
-        for axes, encoder in zip(row, encoders, strict=True):
-            arms = sorted({arm for name, arm, *_ in scores if name == encoder})
-            ranges = sorted({k for name, _, k, found in scores if (name, found) == (encoder, probe)}, key=_order)
-            for arm, colour in zip(arms, ("tab:blue", "tab:gray"), strict=False):
-                values = [np.array([r2 for _, r2 in scores[encoder, arm, k, probe].values()]) for k in ranges]
-                axes.plot(range(len(ranges)), [v.mean() for v in values], "o", color=colour, label=arm)
-                for x, v in enumerate(values):
-                    axes.plot(np.full(len(v), x), v, ".", color=colour, alpha=0.3, markersize=4)
-            axes.axhline(baseline, color="black", linestyle=":", label="composition")
-            labels = [k.replace("composition, ", "C, ") for k in ranges]
-            axes.set(xticks=range(len(ranges)), title=f"{encoder}, {probe}", xlabel="layers (C: with the composition)")
-            axes.set_xticklabels(labels, rotation=60)
-        row[0].set_ylabel("R² on unseen chemical systems")
-    panels[-1][-1].legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    panels = figure.subplots(1, len(encoders), squeeze=False, sharey=True)[0]
+    baseline = np.mean([r2 for _, r2 in scores["-", "composition", "-", probe].values()])
+    labelled: list[tuple[Any, dict[str, float], dict[str, str]]] = []
+    for axes, encoder in zip(panels, encoders, strict=True):
+        found = {layers for name, _, layers, kind in scores if (name, kind) == (encoder, probe)}
+        ranges = sorted((layers for layers in found if not layers.startswith("composition")), key=_order)
+        ends, colours = {"composition alone": baseline}, {"composition alone": "black"}
+        for arm, colour in zip(("random", "atom-representation"), SAFE, strict=False):
+            for beside, label in (("", "random weights" if arm == "random" else "pretrained"), ("composition, ", None)):
+                values = [np.array([r2 for _, r2 in scores[encoder, arm, beside + k, probe].values()]) for k in ranges]
+                means, deviations = [v.mean() for v in values], [v.std() for v in values]
+                x = np.arange(len(ranges)) + (0.08 if arm == "random" else -0.08)
+                style = {"ms": 5, "capsize": 2, "elinewidth": 0.8, "color": colour}
+                axes.errorbar(x, means, deviations, fmt="s" if beside else "o", **style)
+                if label:
+                    ends[label], colours[label] = means[-1], colour
+        axes.axhline(baseline, color="black", linestyle=":", lw=1)
+        axes.set(title=encoder, xlabel="layers", xticks=range(len(ranges)), xticklabels=ranges)
+        labelled.append((axes, ends, colours))
+    for axes, ends, colours in labelled:  # once all panels have shaped the axis that they share
+        label_ends(axes, ends, colours)
+    panels[0].set_ylabel("R² on unseen chemical systems")
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

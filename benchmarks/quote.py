@@ -1,4 +1,4 @@
-"""Fill the tables of arms that the documentation has, from those that the benchmarks wrote.
+"""Fill the tables of recipes and methods on the pages, from those that the benchmarks wrote.
 
     python benchmarks/quote.py
 
@@ -13,7 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = [
-    "README", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties", "encoders"
+    "README", "methods", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties",
+    "encoders",
 ]  # fmt: skip
 SYSTEMS = [
     "dssl", "atomic-representations", "derivative-based", "deep-infomax", "crystal-twins", "cdssl", "textbook"
@@ -72,7 +73,7 @@ for n in (100, 500):
         "mean of the four": "mean over tasks",
     }.items():
         COLUMNS[f"{heading}, {n}"] = ("other-properties", _to("scratch", n), column)
-TABLE_OF_ARMS = re.compile(r"^\| (?:recipe|arm) \|.*\n(?:\|.*\n)+", re.MULTILINE)
+TABLE = re.compile(r"^\| (?:recipe|method) \|.*\n(?:\|.*\n)+", re.MULTILINE)
 
 
 def reports() -> dict[str, str]:
@@ -82,7 +83,7 @@ def reports() -> dict[str, str]:
 
 
 def filled(page: str, reports: dict[str, str]) -> str:
-    """A page with its tables of arms as the reports, a ``table.md`` of each study, have them."""
+    """A page with its tables of methods as the reports, a ``table.md`` of each study, have them."""
     tables = {
         (study, part.partition("\n")[0]): [_cells(line) for line in part.splitlines() if line.startswith("|")]
         for study, report in reports.items()
@@ -98,7 +99,7 @@ def filled(page: str, reports: dict[str, str]) -> str:
         )
         return heading + rule + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
-    return TABLE_OF_ARMS.sub(fill, page)
+    return TABLE.sub(fill, page)
 
 
 def _entry(tables: dict[tuple[str, str], list[list[str]]], arm: str, heading: str, before: str) -> str:

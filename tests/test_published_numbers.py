@@ -36,15 +36,15 @@ def test_kept_figures_are_those_that_a_page_shows():
     assert {ROOT / name for name in kept} == shown
 
 
-def test_tables_of_arms_are_the_benchmarks():
+def test_tables_of_methods_are_the_benchmarks():
     quote = runpy.run_path(str(ROOT / "benchmarks" / "quote.py"))
     for page in quote["PAGES"]:
         text = page.read_text()
-        assert quote["TABLE_OF_ARMS"].search(text)
+        assert quote["TABLE"].search(text)
         assert quote["filled"](text, quote["reports"]()) == text, "python benchmarks/quote.py"
 
 
-def test_tables_of_arms_are_filled_by_arm_and_column():
+def test_tables_are_filled_by_method_and_column():
     quote = runpy.run_path(str(ROOT / "benchmarks" / "quote.py"))
     (study, means, hundred), (_, of_all, phonons) = quote["COLUMNS"]["100 labels"], quote["COLUMNS"]["all phonons"]
     report = (
@@ -55,7 +55,7 @@ def test_tables_of_arms_are_filled_by_arm_and_column():
     other, title, column = quote["COLUMNS"]["magnetisation, 100"]
     reports = {study: report, other: f"# Benchmark\n\n## {title}\n\n| arm | {column} |\n| --- | --- |\n| a | +1.0 |\n"}
     header = "Before\n\n| recipe | all phonons | what | 100 labels |\n|---|---|---|---|\n"
-    middle = "\n| arm | magnetisation, 100 |\n|---|---|\n"
+    middle = "\n| method | magnetisation, 100 |\n|---|---|\n"
     page = f"{header}| `a` | 1 | x | 1 |\n| `b` | 1 | y | 1 |\n{middle}| `a` | 9 |\n"
     rows = "| `a` | - | x | **-2.0 [-3.0, -1.0]** |\n| `b` | -2.0 [-3.0, -1.0] (1 seed) | y | -2.0 [-5.0, +1.0] |\n"
     assert quote["filled"](page, reports) == f"{header}{rows}{middle}| `a` | +1.0 |\n"

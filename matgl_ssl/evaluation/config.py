@@ -127,7 +127,10 @@ class BenchmarkConfig(Config):
     part: Part = Field("test", description="what is scored: validation keeps to the training part, for searches")
     compare: list[str] = Field([SCRATCH], description="arms that all others are compared with, a table each")
     mean_over: list[str] = Field(default_factory=list, description="tasks whose mean is the study's; all by default")
-    headline: list[str] = Field(default_factory=list, description="arms of a figure of their own: label-efficiency")
+    headline: list[str] = Field(
+        default_factory=list,
+        description="arms that are one family of tests; the figure label-efficiency shows the first four",
+    )
     longer_by: str = Field("intrinsic", description="the arm whose pretraining compute scratch-longer gets")
     rounds: list[RoundConfig] = Field(description="what to run, in this order")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matgl_ssl._files import write_text
 
-from .figures import improvements, learning_curves
+from .figures import FEW, improvements, learning_curves
 from .leaks import Removed
 from .plan import Cell, Plan
 from .statistics import Score
@@ -56,7 +56,7 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
         for encoder in dict.fromkeys(score.encoder for score in scores[method]):
             own = [score for score in scores[method] if score.encoder == encoder]
             stem = f"{encoder}{_suffix(method)}"
-            if first := [score for score in own if score.arm in plan.config.headline]:
+            if first := [score for score in own if score.arm in plan.config.headline[:FEW]]:
                 learning_curves(out / f"label-efficiency-{stem}.png", first, units, plan.config.part)
             learning_curves(out / f"learning-curves-{stem}.png", own, units, plan.config.part)
             improvements(out / f"improvement-{stem}.png", own, plan.config.mean_over)
