@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,7 +15,15 @@ from matgl_ssl.renamed import current_options
 
 
 class Config(BaseModel):
-    """Base of all configurations: unknown keys are errors."""
+    """Base of all configurations: unknown keys are errors.
+
+    Attributes:
+        SECTIONS: Fields in the groups that the help of the command line shows, by title.
+        DEFAULTS: What a default means that is no value of its own, by field.
+    """
+
+    SECTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    DEFAULTS: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,18 +1,33 @@
-"""Command-line options out of the configuration: each field is written once, in ``training/config.py``."""
+"""Command-line options made from the configurations, where each field is written once."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from matgl_ssl.errors import ConfigError, DataError, did_you_mean
+from matgl_ssl.errors import ConfigError, DataError
 from matgl_ssl.renamed import LOSSES, OPTIONS, current
 
 if TYPE_CHECKING:
     from matgl_ssl.config import Config
+
+DATA = "a file, a folder, a table, or a Hugging Face data set"
+MODEL = "model directory, run directory, name of a shipped encoder (mgl-ssl list models) or of the hub (OWNER/NAME)"
+ACCELERATION = "code of the models: compiled kernel (native), no compiling (torch), or MatGL's own (off)"
+METAVARS = {
+    **dict.fromkeys(("model", "init_from", "node_embedding_from", "teacher"), "MODEL"),
+    **dict.fromkeys(("data", "val_data", "test_data", "exclude_formulas_of", "unlabelled"), "SOURCE"),
+    **dict.fromkeys(("target", "split_column", "weight_column"), "COLUMN"),
+    **dict.fromkeys(("energy_unit", "force_unit", "stress_unit", "unit"), "UNIT"),
+    **dict.fromkeys(("out", "runs"), "DIR"),
+    **dict.fromkeys(("cluster",), "ADDRESS"),
+    "recipe": "NAME|FILE", "encoders": "MODEL,...", "accelerator": "NAME", "devices": "INT|NAME",
+}  # fmt: skip
+"""What the help calls the value of an option, where its type says too little."""
+STATE = "for a model that was trained with state labels (such as fidelities), the label"
 
 
 def number_or_text(value: str) -> int | str:
@@ -29,17 +44,52 @@ def _yaml(value: str) -> Any:
         raise argparse.ArgumentTypeError(str(err)) from err
 
 
+def add_run(parser: argparse.ArgumentParser, config: type[Config], *, resumes: bool = False) -> None:
+    """The options of a verb that writes a run directory.
+
+    Args:
+        parser: The verb's parser.
+        config: The verb's configuration.
+        resumes: Whether ``--resume`` continues a run.
+    """
+    text = "directory to write; it must be new or empty"
+    parser.add_argument("--out", required=True, metavar="DIR", help=f"{text}, unless the run in it is continued")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of these options; those given here win")
+    if resumes:
+        parser.add_argument("--resume", action="store_true", help="continue the run in --out exactly where it stopped")
+    add_fields(parser, config)
+
+
 def add_fields(parser: argparse.ArgumentParser, config: type[Config]) -> None:
     """An option for each field; those not given stay out of the result, so that recipe and file can set them."""
-    group = parser.add_argument_group("options of the run (defaults hold where no file says more)")
-    for name, field in config.model_fields.items():
-        old = [old for old, new in OPTIONS.items() if new == name]
-        flags = [*(f"--{each.replace('_', '-')}" for each in (name, *old)), *(["-m"] if name == "model" else [])]
-        required = field.is_required() or name == "data"
-        default = "required" if required else f"default: {field.get_default(call_default_factory=True)}"
-        text = f"{field.description} ({default})".replace("%", "%%")
+    titles = {name: title for title, names in config.SECTIONS.items() for name in names}
+    groups = {title: parser.add_argument_group(title) for title in config.SECTIONS}
+    for name in [*titles, *(name for name in config.model_fields if name not in titles)]:
+        field = config.model_fields[name]
+        flags = [f"--{name.replace('_', '-')}", *(["-m"] if name == "model" else [])]
+        text = f"{field.description} [{_default(config, name)}]".replace("%", "%%")
         kind = _argument_kind(field.annotation)
-        group.add_argument(*flags, dest=name, default=argparse.SUPPRESS, help=text, **kind)
+        if "metavar" in kind:
+            kind["metavar"] = METAVARS.get(name, kind["metavar"])
+        add = (groups[titles[name]] if name in titles else parser).add_argument
+        add(*flags, dest=name, default=argparse.SUPPRESS, help=text, **kind)
+        for old in (old for old, new in OPTIONS.items() if new == name):
+            add(f"--{old.replace('_', '-')}", dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kind)
+
+
+def _default(config: type[Config], name: str) -> str:
+    """What holds where an option is not given."""
+    field = config.model_fields[name]
+    if field.is_required() or name == "data":
+        return "required"
+    if name in config.DEFAULTS:
+        return f"default: {config.DEFAULTS[name]}"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, bool):
+        return f"default: {'yes' if value else 'no'}"
+    if isinstance(value, list):
+        return f"default: {', '.join(map(str, value))}"
+    return f"default: {value:,}" if isinstance(value, int) else f"default: {value}"
 
 
 def _argument_kind(annotation: Any) -> dict[str, Any]:
@@ -56,15 +106,6 @@ def _argument_kind(annotation: Any) -> dict[str, Any]:
     if annotation is bool:
         return {"action": argparse.BooleanOptionalAction}
     return {"type": annotation, "metavar": annotation.__name__.upper()}
-
-
-def refuse_unknown(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Stop at an unknown option, with the nearest one: argparse names it after what is missing, without suggestions."""
-    known = [option for option in parser._option_string_actions if option.startswith("--")]
-    for word in words:
-        option = word.partition("=")[0]
-        if option.startswith("--") and option != "--" and option not in known:
-            parser.error(f"unknown option {option}.{did_you_mean(option, known, str)}")
 
 
 def refuse_empty(options: Mapping[str, Any]) -> None:
@@ -101,16 +142,17 @@ def data_of(options: dict[str, Any]) -> str:
 
 def add_trained_with(parser: argparse.ArgumentParser) -> None:
     """The flag of verbs that load a model."""
-    parser.add_argument("--trained-with", choices=("pyg", "dgl"), help="graph library of a model without our stamp")
+    text = "graph library of a model that matgl_ssl did not save [default: as the model says]"
+    parser.add_argument("--trained-with", choices=("pyg", "dgl"), help=text)
 
 
 def add_inference(parser: argparse.ArgumentParser) -> None:
     """The flags of verbs that run a model."""
     add_trained_with(parser)
-    parser.add_argument("--batch-size", type=int, default=64, metavar="INT", help="crystals in a batch (default: 64)")
-    text = "where the model runs: auto, cpu, gpu, cuda or mps (default: auto)"
+    parser.add_argument("--batch-size", type=int, default=64, metavar="INT", help="crystals in a batch [default: 64]")
+    text = "where the model runs: auto, cpu, gpu, cuda or mps [default: auto, CUDA if there is any, else the CPU]"
     parser.add_argument("--accelerator", default="auto", metavar="NAME", help=text)
-    text = "which device (cuda:1) (default: the first)"
+    text = "which device, for example cuda:1 [default: the first]"
     parser.add_argument("--devices", type=number_or_text, default=1, metavar="INT|NAME", help=text)
-    text = "run models through a compiled kernel (native), without it (torch), or MatGL's own code (off)"
+    text = f"{ACCELERATION} [default: what MATGL_SSL_ACCELERATION says, else native]"
     parser.add_argument("--acceleration", choices=("off", "torch", "native"), help=text)

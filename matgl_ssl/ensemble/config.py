@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from matgl_ssl.config import Config
-from matgl_ssl.hub.shipped import shipped_names
 
 
 def _names(given: Any) -> Any:
     """One name, or several with commas between them, or a list of them."""
     return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
+
+
+def _shipped() -> list[str]:
+    from matgl_ssl.hub.shipped import shipped_names  # seconds of imports that help does not need
+
+    return shipped_names()
 
 
 Names = Annotated[list[str], BeforeValidator(_names)]
@@ -21,31 +27,51 @@ Names = Annotated[list[str], BeforeValidator(_names)]
 class FitConfig(Config):
     """Options of ``fit``."""
 
+    SECTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "target": ("target", "unit", "task", "per_atom", "lower_bound", "upper_bound", "weight_column"),
+        "data": ("data", "unlabelled"),
+        "learners": ("encoders", "fine_tunings", "finetune", "budget"),
+        "errors and intervals": ("loss", "coverage", "n_folds", "seed"),
+        "devices and processes": ("accelerator", "num_workers"),
+    }
+    DEFAULTS: ClassVar[Mapping[str, str]] = {
+        "unit": "known for common columns, else none",
+        "encoders": "all shipped encoders (mgl-ssl list models)",
+        "finetune": "those that suit the encoder",
+        "unlabelled": "variants of the labelled crystals",
+        "lower_bound": "none",
+        "upper_bound": "none",
+        "weight_column": "none, all count the same",
+        "accelerator": "auto, CUDA if there is any, else the CPU",
+        "num_workers": "0, this process",
+    }
+
     data: str = Field("", description="labelled crystals: a file, a folder, a table, or a Hugging Face data set")
-    target: Names = Field(min_length=1, description="label column to predict; several with commas between them")
+    target: Names = Field(min_length=1, description="label column to predict, or several with commas")
     unit: str | None = Field(None, description="unit of the target, for reports")
     task: Literal["regression", "classification"] = Field(
-        "regression", description="predict a number, or the probability of each of a few classes"
+        "regression", description="predict a number, or the probability of each class"
     )
     encoders: Names = Field(
-        default_factory=shipped_names,
-        description="pretrained encoders: run directories, saved models, hub names, or those of the package",
+        default_factory=_shipped,
+        description="pretrained encoders: run directories, saved models, hub names, or shipped ones",
     )
-    fine_tunings: int = Field(3, ge=0, description="fine-tunings of each encoder, with other seeds; 0: none")
-    finetune: dict[str, Any] = Field(default_factory=dict, description="options of finetune for these")
+    fine_tunings: int = Field(
+        3, ge=0, description="number of times that each encoder is fine-tuned, each with its own seed; 0 for none"
+    )
+    finetune: dict[str, Any] = Field(default_factory=dict, description="options of finetune for these fine-tunings")
     unlabelled: str = Field(
         "",
-        description="crystals without labels, like those to be predicted, for the plain model to learn from; by "
-        "default they are made from the labelled ones",
+        description="crystals without labels, like those to be predicted, that the exported MatGL model learns from",
     )
-    budget: float = Field(10.0, gt=0, description="minutes after which no other learner is begun")
-    loss: Literal["mae", "mse"] = Field("mae", description="error that the combination of learners makes small")
-    coverage: float = Field(0.9, gt=0, lt=1, description="share of crystals whose value shall lie in its interval")
-    per_atom: bool = Field(False, description="the target is a sum over atoms: learn it per atom")
-    lower_bound: float | None = Field(None, description="no value of the target is below this")
-    upper_bound: float | None = Field(None, description="no value of the target is above this")
-    weight_column: str | None = Field(None, description="column that says how much each label counts")
-    n_folds: int = Field(5, ge=2, description="folds that errors are estimated on; no formula is in two of them")
+    budget: float = Field(10.0, gt=0, description="minutes after which no other learner is started")
+    loss: Literal["mae", "mse"] = Field("mae", description="error that the combination of learners minimises")
+    coverage: float = Field(0.9, gt=0, lt=1, description="share of crystals whose value must lie in its interval")
+    per_atom: bool = Field(False, description="the target is a sum over atoms; learn it per atom")
+    lower_bound: float | None = Field(None, description="smallest possible value of the target")
+    upper_bound: float | None = Field(None, description="largest possible value of the target")
+    weight_column: str | None = Field(None, description="column with the weight of each label")
+    n_folds: int = Field(5, ge=2, description="number of folds for cross-validation; no formula is in two of them")
     seed: int = Field(0, ge=0, description="seed of folds, trees, weights and order")
     num_workers: int = Field(0, ge=0, description="processes that compute descriptors")
     accelerator: str = Field("auto", description="where encoders are fine-tuned: auto, cpu, gpu, cuda or mps")

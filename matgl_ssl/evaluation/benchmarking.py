@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 from uuid import uuid4
 
 import torch
@@ -45,19 +45,32 @@ UNITS = "units.jsonl.xz"
 class BenchmarkOptions(Config):
     """Options of ``benchmark`` beside its file."""
 
-    out: str | None = Field(None, description="where tables go; by default results/<name of the file> beside it")
-    runs: str = Field("runs/benchmark", description="where finished cells and pretrained encoders are kept")
+    SECTIONS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "what to run": ("only", "leak_rule", "rerun_stale", "report_only"),
+        "where": ("out", "runs"),
+        "processes": ("jobs", "cluster"),
+    }
+    DEFAULTS: ClassVar[Mapping[str, str]] = {
+        "out": "results/NAME beside NAME.yaml",
+        "only": "all",
+        "leak_rule": "that of the file",
+        "cluster": "none",
+    }
+
+    out: str | None = Field(None, description="folder for the tables")
+    runs: str = Field("runs/benchmark", description="folder for finished runs and pretrained encoders")
     only: dict[str, Any] = Field(
         default_factory=dict,
-        description="run only the cells with these values, e.g. {task: phonons, arm: [dssl]}",
+        description="run only the cells with these values, for example {task: phonons, n_labels: [100]}",
     )
-    jobs: int = Field(1, ge=1, description="processes that share the cells, one thread each")
-    leak_rule: LeakRule | None = Field(None, description="another leak rule than the file's")
+    jobs: int = Field(1, ge=1, description="number of processes, one thread each")
+    leak_rule: LeakRule | None = Field(None, description="what of the test crystals pretraining must not see")
     cluster: str | None = Field(
-        None, description="address of a Dask scheduler (tcp://host:8786) whose workers do the work; they must see runs"
+        None,
+        description="address of a Dask scheduler (tcp://host:8786) whose workers do the work; they must reach --runs",
     )
-    rerun_stale: bool = Field(False, description="compute anew what was published by other code than today's")
-    report_only: bool = Field(False, description="run nothing; write the tables of what is finished")
+    rerun_stale: bool = Field(False, description="compute again what an older version of the code published")
+    report_only: bool = Field(False, description="run nothing; write the tables of finished runs")
 
 
 @dataclass(frozen=True)
