@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
+
+from tqdm import tqdm
+
+
+class _BesideBars(logging.Handler):
+    """Writes messages to stderr, above a progress bar if one is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message."""
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def configure_logging(level: int = logging.INFO) -> None:
@@ -10,7 +21,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    handler = logging.StreamHandler()
+    handler = _BesideBars()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("matgl_ssl")
     ours.handlers[:], ours.propagate = [handler], False

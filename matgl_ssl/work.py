@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -18,9 +17,9 @@ from typing import Any, TypeVar
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from tqdm import tqdm
 
 from matgl_ssl.errors import ConfigError, MatGLSSLError
+from matgl_ssl.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +52,8 @@ def parallel(
         n_jobs: Processes on this machine, of one thread each; with one, this process does the work.
         cluster: Address of a Dask scheduler (``tcp://host:8786``), whose workers do the work instead.
         in_order: Whether results come in the order of the items, or as soon as they are there.
-        what: Name of the work in the progress bar; without it there is none.
-        total: Number of items, for the progress bar.
+        what: Name of the work where progress is shown; without it none is shown.
+        total: Number of items, from which the time left follows.
 
     Yields:
         The result of each item, once.
@@ -64,26 +63,11 @@ def parallel(
         MatGLSSLError: If processes keep dying.
     """
     if cluster is None and n_jobs <= 1:
-        yield from _progress(map(function, items), what, total)
+        yield from track(map(function, items), what, total)
         return
     at_work, parent = (_dask(cluster), None) if cluster else (_loky(n_jobs), os.getpid())
     with at_work, closing(_whatever_dies(function, items, parent)) as results:
-        yield from _progress(_sorted(results) if in_order else (result for _, result in results), what, total)
-
-
-def _progress(results: Iterator[Result], what: str, total: int | None) -> Iterator[Result]:
-    """On a terminal a bar; in a log a line a minute."""
-    terminal = sys.stderr.isatty()
-    bar = tqdm(
-        results,
-        desc=what,
-        total=total,
-        disable=not (what and (terminal or logger.isEnabledFor(logging.INFO))),
-        mininterval=0.1 if terminal else 60,
-        leave=False,
-    )
-    with bar:
-        yield from bar
+        yield from track(_sorted(results) if in_order else (result for _, result in results), what, total)
 
 
 def _whatever_dies(

@@ -13,6 +13,7 @@ import pytest
 from joblib import Parallel, delayed
 from processes import alive, cluster, wait_until
 
+from matgl_ssl import progress
 from matgl_ssl.errors import ConfigError, MatGLSSLError
 from matgl_ssl.work import parallel
 
@@ -70,6 +71,7 @@ def test_one_job_is_this_process(tmp_path):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_terminal_shows_how_far_it_is_and_the_time_left(monkeypatch, capfd, n_jobs):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress, "_DELAY", 0.0)
     assert list(parallel(slow_root, [1, 4, 9], n_jobs=n_jobs, what="targets", total=3)) == [1, 2, 3]
     assert re.search(r"targets: .*(33|67)%.*<00:0\d", capfd.readouterr().err)
 

@@ -108,8 +108,8 @@ def _from_cache(folder: Path, start: str) -> ctypes.CDLL | None:
 def _compile(compiler: str, folder: Path, start: str) -> None:
     """Compile into the cache. The caller holds its lock."""
     log.info(
-        "Compiling a kernel for MatGL's networks with %s, once: some seconds. It is kept in %s. "
-        "MATGL_SSL_ACCELERATION=torch runs without it.",
+        "Compiling a C++ kernel that makes MatGL's networks faster, with %s. This takes some seconds and happens once. "
+        "The kernel is kept in %s. To run without it, set MATGL_SSL_ACCELERATION=torch.",
         compiler,
         folder.resolve(),
     )

@@ -61,7 +61,7 @@ def examine(
     chunks = (stream for part in todo for stream in streams(tables[part.source].table, _EXAMINED, part.rows))
     total = sum(n_chunks(len(part.rows), _EXAMINED) for part in todo)
     function = partial(examined, schema=schema, checks=checks)
-    with closing(parallel(function, chunks, what="checks", total=total, **shared)) as results:  # type: ignore[type-var]
+    with closing(parallel(function, chunks, what="checking crystals", total=total, **shared)) as results:  # type: ignore[type-var]
         for part in todo:
             found = list(islice(results, n_chunks(len(part.rows), _EXAMINED)))
             findings = [
@@ -117,7 +117,7 @@ def finish(
     chunks = (stream for table in tables for stream in streams(table.table, _COMPUTED))
     total = sum(n_chunks(len(kept[i]), _COMPUTED) for i in todo)
     together, alone = ([t for t in targets if t.parallel is may_share] for may_share in (True, False))
-    computed = parallel(partial(with_computed, targets=together), chunks, what="shards", total=total, **shared)
+    computed = parallel(partial(with_computed, targets=together), chunks, what="writing shards", total=total, **shared)
     with closing(computed) as results:  # type: ignore[type-var]
         for i in todo:
             streams_of_it = islice(results, n_chunks(len(kept[i]), _COMPUTED))

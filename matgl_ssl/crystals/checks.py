@@ -19,6 +19,7 @@ from matgl_ssl.crystals.records import DOUBT, FAR, Crystal
 from matgl_ssl.crystals.report import ADVICE, CheckReport, Finding
 from matgl_ssl.crystals.storage import CrystalDataset
 from matgl_ssl.errors import BadStructureError, DataError, NothingLeftError
+from matgl_ssl.progress import track
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -92,7 +93,7 @@ def check_dataset(
     findings = list(dataset.rejected)
     good = np.zeros(len(dataset), dtype=bool)
     place = places(dataset)
-    for index, crystal in _readable(dataset):
+    for index, crystal in track(_readable(dataset), "checking crystals", len(dataset)):
         found = (
             [crystal]
             if isinstance(crystal, Finding)

@@ -21,6 +21,7 @@ from matgl_ssl.crystals.report import Finding
 from matgl_ssl.crystals.storage import ID_COLUMN, STRUCTURE_COLUMNS, CrystalDataset
 from matgl_ssl.crystals.tables import cached_file, cached_table
 from matgl_ssl.errors import BadStructureError, DataError
+from matgl_ssl.progress import track
 
 CONVERTED = "converted 1"
 """Part of what names a converted table in the cache: another number, and all are converted anew."""
@@ -74,7 +75,7 @@ def converted(key: str, batches: Callable[[], Iterator[pa.Table]], source: str) 
         notes = Notes()
         used: list[str] = []
         start = kept = 0
-        for batch in batches():
+        for batch in track(batches(), f"reading {source}", size=len):
             used = used or _structure_columns(batch)
             with notes.listening():
                 rows = _converted(batch, used, start, rejected, notes)

@@ -94,7 +94,7 @@ def find_duplicates(
     )
     total = sum(-(-len(table) // _BATCH) for table in tables)
     shared: dict[str, Any] = {"n_jobs": n_jobs, "cluster": cluster}
-    found = list(parallel(invariants, pieces, what="invariants", total=total, **shared))
+    found = list(parallel(invariants, pieces, what="comparing crystals", total=total, **shared))
     keys, distances = (np.concatenate(parts) for parts in zip(*found, strict=True)) if found else no_invariants()
     return match(tables, keys, distances, tolerance=tolerance, **shared)
 
@@ -127,7 +127,7 @@ def match(
     items = ((_rows(tables, starts, rows), distances[rows]) for rows in batches)
     compared = parallel(
         partial(_compare, tolerance=tolerance), items,
-        n_jobs=n_jobs, cluster=cluster, what="duplicates", total=len(batches),
+        n_jobs=n_jobs, cluster=cluster, what="looking for duplicates", total=len(batches),
     )  # fmt: skip
     for rows, firsts in zip(batches, compared, strict=True):
         first[rows[firsts >= 0]] = rows[firsts[firsts >= 0]]

@@ -15,6 +15,7 @@ from matgl_ssl.crystals.records import Crystal
 from matgl_ssl.crystals.storage import CrystalDataset
 from matgl_ssl.crystals.tables import cache_directory, cached_table
 from matgl_ssl.errors import DataError
+from matgl_ssl.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def spooled(crystals: Iterable[Crystal], source: str, asked: Collection[str] | N
         DataError: If the values of such a label are of different kinds.
         NotWrittenError: If the cache cannot be written.
     """
-    waiting = iter(crystals)
+    waiting = track(crystals, f"reading {source}")
     first = list(islice(waiting, BATCH + 1))
     if len(first) <= BATCH:
         return CrystalDataset.from_crystals(first, source=source, asked=asked)

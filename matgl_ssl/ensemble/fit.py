@@ -21,6 +21,7 @@ from matgl_ssl.acceleration import using
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
 from matgl_ssl.errors import ConfigError, MatGLSSLError, ResourceError, RunDirectoryError, TrainingInterrupted
+from matgl_ssl.progress import track
 from matgl_ssl.training.data import describe
 from matgl_ssl.training.exclusive import exclusive
 from matgl_ssl.training.options import with_options
@@ -244,7 +245,8 @@ def _quick(state: _State, clock: _Clock) -> bool:
     """Learners that take seconds, the trivial one and trees whatever the time; whether all were tried."""
     learning, settings = state.learning, state.learning.config
     in_time = True
-    for i, member in enumerate(_members(settings, learning.inputs.encoders)):
+    members = _members(settings, learning.inputs.encoders)
+    for i, member in enumerate(track(members, "fitting quick learners", len(members))):
         if i > 1 and clock.left <= 0:
             state.failed[member.name] = "no time was left; a larger --budget goes on with it"
             in_time = False

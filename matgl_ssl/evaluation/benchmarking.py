@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import torch
 from pydantic import Field
-from tqdm import tqdm
 
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import Config
 from matgl_ssl.console import configure_logging
 from matgl_ssl.errors import ConfigError
+from matgl_ssl.progress import Every, bar, duration
 from matgl_ssl.training.options import with_options
 from matgl_ssl.work import parallel
 
@@ -217,9 +217,9 @@ class _Progress:
         self.n = len(self._done())
 
     def __enter__(self) -> Self:
-        interactive = sys.stderr.isatty()
-        form = "{n_fmt}/{total_fmt} cells |{bar}| {elapsed}{postfix}"
-        self.bar: Any = tqdm(total=len(self.cells), initial=self.n, bar_format=form, disable=not interactive)
+        self.terminal, self.due = sys.stderr.isatty(), Every()
+        form = "{n_fmt} of {total_fmt} runs |{bar}| {elapsed}{postfix}"  # times differ too much for the usual estimate
+        self.bar: Any = bar("runs" if self.terminal else "", len(self.cells), initial=self.n, bar_format=form)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -239,15 +239,10 @@ class _Progress:
         self.bar.update(len(done) - self.n)
         self.n = len(done)
         seconds = seconds_left(self.units, self.plan.store, self.jobs)
-        left = "time left unknown" if seconds is None else f"about {_duration(seconds)} left"
+        left = "time left unknown" if seconds is None else f"about {duration(seconds)} left"
         self.bar.set_postfix_str(left)
-        if self.bar.disable:
-            score = f"  {unit.label}: {self.plan.store.result(unit)['mae']:.4g}" if unit and unit in done else ""
-            logger.info("%d/%d cells, %s%s", self.n, len(self.cells), left, score)
+        if not self.terminal and (self.due() or self.n == len(self.cells)):
+            score = f"; {unit.label} has MAE {self.plan.store.result(unit)['mae']:.4g}" if unit and unit in done else ""
+            logger.info("%d of %d runs are done, %s%s", self.n, len(self.cells), left, score)
         write_scores(self.plan, self.out)
         self.plan.store.archive(self.plan.published(), self.out / UNITS)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -28,6 +28,7 @@ from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_with_stamp
 from matgl_ssl.hub.elements import warn_of_elements
 from matgl_ssl.hub.stamp import OUTPUT, VECTOR
+from matgl_ssl.progress import track
 from matgl_ssl.renamed import renamed_keywords
 
 Layer = int | Literal["readout"]
@@ -211,7 +212,8 @@ def encode(
 ) -> Iterator[tuple[list[Crystal], np.ndarray]]:
     """Crystals and their vectors, or those of their atoms, ``(n, d)`` float32, batch by batch."""
     build = encoder.graph_builder()
-    for batch in consecutive_batches(crystals, batch_size, encoder.cutoff):
+    batches = consecutive_batches(crystals, batch_size, encoder.cutoff)
+    for batch in track(batches, "computing vectors", len(crystals), len):
         rows = crystals.rows(batch)
         yield rows, _vectors(encoder, [build(crystal) for crystal in rows], layers, level, reduce, state)
 

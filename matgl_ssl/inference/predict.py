@@ -23,6 +23,7 @@ from matgl_ssl.errors import ModelError, NonFiniteError
 from matgl_ssl.hub import evaluating, load_with_stamp, model_output
 from matgl_ssl.hub.elements import untrained_elements
 from matgl_ssl.hub.stamp import OUTPUT, VECTOR
+from matgl_ssl.progress import track
 from matgl_ssl.renamed import renamed_keywords
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,8 @@ def predict(
     build = encoder.graph_builder()
     predictions: list[Prediction] = []
     with evaluating(loaded):
-        for batch in consecutive_batches(crystals, batch_size, encoder.cutoff):
+        batches = consecutive_batches(crystals, batch_size, encoder.cutoff)
+        for batch in track(batches, "predicting", len(crystals), len):
             rows = crystals.rows(batch)
             part = None if state is None else state[batch.start : batch.stop]
             values = model_output(loaded, collate([build(crystal) for crystal in rows]), part).cpu().double()

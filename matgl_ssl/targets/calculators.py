@@ -114,7 +114,9 @@ def calculated(
     label = partial(_label_part, teacher, json.dumps(dict(arguments)))
     parts = [crystals[start : start + _BATCH] for start in range(0, len(crystals), _BATCH)]
     reasons = []
-    for labelled in parallel(label, parts, n_jobs=num_workers, cluster=cluster, what=teacher, total=len(parts)):
+    for labelled in parallel(
+        label, parts, n_jobs=num_workers, cluster=cluster, what="labelling crystals", total=len(parts)
+    ):
         for crystal, reason in labelled:
             if reason:
                 reasons.append(f"{crystal.id}: {reason}")

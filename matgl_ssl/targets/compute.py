@@ -80,7 +80,9 @@ def _compute(structures: datasets.Dataset, files: dict[Target, Path], **shared: 
             file = stack.enter_context(sealed_path(path))
             streams.append(stack.enter_context(pa.ipc.new_stream(file, schemas[-1])))
         chunks, n = streams_of(structures, _BATCH), n_chunks(len(structures), _BATCH)
-        for arrays in parallel(partial(_values, targets=tuple(files)), chunks, total=n, what="targets", **shared):
+        for arrays in parallel(
+            partial(_values, targets=tuple(files)), chunks, total=n, what="computing targets", **shared
+        ):
             for stream, schema, values in zip(streams, schemas, arrays, strict=True):
                 stream.write_batch(pa.record_batch([values], schema=schema))
 

@@ -22,6 +22,7 @@ from matgl_ssl.errors import ConfigError, ModelError
 from matgl_ssl.hub import evaluating, load_with_stamp, read_stamp
 from matgl_ssl.hub.elements import warn_of_elements
 from matgl_ssl.hub.fingerprint import fingerprint
+from matgl_ssl.progress import track
 
 from .calculators import calculated, identity, is_calculator
 from .compute import structures_key
@@ -158,7 +159,8 @@ def _labelled(
         logger.warning("%d of %d crystals are left out: the teacher cannot label them.", left_out, report.n_total)
     logger.info("%s labels %d crystals and %d perturbed copies.", teacher, len(crystals), copies * len(crystals))
     with evaluating(potential):
-        for rows in consecutive_batches(crystals, batch_size, build.cutoff):
+        batches = consecutive_batches(crystals, batch_size, build.cutoff)
+        for rows in track(batches, "labelling crystals", len(crystals), len):
             for copy in range(copies + 1):
                 batch = [
                     _perturbed(crystal, copy, spread, np.random.default_rng([seed, row, copy]))

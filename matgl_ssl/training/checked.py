@@ -48,7 +48,7 @@ def checked(
         table = crystals.table.select_columns([ID_COLUMN, *STRUCTURE_COLUMNS])
         found = parallel(
             partial(_found, limits=limits), streams(table, _CHUNK),
-            n_jobs=num_workers, cluster=cluster, what="checks", total=n_chunks(len(table), _CHUNK),
+            n_jobs=num_workers, cluster=cluster, what="checking crystals", total=n_chunks(len(table), _CHUNK),
         )  # fmt: skip
         bad: list[int] = []
         findings: list[dict[str, Any]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from matgl_ssl.acceleration import accelerate
 from matgl_ssl.devices import fit_to
 from matgl_ssl.errors import ConfigError, DataError, RunDirectoryError
 from matgl_ssl.losses import rank_and_world
+from matgl_ssl.progress import Every, duration
 
 from .checkpointing import ResumableCheckpoint
 from .config import RunConfig
@@ -69,14 +71,59 @@ def batches(
     )  # fmt: skip
 
 
-class EpochLines(L.Callback):
-    """One log line an epoch, for terminals and files that cannot show a progress bar."""
+class _Left(L.Callback):
+    """The time that is left of a training, from the steps of this process."""
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Say how the epoch went."""
-        shown = {k: f"{float(v):.4g}" for k, v in trainer.callback_metrics.items() if k.endswith(("loss", "/s"))}
-        line = "  ".join(f"{k} {v}" for k, v in shown.items())
-        logger.info("epoch %d/%s  %s", trainer.current_epoch + 1, trainer.max_epochs, line)
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Start the clock; a resumed run has done steps before."""
+        self.started, self.before, self.total = time.monotonic(), trainer.global_step, pl_module.total_steps
+
+    def left(self, trainer: L.Trainer) -> str:
+        """In words; validation counts as part of the steps around it."""
+        step = trainer.global_step
+        return duration((time.monotonic() - self.started) / max(step - self.before, 1) * max(self.total - step, 0))
+
+
+class TrainingLines(_Left):
+    """A line every 30 seconds and one at the end, for logs, which cannot show a bar."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Start the clock."""
+        super().on_train_start(trainer, pl_module)
+        self.due = Every()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+        """Log how far training is, if a line is due."""
+        if self.due():
+            self._log(trainer, f"about {self.left(trainer)} left")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Log how training ended."""
+        self._log(trainer, f"done in {duration(time.monotonic() - self.started)}")
+
+    def _log(self, trainer: L.Trainer, when: str) -> None:
+        metrics = trainer.callback_metrics.items()
+        shown = "".join(f", {k} {float(v):.4g}" for k, v in metrics if k in ("loss", "val_loss"))
+        epoch = min(trainer.current_epoch + 1, trainer.max_epochs or 0)
+        logger.info(
+            "epoch %d of %s, step %d of %d, %s%s",
+            epoch, trainer.max_epochs, trainer.global_step, self.total, when, shown,
+        )  # fmt: skip
+
+
+class TrainingBar(TQDMProgressBar, _Left):
+    """Lightning's bar of the epoch, with the time that is left of the whole training."""
+
+    def on_train_start(self, *args: Any) -> None:
+        """Start the bar and the clock."""
+        _Left.on_train_start(self, *args)
+        super().on_train_start(*args)
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return {"left": self.left(trainer), **metrics}
 
 
 def fit(task: Task, run: RunDirectory | None = None, checkpoint: Path | None = None) -> None:
@@ -148,7 +195,7 @@ def _kept(task: Task, run: RunDirectory, checkpoint: Path | None) -> dict[str, A
         "enable_progress_bar": interactive,
         "callbacks": [
             *task.callbacks,
-            TQDMProgressBar() if interactive else EpochLines(),
+            TrainingBar() if interactive else TrainingLines(),
             ResumableCheckpoint(run.checkpoint, run.previous_checkpoint, minutes=task.config.checkpoint_minutes),
         ],
     }
