@@ -55,6 +55,8 @@ def add_run(parser: argparse.ArgumentParser, config: type[Config], *, resumes: b
     text = "directory to write; it must be new or empty"
     parser.add_argument("--out", required=True, metavar="DIR", help=f"{text}, unless the run in it is continued")
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of these options; those given here win")
+    text = "report crystals, batches, passes, time and memory, measured by a few real steps; write nothing to --out"
+    parser.add_argument("--dry-run", action="store_true", help=text)
     if resumes:
         parser.add_argument("--resume", action="store_true", help="continue the run in --out exactly where it stopped")
     add_fields(parser, config)

@@ -92,7 +92,7 @@ def estimate(
     found, remarks = [], []
     for verb, what, make in tasks:
         try:
-            found.append(_measured(verb, what, make, crystals, seconds))
+            found.append(measured(verb, what, make, crystals, seconds))
         except MatGLSSLError as err:
             remarks.append(Remark("estimate", verb, None, f"cannot be estimated: {err}"))
     return found, remarks
@@ -142,7 +142,22 @@ def _run(task: Task, seconds: float) -> list[float]:
     return clock.times
 
 
-def _measured(verb: str, what: str, make: Callable[[], Task], crystals: CrystalDataset, seconds: float) -> Estimate:
+def measured(
+    verb: str, what: str, make: Callable[[], Task], crystals: CrystalDataset, seconds: float, share: float | None = None
+) -> Estimate:
+    """Train some real batches, and estimate what the whole takes.
+
+    Args:
+        verb: ``pretrain`` or ``finetune``.
+        what: The recipe or the target.
+        make: Makes the task, of some of the crystals.
+        crystals: All crystals.
+        seconds: How long to measure.
+        share: Share of the crystals that is trained on; None for all but those to validate on.
+
+    Raises:
+        MatGLSSLError: If the task cannot be made, or has too few batches.
+    """
     ours = logging.getLogger("matgl_ssl")
     level = ours.level
     ours.setLevel(logging.WARNING)  # nobody trains yet
@@ -160,17 +175,17 @@ def _measured(verb: str, what: str, make: Callable[[], Task], crystals: CrystalD
     rate = times.sum() / edges.sum()
     error = np.sqrt(((times - rate * edges) ** 2).sum() / (len(times) - 1) * len(times)) / edges.sum()
     bound = float(student.ppf((1 + _CONFIDENCE) / 2, len(times) - 1)) * error
-    share = 1 - getattr(config, "val_fraction", 0.0)
+    share = 1 - getattr(config, "val_fraction", 0.0) if share is None else share
     total = float(estimated_edges(crystals, task.module.encoder.cutoff).sum()) * share
     device = next(task.module.parameters()).device
     return Estimate(
         verb, f"{task.module.encoder.architecture.name}, {what}", device.type, round(share * len(crystals)),
-        config.epochs, config.batch_size, (max(rate - bound, rate / 3) * total, (rate + bound) * total), _memory(),
+        config.epochs, config.batch_size, (max(rate - bound, rate / 3) * total, (rate + bound) * total), memory(),
         len(times), float(times.sum()),
     )  # fmt: skip
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes at most: of the GPU if there is one, else of this process; 0 where the system does not tell."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())

@@ -165,7 +165,7 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
     clock = _Clock(settings.budget)
     root = Path(out)
     labelled = read_labelled(data, settings)
-    _refuse_others(root, labelled)
+    refuse_others(root, labelled)
     encoders = {public_name(name): PretrainedEncoder.load(public_name(name), name) for name in settings.encoders}
     if len(encoders) < len(settings.encoders):
         raise ConfigError(f"Two of the encoders are called {' and '.join(encoders)}: give them different names.")
@@ -186,8 +186,12 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
     return FitResult(root, root / REPORT, {s.learning.labelled.name: _result(s) for s in states}, all(finished))
 
 
-def _refuse_others(root: Path, labelled: Sequence[Labelled]) -> None:
-    """A directory is of one set of labels."""
+def refuse_others(root: Path, labelled: Sequence[Labelled]) -> None:
+    """Refuse a directory that holds anything but a fit to these labels.
+
+    Raises:
+        RunDirectoryError: If it does.
+    """
     used = root / SETTINGS
     if not used.exists():
         if root.is_dir() and any(path.name != ".lock" for path in root.iterdir()):
@@ -219,8 +223,8 @@ def _start(
                 shutil.copytree(encoder.path, partial)
 
 
-def _members(settings: FitConfig, encoders: Mapping[str, PretrainedEncoder]) -> list[Member]:
-    """The quick learners; the first one knows nothing of crystals."""
+def quick_members(settings: FitConfig, encoders: Mapping[str, PretrainedEncoder]) -> list[Member]:
+    """The learners that take seconds. The first one is the trivial one, which does not see the crystals."""
     constant = "mean" if settings.loss == "mse" else "median"
     members: list[Member] = [
         Median("shares of the classes" if settings.task == "classification" else constant, strategy=constant),
@@ -245,7 +249,7 @@ def _quick(state: _State, clock: _Clock) -> bool:
     """Learners that take seconds, the trivial one and trees whatever the time; whether all were tried."""
     learning, settings = state.learning, state.learning.config
     in_time = True
-    members = _members(settings, learning.inputs.encoders)
+    members = quick_members(settings, learning.inputs.encoders)
     for i, member in enumerate(track(members, "fitting quick learners", len(members))):
         if i > 1 and clock.left <= 0:
             state.failed[member.name] = "no time was left; a larger --budget goes on with it"

@@ -106,24 +106,53 @@ def finetune(
     Raises:
         MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
     """
-    given = {**(read_yaml(config) if config else {}), **options}
     run = RunDirectory(out)
-    given = {name: value for name, value in given.items() if name != "init_from" or value is not None}
-    stored = run.stored_config() if resume else unsaid_start(given)
-    sources = {k: given.get(k, stored.get(k)) for k in ("init_from", "node_embedding_from", "val_data", "test_data")}
-    named = {k: describe(v) for k, v in sources.items() if v is not None}
-    sources["init_from"] = None if is_scratch(sources["init_from"]) else sources["init_from"]
-    settings = FinetuneConfig.build(stored, given, named, {"data": describe(data)})
+    settings, sources = finetuning_settings(data, config, options, run.stored_config() if resume else None)
     use(settings.acceleration)
     team = Team(settings)
     if team.leads and not resume:
         run.refuse_if_used()
     arguments = {"data": data, "out": out, "config": config, "resume": resume, **options}
     with team.at_work(finetune, arguments):
-        sources["data"] = data
         task, graphs, checkpoint = team.in_turn(lambda: _prepared(settings, sources, options, run, team, resume))
         fit(task, run, checkpoint)
         return team.first(lambda: _export(task, graphs, run))
+
+
+def finetuning_settings(
+    data: Any, config: str | Path | None, options: Mapping[str, Any], stored: Mapping[str, Any] | None
+) -> tuple[FinetuneConfig, dict[str, Any]]:
+    """The configuration, and the sources of data and weights as they were given.
+
+    Args:
+        data: As for ``finetune``.
+        config: Likewise.
+        options: Likewise.
+        stored: The configuration of the run that is resumed; None for a new run.
+
+    Raises:
+        ConfigError: If an option is unknown or has a wrong value.
+    """
+    given = {**(read_yaml(config) if config else {}), **options}
+    given = {name: value for name, value in given.items() if name != "init_from" or value is not None}
+    before = unsaid_start(given) if stored is None else dict(stored)
+    sources = {k: given.get(k, before.get(k)) for k in ("init_from", "node_embedding_from", "val_data", "test_data")}
+    named = {k: describe(v) for k, v in sources.items() if v is not None}
+    sources["init_from"] = None if is_scratch(sources["init_from"]) else sources["init_from"]
+    settings = FinetuneConfig.build(before, given, named, {"data": describe(data)})
+    return settings, {**sources, "data": data}
+
+
+def chosen_parts(
+    config: FinetuneConfig, sources: Mapping[str, Any], asked: str | None
+) -> tuple[Start, Encoder, Splits, CheckReport]:
+    """The model that training starts from, its encoder, the crystals of each part, and what is left out of them.
+
+    Raises:
+        MatGLSSLError: As ``finetune``.
+    """
+    begun, encoder = _begin(config, sources, asked)
+    return begun, encoder, *_crystals(sources, encoder, config)
 
 
 def _prepared(
@@ -132,10 +161,9 @@ def _prepared(
 ) -> tuple[Task, dict[str, GraphDataset], Path | None]:  # fmt: skip
     """What is trained, the graphs of each part that has crystals, and what to go on from."""
     checkpoint = run.resume(config) if resume else None
-    begun, encoder = _begin(config, sources, asked.get("model"))
+    begun, encoder, splits, report = chosen_parts(config, sources, asked.get("model"))
     if not resume:
         config = config.model_copy(update={"model": encoder.architecture.name})
-    splits, report = _crystals(sources, encoder, config)
     if team.leads:
         if not resume:
             run.start(config)

@@ -16,7 +16,7 @@ from matgl_ssl.acceleration import use, using
 from matgl_ssl.backends import CrystalBatch, Potential
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
-from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.crystals import CheckReport, CrystalDataset
 from matgl_ssl.encoders import ARCHITECTURES, Encoder, architecture_of, bare_model, is_extensive
 from matgl_ssl.encoders.state import state_labels
 from matgl_ssl.errors import ConfigError, DataError
@@ -127,7 +127,8 @@ def pretrain(
     file = read_yaml(config) if config else {}
     model = options.get("model", file.get("model"))
     run = RunDirectory(out)
-    settings = _settings(file, dict(options), describe(data), config, run.stored_config() if resume else {})
+    stored = run.stored_config() if resume else {}
+    settings = pretraining_settings(file, dict(options), describe(data), config, stored)
     use(settings.acceleration)
     team = Team(settings)
     if team.leads and not resume:
@@ -151,7 +152,7 @@ def pretraining_task(crystals: CrystalDataset, model: Any, **options: Any) -> Ta
         MatGLSSLError: As ``pretrain``.
     """
     base = model if isinstance(model, nn.Module) else None
-    settings = _settings({}, {"model": model, **options}, crystals.source, None, {})
+    settings = pretraining_settings({}, {"model": model, **options}, crystals.source, None, {})
     encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
     crystals = crystals.select_labels([] if settings.teacher else mixture.labels)
     return _prepare(encoder, mixture, crystals, base or settings.model, settings, Team(settings))
@@ -160,8 +161,24 @@ def pretraining_task(crystals: CrystalDataset, model: Any, **options: Any) -> Ta
 def _prepared(
     settings: PretrainConfig, data: Any, base: nn.Module | None, run: RunDirectory, team: Team, resume: bool
 ) -> tuple[Task, Path | None]:
-    """What is trained, and what to go on from."""
+    """What is trained, and the checkpoint to resume from."""
     checkpoint = run.resume(settings) if resume else None
+    encoder, mixture, crystals, report = chosen(settings, data, base)
+    if team.leads:
+        if not resume:
+            run.start(settings)
+        report.tell(report.write(run.path / "skipped.json"))
+    return _prepare(encoder, mixture, crystals, base or settings.model, settings, team), checkpoint
+
+
+def chosen(
+    settings: PretrainConfig, data: Any, base: nn.Module | None
+) -> tuple[Encoder, Mixture, CrystalDataset, CheckReport]:
+    """The model with its pretexts, the crystals that it is pretrained on, and what is left out of them.
+
+    Raises:
+        MatGLSSLError: As ``pretrain``.
+    """
     encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
     if settings.teacher and not mixture.labels:
         raise ConfigError(f"Recipe {settings.recipe!r} asks for no labels: leave out --teacher.")
@@ -174,15 +191,11 @@ def _prepared(
         labels=columns,
     )
     if len(crystals) < 2:
-        raise DataError("Pretraining needs at least two crystals: one to train on and one to hold out.")
-    if team.leads:
-        if not resume:
-            run.start(settings)
-        report.tell(report.write(run.path / "skipped.json"))
-    return _prepare(encoder, mixture, crystals, base or settings.model, settings, team), checkpoint
+        raise DataError("Pretraining needs at least two crystals: one to train on and one to validate on.")
+    return encoder, mixture, crystals, report
 
 
-def _settings(
+def pretraining_settings(
     file: dict[str, Any], options: dict[str, Any], data: str, path: Any, stored: dict[str, Any]
 ) -> PretrainConfig:
     """The configuration: of the run that is resumed or of the recipe, of the file, and the options."""
@@ -211,7 +224,7 @@ def _prepare(
     if not config.teacher:  # before the split, so that another seed finds them in the cache
         crystals = with_targets(crystals, mixture.targets, num_workers=config.num_workers, cluster=config.cluster)
     split = random_split(len(crystals), config.val_fraction, config.seed)
-    parts = [_taught(crystals.select(rows), mixture, config, team) for rows in split]
+    parts = [taught(crystals.select(rows), mixture, config, team) for rows in split]
     mixture.prepare(parts[0])
     build = encoder.graph_builder()
     train, val = (
@@ -282,7 +295,7 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     return CrystalDataset(crystals.table, source=crystals.source, rejected=rejected)
 
 
-def _taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig, team: Team) -> CrystalDataset:
+def taught(crystals: CrystalDataset, mixture: Mixture, config: PretrainConfig, team: Team) -> CrystalDataset:
     """With the teacher's labels, if there is one; after the split, so that copies of a crystal stay on its side."""
     if not config.teacher:
         return crystals

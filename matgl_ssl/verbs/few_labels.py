@@ -8,7 +8,7 @@ from matgl_ssl.console import quiet_lightning
 from matgl_ssl.flags import DATA, MODEL, STATE, add_inference, add_run, data_of
 from matgl_ssl.help import Parser
 
-from .verb import Verb, add_json, as_json
+from .verb import Verb, add_json, as_json, show_plan
 
 _FIT = "directory that mgl-ssl fit wrote"
 
@@ -16,7 +16,7 @@ _FIT = "directory that mgl-ssl fit wrote"
 def _fit_options(parser: Parser) -> None:
     from matgl_ssl.ensemble.config import FitConfig
 
-    add_json(parser, "out, report, finished, and for each target its error, weights and coverage")
+    add_json(parser, "out, report, finished, and for each target its error, weights and coverage", plans=True)
     add_run(parser, FitConfig)
 
 
@@ -24,7 +24,12 @@ def _fit(options: dict[str, Any]) -> None:
     from matgl_ssl.ensemble.fit import fit
 
     quiet_lightning()
-    wants_json = options.pop("json")
+    wants_json, dry_run = options.pop("json"), options.pop("dry_run")
+    if dry_run:
+        from matgl_ssl.diagnosis.dry_fit import plan_fit
+
+        show_plan(plan_fit(data=data_of(options), **options), wants_json)
+        return
     result = fit(data=data_of(options), **options)
     print(as_json(result) if wants_json else result)
 

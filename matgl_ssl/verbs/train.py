@@ -10,7 +10,7 @@ from matgl_ssl.errors import ConfigError, MatGLSSLError
 from matgl_ssl.flags import DATA, MODEL, STATE, add_fields, add_inference, add_run, data_of, number_or_text
 from matgl_ssl.help import Parser
 
-from .verb import Verb, add_json, as_json
+from .verb import Verb, add_json, as_json, show_plan
 
 
 def _prepare_options(parser: Parser) -> None:
@@ -56,7 +56,7 @@ def _prepare(options: dict[str, Any]) -> None:
 def _pretrain_options(parser: Parser) -> None:
     from matgl_ssl.training.config import PretrainConfig
 
-    add_json(parser, "out, encoder, potential (null if there is none)")
+    add_json(parser, "out, encoder, potential (null if there is none)", plans=True)
     add_run(parser, PretrainConfig, resumes=True)
 
 
@@ -67,7 +67,12 @@ def _pretrain(options: dict[str, Any]) -> None:
     from matgl_ssl.training.team import is_first
 
     quiet_lightning()
-    wants_json = options.pop("json")
+    wants_json, dry_run = options.pop("json"), options.pop("dry_run")
+    if dry_run:
+        from matgl_ssl.diagnosis.dry_run import plan_pretrain
+
+        show_plan(plan_pretrain(data=data_of(options), **options), wants_json)
+        return
     result = pretrain(data=data_of(options), **options)
     if not is_first():
         return
@@ -86,7 +91,7 @@ def _pretrain(options: dict[str, Any]) -> None:
 def _finetune_options(parser: Parser) -> None:
     from matgl_ssl.training.config import FinetuneConfig
 
-    add_json(parser, "out, model, metrics (mae, rmse and others in the unit of the target)")
+    add_json(parser, "out, model, metrics (mae, rmse and others in the unit of the target)", plans=True)
     add_run(parser, FinetuneConfig, resumes=True)
 
 
@@ -95,7 +100,12 @@ def _finetune(options: dict[str, Any]) -> None:
     from matgl_ssl.training.team import is_first
 
     quiet_lightning()
-    wants_json = options.pop("json")
+    wants_json, dry_run = options.pop("json"), options.pop("dry_run")
+    if dry_run:
+        from matgl_ssl.diagnosis.dry_run import plan_finetune
+
+        show_plan(plan_finetune(data=data_of(options), **options), wants_json)
+        return
     result = finetune(data=data_of(options), **options)
     if not is_first():
         return

@@ -30,14 +30,21 @@ class Verb(NamedTuple):
     first: tuple[str, ...] | None = None
 
 
-def add_json(parser: Parser, keys: str) -> None:
+def add_json(parser: Parser, keys: str, *, plans: bool = False) -> None:
     """The flag of verbs that scripts read.
 
     Args:
         parser: The verb's parser.
         keys: What the document holds, for the help.
+        plans: Whether the verb has ``--dry-run``.
     """
-    parser.add_argument("--json", action="store_true", help=f"print JSON: {keys}")
+    more = "; with --dry-run the plan" if plans else ""
+    parser.add_argument("--json", action="store_true", help=f"print JSON: {keys}{more}")
+
+
+def show_plan(plan: Any, wants_json: bool) -> None:
+    """Print what ``--dry-run`` found."""
+    print(as_json(plan) if wants_json else plan)
 
 
 def as_json(value: Any) -> str:
