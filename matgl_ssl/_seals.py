@@ -40,7 +40,7 @@ def is_whole(path: Path) -> bool:
         found = stream.read()
     if found == _seal(path, path.name, length):
         return True
-    logger.warning("%s is damaged, or an earlier version wrote it: it is made anew.", path)
+    logger.warning("%s is damaged, or an earlier version wrote it: it is computed again.", path)
     return False
 
 

@@ -61,7 +61,7 @@ def typed(err: BaseException) -> MatGLSSLError | None:
         if is_full_disk(seen):
             named = isinstance(seen, OSError) and _path(seen)
             full = not_written(seen, Path(named)) if named else None
-            return full or ResourceError(f"{seen}. The disk or a quota is full: make room, or give another place.")
+            return full or ResourceError(f"{seen}. The disk or a quota is full: free space, or give another place.")
         if isinstance(seen, OSError) and seen.errno not in (None, errno.EPIPE):
             where = f"{_path(seen)}: " if _path(seen) else ""
             return ResourceError(

@@ -78,7 +78,7 @@ def choose(accelerator: str = "auto", devices: int | str = 1) -> Devices:
     named, _, index = devices.partition(":")
     if named in get_args(Kind) and (index.isdigit() or not index):
         if accelerator not in ("auto", "gpu" if named != "cpu" else "cpu", named):
-            raise ConfigError(f"--devices {devices} is none of --accelerator {accelerator}: leave out one of them.")
+            raise ConfigError(f"--devices {devices} does not fit --accelerator {accelerator}: leave one of them out.")
         accelerator, devices = named, f"{index or 0}," if named == "cuda" else "1"
     kind = _kind(accelerator)
     available = {"cuda": torch.cuda.device_count, "mps": lambda: 1, "cpu": lambda: 1}[kind]()
@@ -101,7 +101,7 @@ def one_device(accelerator: str = "auto", devices: int | str = 1) -> torch.devic
     """
     found = choose(accelerator, devices)
     if len(found) > 1:
-        raise ConfigError(f"A model predicts and embeds on one device, not on {len(found)}: give --devices 1.")
+        raise ConfigError(f"Prediction and embedding run on one device, not on {len(found)}: give --devices 1.")
     return found.first
 
 

@@ -54,10 +54,10 @@ def not_written(err: BaseException, path: Path, partial: Path | None = None) -> 
         written, before = (_size(place) for place in (partial, path))
         room = f" after {written:.1f} MB of it" + (f" (what is there now has {before:.1f} MB)" if before else "")
         room += f", and {shutil.disk_usage(_there(path)).free / 1e6:.1f} MB are free"
-    mend = "Make room" if is_full else "Look at the disk and its permissions"
+    mend = "Free some space" if is_full else "Look at the disk and its permissions"
     return NotWrittenError(
         f"{path} cannot be written: {why}{room}. What was there before is still there. {mend}, or "
-        f"{another_place(str(path))}. Then give the command again (a run goes on with --resume)."
+        f"{another_place(str(path))}. Then give the command again (a run continues with --resume)."
     )
 
 

@@ -9,7 +9,7 @@ Files that ``signed`` made hold a digest of all else in them, and ``verified`` r
 of the whole model (``hub.files``), checkpoints torch's own, and caches end with theirs (``_seals``).
 
 Caches hold no number. Their names are hashes of everything that determines what is in them, so that one in another
-format has another name: it is made anew.
+format has another name: it is computed again.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def verified(kind: Kind, content: Any, where: object) -> Content:
         return upgrade(kind, content, where)
     raise _ERRORS.get(kind, RunDirectoryError)(
         f"{where} is damaged, or was edited: it is not what matgl_ssl wrote (its digest is another). Put the file back "
-        "as it was, or begin anew without it."
+        "as it was, or start again without it."
     )
 
 
@@ -166,7 +166,7 @@ def _number(kind: Kind, content: Mapping[str, Any], where: object) -> int:
     number, writer = content.get("format", 1), str(content.get("written_by", "a later version"))
     error = _ERRORS.get(kind, RunDirectoryError)
     if type(number) is not int or number < 1:
-        raise error(f"{where}: format {number!r} is no number of a format. The file was changed or is damaged.")
+        raise error(f"{where}: format {number!r} is not a format number. The file was changed or is damaged.")
     if number > current(kind):
         raise error(
             f"{where} is of format {number}, written by {writer}, and matgl_ssl {__version__} reads formats up to "

@@ -96,7 +96,7 @@ def _whatever_dies(
                 raise MatGLSSLError(
                     "Worker processes keep being killed, most often because memory is short. Use fewer of them."
                 ) from err
-            logger.warning("A worker process was killed; what it was at is done again.")
+            logger.warning("A worker process was killed; its work is done again.")
 
 
 def _numbered(function: Callable[[Item], Result], i: int, item: Item, parent: int | None) -> tuple[int, Result]:

@@ -40,9 +40,9 @@ def caused(error: Exception, cause: Exception) -> Exception:
     ("error", "cls", "said"),
     [
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), ResourceError, "/x/y: Permission denied. Make it"),
-        (OSError(errno.ENOSPC, "No space left on device"), ResourceError, "make room"),
+        (OSError(errno.ENOSPC, "No space left on device"), ResourceError, "free space"),
         (OSError(errno.EROFS, "Read-only file system", f"{os.environ['HF_HOME']}/hub"), ResourceError, "set HF_HOME"),
-        (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0"), ResourceError, "make room"),
+        (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/0"), ResourceError, "free space"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ResourceError, "--batch-size"),
         (torch.OutOfMemoryError("CUDA out of memory."), ResourceError, "--batch-size"),
         (MemoryError("8 GiB"), ResourceError, "--batch-size"),

@@ -409,6 +409,6 @@ class TestBenchmark:
         assert main(command) == 1
         said = capsys.readouterr()
         assert "unfinished 1 cells" in said.out
-        assert "Some cells failed" in said.err
+        assert "Some runs failed" in said.err
         assert main([*command, "--only", "{n_labels: 16}"]) == 0
         assert main([*command, "--report-only"]) == 0

@@ -147,5 +147,5 @@ def _output(command: list[str], seconds: float) -> str:
         output.seek(0)
         said = output.read().decode(errors="replace")
     if code:
-        raise ChildProcessError(f"{command[0]} failed ({code}). It said: {said.strip()[-2000:]}")
+        raise ChildProcessError(f"{command[0]} failed ({code}). Its output: {said.strip()[-2000:]}")
     return said

@@ -213,6 +213,6 @@ def _of_one_shape(name: str, graphs: Sequence[Graph], atoms: Literal[0, 1]) -> l
     for graph, value in zip(graphs, found, strict=True):
         wanted = (*(len(graph.node_type),) * atoms, *shape)
         if value is not None and value.shape != wanted:
-            raise DataError(f"Label {name!r} of {graph.id!r} has the shape {value.shape}, and not {wanted}.")
+            raise DataError(f"Label {name!r} of {graph.id!r} has shape {value.shape}, and not {wanted}.")
         rows.append(np.full(wanted, np.nan) if value is None else value)
     return rows

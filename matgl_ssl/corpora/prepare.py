@@ -152,7 +152,7 @@ def recipe_targets(recipe: str | Path) -> tuple[Target, ...]:
         ]
     targets = tuple(dict.fromkeys(target for pretext in pretexts for target in pretext.targets))
     if not targets:
-        raise ConfigError(f"Recipe {str(recipe)!r} asks for no computed targets: leave out --recipe.")
+        raise ConfigError(f"Recipe {str(recipe)!r} has no computed targets: leave out --recipe.")
     return targets
 
 

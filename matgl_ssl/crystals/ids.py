@@ -30,6 +30,6 @@ def warn_of_copies(table: datasets.Dataset, column: str, source: str) -> None:
     counts = pc.value_counts(ids)
     copied = counts.filter(pc.greater(counts.field("counts"), 1))
     logger.warning(
-        "%s: %d crystals share their ids with others, as %s: what is said of one may be said of another.",
+        "%s: %d crystals share their ids with others, as %s: their results cannot be distinguished.",
         source, pc.sum(copied.field("counts")).as_py(), copied.field("values")[0].as_py(),
     )  # fmt: skip

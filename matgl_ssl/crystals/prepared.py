@@ -43,7 +43,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if isinstance(err, DataError):
             raise
         said = f"{type(err).__name__}: {err}"
-        raise DataError(f"{file} is damaged: {said}. Copy the folder again, or prepare it anew.") from err
+        raise DataError(f"{file} is damaged: {said}. Copy the folder again, or prepare it again.") from err
     refuse_elsewhere(file, names)
     return manifest
 
@@ -59,7 +59,7 @@ def read_prepared(folder: Path) -> CrystalDataset:
         file = folder / shard["file"]
         if not file.exists() or file_digest(file) != shard["sha256"]:
             said = "is damaged (its SHA-256 is not the manifest's)" if file.exists() else "is missing"
-            raise DataError(f"{file} {said}. Copy the folder again, or prepare it anew.")
+            raise DataError(f"{file} {said}. Copy the folder again, or prepare it again.")
         check_arrow(file)
     files = [folder / shard["file"] for shard in shards]
     return CrystalDataset(memory_mapped(files, digest([shard["sha256"] for shard in shards], 16)), source=str(folder))

@@ -132,7 +132,7 @@ def _remarks(column: Column, values: np.ndarray) -> list[Remark]:
         found.append(Remark("no-values", column.name, False, "no crystal has a value", advice))
     if column.non_finite:
         message = f"{column.non_finite} values are infinite or not a number"
-        found.append(Remark("non-finite", column.name, False, message, "Remove them: one of them spoils a training."))
+        found.append(Remark("non-finite", column.name, False, message, "Remove them: a single one spoils training."))
     if sentinel := _sentinel(values):
         message = f"{sentinel[1]} values are {sentinel[0]:g}, far from all others: does it stand for missing?"
         found.append(Remark("sentinel", column.name, False, message, "Leave such cells empty, or write NaN."))

@@ -99,14 +99,14 @@ class FitResult:
 
     def __str__(self) -> str:
         lines = [
-            f"{name}  error {found.error:.4g} out of fold; without a look at the crystal {found.trivial:.4g}"
+            f"{name}  cross-validated error {found.error:.4g}; a constant has {found.trivial:.4g}"
             for name, found in self.targets.items()
         ]
         if (self.out / MODEL).exists():
             lines.append(f"model    {self.out / MODEL} (MatGL loads it alone; its predictions have no intervals)")
         lines += [f"report   {self.report}", f"predict  mgl-ssl predict -m {self.out} --data POSCAR"]
         if not self.finished:
-            lines.append("The budget was used up: the same command with a larger --budget goes on.")
+            lines.append("The budget was used up. The same command with a larger --budget continues.")
         return "\n".join(lines)
 
 
@@ -195,7 +195,7 @@ def refuse_others(root: Path, labelled: Sequence[Labelled]) -> None:
     used = root / SETTINGS
     if not used.exists():
         if root.is_dir() and any(path.name != ".lock" for path in root.iterdir()):
-            raise RunDirectoryError(f"{root} is not empty, and no fit began there. Give another --out (out=).")
+            raise RunDirectoryError(f"{root} is not empty and holds no fit. Give another --out (out=).")
         return
     stored = read_yaml(used)
     if stored.get("labels") != _facts(labelled):
@@ -252,7 +252,7 @@ def _quick(state: _State, clock: _Clock) -> bool:
     members = quick_members(settings, learning.inputs.encoders)
     for i, member in enumerate(track(members, "fitting quick learners", len(members))):
         if i > 1 and clock.left <= 0:
-            state.failed[member.name] = "no time was left; a larger --budget goes on with it"
+            state.failed[member.name] = "no time was left; a larger --budget continues with it"
             in_time = False
         elif isinstance(member, Kernels | GaussianProcess | Line) and len(learning.labelled) > _MANY:
             state.failed[member.name] = f"it takes too long with more than {_MANY:,} labels"
@@ -284,7 +284,7 @@ def _slow(states: Sequence[_State], clock: _Clock, finished: list[bool]) -> Iter
                     else:
                         finished[i] = False
                         if seed == 0:
-                            state.failed[member.name] = "no time was left; a larger --budget goes on with it"
+                            state.failed[member.name] = "no time was left; a larger --budget continues with it"
                 yield
 
 
@@ -329,7 +329,7 @@ def _plain_models(states: Sequence[_State], root: Path, clock: _Clock) -> None:
         if learning.labelled.classes or learning.config.per_atom or not encoders:
             continue
         if clock.left <= 0:
-            state.failed[_PLAIN] = "no time was left; a larger --budget goes on with it"
+            state.failed[_PLAIN] = "no time was left; a larger --budget continues with it"
             continue
         tuned = {m.member.encoder: m.error for m in state.members.values() if isinstance(m.member, FineTuned)}
         encoder = encoders[min(tuned or encoders, key=lambda name: tuned.get(name, 0.0))]

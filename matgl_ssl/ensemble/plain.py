@@ -121,7 +121,7 @@ def _trained(
     held_out = np.array([int(digest([formula], 8), 16) % _HELD_OUT == 0 for formula in formulas])
     train = np.concatenate([np.arange(len(labelled)), rows[~held_out[rows]]])
     member = FineTuned.of(encoder, config.finetune, config.accelerator)
-    logger.info("%s: a plain model learns from %d crystals.", labelled.name, len(train))
+    logger.info("%s: training the plain MatGL model on %d crystals.", labelled.name, len(train))
     network = member.fit(Lesson(inputs.take(train), labels[train], None, formulas[train], 0, config.seed))
     unseen = rows[held_out[rows]]
     difference = np.abs(network.predict(inputs.take(unseen))[:, 0, 0] - labels[unseen]) if len(unseen) else [np.nan]

@@ -143,7 +143,9 @@ def with_inputs(model: str | Path, data: Any) -> tuple[Predictor, CrystalDataset
         ModelError: If ``model`` is no directory of a fit.
     """
     if not is_fit(model):
-        raise ModelError(f"{model} is no directory that fit left. Run mgl-ssl fit first, or give its --out here.")
+        raise ModelError(
+            f"{model} is not a directory that mgl-ssl fit wrote. Run mgl-ssl fit first, or give its --out here."
+        )
     predictor = load_predictor(Path(model))
     crystals, report = check_dataset(read_crystals(data, columns=[]))
     report.tell("no file")

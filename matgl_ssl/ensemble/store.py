@@ -39,7 +39,7 @@ class Units:
         if not is_intact("member", content, path) or any(
             not (self.folder / name / file).is_file() for file in content["files"]
         ):
-            logger.warning("%s is damaged: it is made again.", path)
+            logger.warning("%s is damaged: it is computed again.", path)
             path.unlink(missing_ok=True)
             return None
         return upgrade("member", content, path)
@@ -96,7 +96,7 @@ def verified_folder(folder: Path, files: Mapping[str, str]) -> Path:
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
-            raise ModelError(f"{path} is missing. Put it back, or fit again: the same command makes it anew.")
+            raise ModelError(f"{path} is missing. Put it back, or fit again: the same command computes it again.")
         if file_digest(path) != expected:
             raise ModelError(f"{path} was changed after it was written. Put it back, or remove it and fit again.")
     return folder

@@ -68,4 +68,4 @@ def _sevennet() -> tuple[Any, list[np.ndarray]]:
 
 
 def _missing(arm: str, err: ImportError) -> ModelError:
-    return ModelError(f"The arm {arm} needs a package that is not here ({err}): pip install 'matgl_ssl[anchors]'.")
+    return ModelError(f"{arm} needs a package that is not installed ({err}): pip install 'matgl_ssl[anchors]'.")

@@ -121,10 +121,10 @@ def benchmark(
     plan = study.plan()
     unknown = sorted(settings.only.keys() - set(Cell._fields[:-1]))
     if unknown:
-        raise ConfigError(f"--only knows {', '.join(Cell._fields[:-1])}, not {', '.join(unknown)}.")
+        raise ConfigError(f"--only takes {', '.join(Cell._fields[:-1])}, not {', '.join(unknown)}.")
     wanted = [cell for cell in plan.cells if cell.unit and cell.matches(settings.only)]
     if not wanted:
-        raise ConfigError(f"No cell of the benchmark has {settings.only}.")
+        raise ConfigError(f"No run of the benchmark has {settings.only}.")
     if not settings.report_only:
         with _Progress(plan, settings, out) as progress:
             _run(study, plan, settings, progress)
@@ -143,7 +143,7 @@ def _out(config: str | Path | dict[str, Any], settings: BenchmarkOptions) -> tup
     if not isinstance(config, dict):
         folders.append(Path(config).parent / "results" / Path(config).stem)
     if not folders:
-        raise ConfigError("A benchmark that is no file needs out=, a folder for its tables.")
+        raise ConfigError("A benchmark that is given as a mapping needs out=, a folder for its tables.")
     before = (UNITS.removesuffix(".xz"), UNITS)  # 0.2 wrote it as it is
     return folders[0], [folder / name for folder in reversed(folders) for name in before]
 

@@ -143,19 +143,21 @@ class BenchmarkConfig(Config):
                 raise unknown("task", name, self.tasks)
         for name in named:
             if name not in arms:
-                raise unknown("arm", name, arms)
+                raise unknown("method", name, arms)
         for name in filter(None, (self.longer_by, *(arm.shared for arm in arms.values()))):
             if name not in arms:
-                raise unknown("arm", name, arms)
+                raise unknown("method", name, arms)
             if arms[name].recipe is None and arms[name].supervised is None:
                 raise ConfigError(
-                    f"longer_by, encoder_of, node_embedding_of: {name} has no pretraining. Name an arm that has one."
+                    f"longer_by, encoder_of, node_embedding_of: {name} has no pretraining. Name a method that has one."
                 )
         for name in (name for arm in arms.values() for name in arm.chosen_from):
             if name not in arms:
-                raise unknown("arm", name, arms)
+                raise unknown("method", name, arms)
             if name in (LONGER, *BASELINES) or arms[name].chosen_from or arms[name].fit is not None:
-                raise ConfigError(f"chosen_from: {name} chooses nothing from the grid. Name arms that are fine-tuned.")
+                raise ConfigError(
+                    f"chosen_from: {name} chooses nothing from the grid. Name methods that are fine-tuned."
+                )
         for part in self.rounds:
             for name in part.arms if part.method == "fine-tune" else ():
                 if arms[name].vectors:
@@ -163,7 +165,7 @@ class BenchmarkConfig(Config):
             if part.method != "fine-tune":
                 for name in part.arms:
                     if arms[name].node_embedding_of or arms[name].chosen_from or arms[name].fit is not None:
-                        raise ConfigError(f"{name} is nothing before it is fine-tuned: leave it out of a probe.")
+                        raise ConfigError(f"{name} has no vectors before it is fine-tuned: leave it out of a probe.")
         return self
 
     @model_validator(mode="after")
@@ -183,7 +185,7 @@ class BenchmarkConfig(Config):
         for options in (self.finetune, *(arm.finetune for arm in self.arms.values()), *(o for g in grids for o in g)):
             FinetuneConfig.build({"target": ""}, options)
             if decided := [name for name in DECIDED if name in options]:
-                raise ConfigError(f"{decided[0]} of finetune is for the tasks and rounds to say: leave it out.")
+                raise ConfigError(f"{decided[0]} of finetune is set by the tasks and rounds: leave it out.")
         for part in self.rounds:
             for arm in (arms[member] for name in part.arms for member in (name, *arms[name].chosen_from)):
                 made_by = arms[arm.shared] if arm.shared else arm
@@ -194,7 +196,7 @@ class BenchmarkConfig(Config):
                     if any({"model", "model_args"} & options.keys() for options in given):
                         raise ConfigError(
                             "Pretrained weights have the architecture of encoders: leave model and model_args out of "
-                            "pretrain, finetune and grid, or leave arms with weights out of the round."
+                            "pretrain, finetune and grid, or leave methods with weights out of the round."
                         )
         return self
 
@@ -216,17 +218,17 @@ class BenchmarkConfig(Config):
             known[name] = made = ArmConfig(**{**base, **arm.model_dump(exclude_unset=True)})
             if sum(map(bool, (made.recipe or made.supervised, made.encoder_of, made.node_embedding_of))) > 1:
                 raise ConfigError(
-                    f"Arm {name} has a pretraining of its own, or that of encoder_of or node_embedding_of, not both."
+                    f"{name} has a pretraining of its own, or that of encoder_of or node_embedding_of, not both."
                 )
             own = made.pretrain or made.corpus or made.pretrainings > 1
             if own and not (made.recipe or made.supervised):
                 raise ConfigError(
-                    f"Arm {name} pretrains nothing: leave pretrain, pretrainings and corpus out, or give it a recipe."
+                    f"{name} pretrains nothing: leave pretrain, pretrainings and corpus out, or give it a recipe."
                 )
             if made.described_by and made.model_fields_set != {"described_by"}:
-                raise ConfigError(f"Arm {name} has no encoder (described_by): leave all else out of it.")
+                raise ConfigError(f"{name} has no encoder (described_by): leave all else out of it.")
             if made.chosen_from and made.model_fields_set != {"chosen_from"}:
-                raise ConfigError(f"Arm {name} is one of chosen_from and has no options of its own: give it none.")
+                raise ConfigError(f"{name} is one of chosen_from and has no options of its own: give it none.")
         scratch = {"finetune": known[SCRATCH].finetune | known[LONGER].finetune}
         known[LONGER] = known[LONGER].model_copy(update=scratch)
         for name, arm in known.items():

@@ -59,7 +59,7 @@ def _matminer() -> Any:
         from matminer.featurizers.structure import matrix
     except ImportError as err:
         raise ModelError(
-            f"Orbital field and sine matrices need a package that is not here ({err}): "
+            f"Orbital field and sine matrices need a package that is not installed ({err}): "
             "pip install 'matgl_ssl[descriptors]', in an environment that may have pandas 2."
         ) from err
     return matrix

@@ -41,7 +41,7 @@ def _regressor(package: str, name: str) -> Any:
         return getattr(import_module(package), name)
     except ImportError as err:
         raise ModelError(
-            f"The arm {package} needs a package that is not here ({err}): pip install 'matgl_ssl[foundation]'."
+            f"{package} needs a package that is not installed ({err}): pip install 'matgl_ssl[foundation]'."
         ) from err
 
 
@@ -51,7 +51,7 @@ def _weights(package: str) -> str:
     if not Path(path).is_file():
         given = f"{variable} names {path}, which is no file" if path else f"{variable} is not set"
         raise ModelError(
-            f"The arm {package} needs the weights of its regressor, which nothing here downloads: {given}. Get the "
+            f"{package} needs the weights of its regressor, which matgl_ssl does not download: {given}. Get the "
             f"checkpoint as {package}'s own pages say, and set {variable} to its path."
         )
     return path

@@ -167,7 +167,7 @@ def read_archive(path: Path) -> dict[str, dict[str, Any]]:
     named = not (isinstance(first, dict) and "unit" in first)
     head = verified("archive", first, f"{path}, line 1") if named else {}
     if not named:
-        logger.warning("The units of %s are version 0.1's, and not known by name: benchmarks/upgrade_units.py.", path)
+        logger.warning("Version 0.1 wrote %s. Convert it with benchmarks/upgrade_units.py.", path)
     units = {}
     for number, line in enumerate(lines[named:], 1 + named):
         if not is_intact("unit", row := _parsed(line), path):

@@ -40,7 +40,7 @@ def locate(name: str, root: Path) -> str:
     if path.exists():
         return str(path)
     if Path(name).suffix:
-        raise DataError(f"No data file {path}. Set {ROOT} to the folder that the benchmark's files are named from.")
+        raise DataError(f"No data file {path}. Set {ROOT} to the folder that holds the benchmark's files.")
     return name
 
 

@@ -31,6 +31,6 @@ def warn_of_elements(stamp: Mapping[str, Any], crystals: CrystalDataset) -> None
     found = [others for numbers in crystals.each("numbers") if (others := untrained_elements(stamp, numbers))]
     if found:
         logger.warning(
-            "%d of %d crystals have elements that the model was never trained on (%s): do not trust it there.",
+            "%d of %d crystals have elements that the model was never trained on (%s): do not trust its predictions.",
             len(found), len(crystals), ", ".join(sorted({symbol for others in found for symbol in others})),
         )  # fmt: skip

@@ -54,7 +54,7 @@ def resolve(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> Path:
                 "MEGNet's output is intensive, and a potential's energy is a sum over atoms."
             )
         if (path / "config.yaml").exists():
-            raise ModelError(f"The run in {path} has exported no model: it did not finish. Go on with --resume.")
+            raise ModelError(f"The run in {path} has exported no model: it did not finish. Continue it with --resume.")
         raise ModelError(f"{path} is neither a model directory ({', '.join(FILES)}) nor a run directory.")
     name = str(source)
     if (found := shipped_folder(name)) is not None:

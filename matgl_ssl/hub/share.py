@@ -60,7 +60,7 @@ def push(
     stamp = stamp_of(files.description)
     if not stamp:
         raise ModelError(
-            f"{run} carries no matgl_ssl stamp, so nobody could tell which graph library it belongs to. Load it with "
+            f"{run} carries no matgl_ssl stamp, so its graph library would be unknown. Load it with "
             "matgl_ssl.load_model(..., trained_with=...) and save it with matgl_ssl.save_model first."
         )
     check_digest(str(run), files, stamp)

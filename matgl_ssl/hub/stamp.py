@@ -146,10 +146,9 @@ def check_backend(name: str, model_json: Mapping[str, Any], trained_with: str | 
         )
     if trained_with is None:
         raise BackendError(
-            f"{name} carries no matgl_ssl stamp, and MatGL's files cannot tell which graph library a model was trained "
-            "with: MatGL 2.2 (DGL) and 4.1 (PyG) write the same model.json and the same keys for a bare M3GNet or "
-            "MEGNet, yet 3.0 reversed the messages, so the wrong one loads silently and mispredicts. Say which it was: "
-            "--trained-with pyg (MatGL >= 3 on PyG) or --trained-with dgl (before 3.0)."
+            f"{name} carries no matgl_ssl stamp, so its graph library is unknown: MatGL on DGL and on PyG write the "
+            "same files, and a model loads in the wrong one without an error and predicts wrong values. Give "
+            "--trained-with pyg (MatGL 3.0 or later on PyG) or --trained-with dgl (before 3.0)."
         )
     _refuse_other(name, trained_with, "it was declared so")
 
@@ -211,7 +210,7 @@ def check_references(name: str, model: nn.Module, stamp: Mapping[str, Any]) -> N
     references = stamp["references"]
     known = {crystal.id: crystal for crystal in reference_crystals(tuple(bare_model(model).element_types))}
     if others := references.keys() - known.keys():
-        raise ModelError(f"{name}: its stamp tells of {', '.join(sorted(others))}, which it does not know.")
+        raise ModelError(f"{name}: its stamp lists {', '.join(sorted(others))}, which it does not know.")
     expected = np.array(list(references.values()))
     got = np.array(predict_references(model, [known[id_] for id_ in references]))
     scale = max(float(np.abs(expected).max()), 1e-3)

@@ -151,7 +151,7 @@ def _unused(output: Path) -> Path:
             "pandas.read_parquet reads it."
         )
     if output.exists():
-        raise ConfigError(f"{output} exists and is not written over. Remove it, or give another --out (out=).")
+        raise ConfigError(f"{output} exists and is not overwritten. Remove it, or give another --out (out=).")
     return output
 
 

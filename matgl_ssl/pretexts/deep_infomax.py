@@ -88,7 +88,7 @@ class DeepInfoMax(Pretext):
     ) -> None:
         super().__init__(encoder)
         if training == "local" and fakes:
-            raise ConfigError("fakes belong to the global part, which training: local leaves out.")
+            raise ConfigError("`fakes` belong to the global part, and training: local has none. Leave `fakes` out.")
         views = {
             "species": ReplaceElements(n_elements=len(encoder.element_types)) if "species" in fakes else None,
             "geometry": Compose(views=(StrainLattice(sigma=0.1), DisplaceAtoms(sigma=0.3))),

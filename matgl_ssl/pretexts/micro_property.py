@@ -83,7 +83,7 @@ class MicroProperty(Pretext):
             values = np.concatenate([np.ravel(v) for v in crystals.column(target.column)])
             if not np.isfinite(values).any():
                 raise DataError(
-                    f"{target.name} is not known of any atom: the potential must know every element of a crystal."
+                    f"{target.name} is not known for any atom: the potential must know every element of a crystal."
                 )
             self.mean_and_scale.copy_(torch.tensor([np.nanmean(values), max(np.nanstd(values), 1e-9)]))
 

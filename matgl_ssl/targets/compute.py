@@ -72,7 +72,7 @@ def with_targets(
 def _compute(structures: datasets.Dataset, files: dict[Target, Path], **shared: Any) -> None:
     """Compute targets of a table, each into its file."""
     names = ", ".join(target.name for target in files)
-    logger.info("Computing %s of %d crystals, kept in %s.", names, len(structures), cache_directory())
+    logger.info("Computing %s for %d crystals. The cache %s keeps them.", names, len(structures), cache_directory())
     with ExitStack() as stack:
         streams, schemas = [], []
         for target, path in files.items():

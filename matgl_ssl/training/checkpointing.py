@@ -98,6 +98,6 @@ class ResumableCheckpoint(Checkpoint):
             name = signal.Signals(signum).name
             raise TrainingInterrupted(
                 f"{name}: stopped at step {trainer.global_step}, saved in {self.path}. "
-                "Run the same command with --resume to go on exactly from there.",
+                "Run the same command with --resume to continue exactly from there.",
                 signum,
             )

@@ -77,7 +77,7 @@ def fit_line(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np
         Ridge(), {"alpha": _STRENGTHS}, cv=GroupKFold(min(_FOLDS, n_groups)), scoring="neg_mean_absolute_error"
     )
     line = search.fit(features, labels, groups=groups).best_estimator_
-    logger.info("The readout starts as a line along what the encoder was taught (penalty %g).", line.alpha)
+    logger.info("The readout starts as a linear fit to what the encoder was pretrained on (penalty %g).", line.alpha)
     return np.append(line.coef_, line.intercept_)
 
 

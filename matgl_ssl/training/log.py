@@ -41,11 +41,11 @@ class MetricsCSV(Logger):
                 self.rows = self._read(keep_steps, saved)
             except (ValueError, TypeError, KeyError) as err:  # what is no table of numbers by step
                 raise RunDirectoryError(
-                    f"{path} is damaged: its rows are not those that the run wrote. Put the file back, or move it away "
-                    "to go on without the rows before the checkpoint."
+                    f"{path} is damaged: its rows are not those that the run wrote. Restore the file, or move it away "
+                    "to continue without the rows before the checkpoint."
                 ) from err
         elif keep_steps:
-            logger.warning("%s is gone: the log begins anew after step %d.", path, keep_steps)
+            logger.warning("%s is gone: the log starts again after step %d.", path, keep_steps)
 
     def _read(self, keep_steps: int, saved: Mapping[str, Any] | None) -> list[dict[str, str]]:
         with self.path.open(newline="", encoding="utf-8") as f:

@@ -48,7 +48,7 @@ def compare_with_median(table: Sequence[Row], part: str, mae: float, target: str
     if not mae < constant:
         logger.warning(
             "The %s MAE of %s, %.4g, is not below the %.4g of predicting the training labels' median: a constant is as "
-            "good. Give it more labels, or other rates (--lr, --layer-decay, --epochs).",
+            "good. Give it more labels, or other learning rates (--lr, --layer-decay, --epochs).",
             part, target, mae, constant,
         )  # fmt: skip
 

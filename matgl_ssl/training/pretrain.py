@@ -181,7 +181,7 @@ def chosen(
     """
     encoder, mixture = initialise(lambda: _build(settings, base), settings.seed)
     if settings.teacher and not mixture.labels:
-        raise ConfigError(f"Recipe {settings.recipe!r} asks for no labels: leave out --teacher.")
+        raise ConfigError(f"Recipe {settings.recipe!r} uses no labels: leave out --teacher.")
     columns = [] if settings.teacher else list(mixture.labels)
     computed = [] if settings.teacher else [target.column for target in mixture.targets]  # its copies have others
     crystals, report = checked_crystals(
@@ -291,7 +291,7 @@ def _select(crystals: CrystalDataset, config: PretrainConfig) -> CrystalDataset:
     if config.n_crystals and config.n_crystals < len(crystals):
         crystals = crystals.select(random_split(len(crystals), config.n_crystals / len(crystals), config.seed)[1])
     if len(crystals) < n:
-        logger.info("The options leave %d of %d crystals.", len(crystals), n)
+        logger.info("The options select %d of %d crystals.", len(crystals), n)
     return CrystalDataset(crystals.table, source=crystals.source, rejected=rejected)
 
 

@@ -75,7 +75,7 @@ class RunDirectory:
         """
         if self.path.exists() and (not self.path.is_dir() or any(map(self._is_used, self.path.iterdir()))):
             raise RunDirectoryError(
-                f"{self.path} is not empty. Give another --out, or --resume to go on with the run in it."
+                f"{self.path} is not empty. Give another --out, or --resume to continue the run in it."
             )
 
     def _is_used(self, file: Path) -> bool:
@@ -116,7 +116,7 @@ class RunDirectory:
             if not self.previous_checkpoint.exists():
                 raise
             read_checkpoint(self.previous_checkpoint)
-            logger.warning("%s Going on from the checkpoint before it, %s.", err, self.previous_checkpoint)
+            logger.warning("%s Resuming from the checkpoint before it, %s.", err, self.previous_checkpoint)
             return self.previous_checkpoint
         return self.checkpoint
 
@@ -132,7 +132,9 @@ class RunDirectory:
         stored = verified("config", plain_yaml(path.read_text(encoding="utf-8", errors="replace"), path), path)
         record, own = self._read_json("environment"), _digest(stored)
         if record.get("config", own) != own:
-            raise RunDirectoryError(f"{path} and environment.json beside it are of two runs. Put this run's back.")
+            raise RunDirectoryError(
+                f"{path} and environment.json beside it belong to two runs. Put the files of this run back."
+            )
         folders = record.get("started_in", {})
         stored.pop("cluster", None)  # whoever answers there sends pickles: only the user may name it, each time
         roots = [self.path / folders[name] for name in ("from_run", "folder") if name in folders]
@@ -207,7 +209,7 @@ class RunDirectory:
         if differing:
             k = differing[0]
             raise RunDirectoryError(
-                f"--resume goes on with the same run, but {', '.join(differing)} differ ({k}: {before[k]!r} {there}, "
+                f"--resume continues the same run, but {', '.join(differing)} differ ({k}: {before[k]!r} {there}, "
                 f"{now[k]!r} {here}). Put it back, or start another run with {config.weights_option} {self.path}."
             )
 
@@ -232,9 +234,9 @@ class RunDirectory:
         if changed and not config.allow_changed_environment:
             packages = " ".join(f"{name}=={then}" for name, (then, _) in changed.items() if name != "Python")
             raise RunDirectoryError(
-                f"--resume goes on exactly, but {', '.join(f'{k} was {a} and is {b}' for k, (a, b) in changed.items())}"
+                f"--resume is exact, but {', '.join(f'{k} was {a} and is {b}' for k, (a, b) in changed.items())}"
                 f" since the run in {self.path} was stopped. Install what it was computed with (pip install "
-                f"{packages or 'under that Python'}), or go on in this environment with --allow-changed-environment."
+                f"{packages or 'under that Python'}), or continue in this environment with --allow-changed-environment."
             )
         if changed:
             step = {"resumed_at": datetime.now(UTC).isoformat(timespec="seconds"), **now}

@@ -63,7 +63,7 @@ def split(crystals: CrystalDataset, config: FinetuneConfig, val: Any = None, tes
         DataError: If the fold is empty, or nothing is left to train on.
     """
     if test is not None and config.split_column is not None:
-        raise ConfigError("--split-column and --test-data both say what to test on: leave one of them out.")
+        raise ConfigError("--split-column and --test-data both choose the test crystals: leave one of them out.")
     rest = crystals
     if test is not None:
         pass
@@ -121,7 +121,7 @@ def _held_out(
     if wanted and not rows:
         logger.warning(
             "Every formula has more than the %d crystals of the %s part: crystals are split one by one, and polymorphs "
-            "stand on both sides. --split random says so without this warning.", wanted, part,
+            "are in both parts. --split random does the same without this warning.", wanted, part,
         )  # fmt: skip
         rows = hash_order(crystals.ids, f"{config.seed} {part}")[:wanted].tolist()
     kept = np.setdiff1d(np.arange(len(crystals)), rows)

@@ -109,8 +109,8 @@ def start(config: FinetuneConfig, init_from: Any = None, node_embedding_from: An
         return Start(_new(config, node_embedding_from))
     if node_embedding_from is not None:
         raise ConfigError(
-            "--node-embedding-from makes a new model: leave out --init-from, or give there a model that is a NEGNN "
-            "already, to go on with it."
+            "--node-embedding-from makes a new model: leave out --init-from. To train a NEGNN further, give it to "
+            "--init-from alone."
         )
     # A run that trained energies exports them as a potential beside the encoder, whose readout is fresh.
     energies = config.extensive and (config.unit or unit_of(config.target)) == "eV"

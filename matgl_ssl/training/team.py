@@ -116,7 +116,7 @@ class Team:
                     if isinstance(err, MatGLSSLError) or "gloo" not in str(err).lower():
                         raise
                     raise ProcessLostError(
-                        "Another process of this run has ended. --resume goes on from the last checkpoint."
+                        "Another process of this run has ended. --resume continues from the last checkpoint."
                     ) from err
                 finally:
                     distributed.destroy_process_group()
@@ -235,7 +235,7 @@ def _end_with(children: list[subprocess.Popen[bytes]], ended: threading.Event) -
     """End this process where another one died and nothing has told it so: it may wait for that one forever."""
     while not ended.wait(0.5):
         if any(child.poll() for child in children) and not ended.wait(_GRACE):
-            logger.error("Another process of this run has ended. --resume goes on from the last checkpoint.")
+            logger.error("Another process of this run has ended. --resume continues from the last checkpoint.")
             for child in children:
                 child.kill()
             os._exit(ProcessLostError.exit_code)

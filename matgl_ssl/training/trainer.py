@@ -147,7 +147,9 @@ def fit(task: Task, run: RunDirectory | None = None, checkpoint: Path | None = N
     if rank_and_world()[1] != team.size:
         raise ConfigError(f"This trains on one device, not on {team.size}: give --devices 1.")
     if any(facts != task.facts for facts in everyones(task.facts)):
-        raise DataError("The processes of the run see other data or weights: they must lie where all can read them.")
+        raise DataError(
+            "The processes of the run read different data or weights. Put these where all processes can read them."
+        )
     fit_to(module, team.device)
     with _quiet_lightning(entirely=run is None):
         trainer = L.Trainer(

@@ -162,9 +162,9 @@ def _benchmark(options: dict[str, Any]) -> None:
     result = benchmark(**options)
     print(f"scores     {result.out / 'scores.csv'}", f"table      {result.out / 'table.md'}", sep="\n")
     if result.unfinished:
-        print(f"unfinished {len(result.unfinished)} cells: the same command goes on with them")
+        print(f"unfinished {len(result.unfinished)} runs: the same command continues with them")
         if not options.get("report_only"):
-            raise MatGLSSLError("Some cells failed: the messages above say why. The same command tries them again.")
+            raise MatGLSSLError("Some runs failed: the messages above say why. The same command tries them again.")
 
 
 VERBS = {

@@ -282,7 +282,7 @@ def test_labels_of_the_same_quantity_are_refused_by_name(root):
         ({"rounds": [{**ROUND, "tasks": ["sizes"], "arms": ["scratch"]}]}, "Unknown task"),
         ({"longer_by": "trivial"}, "no pretraining"),
         ({"leak_rule": "formulas"}, "leak_rule"),
-        ({"arms": {"a": {"encoder_of": "nobody"}}, "longer_by": "intrinsic"}, "Unknown arm .nobody"),
+        ({"arms": {"a": {"encoder_of": "nobody"}}, "longer_by": "intrinsic"}, "Unknown method .nobody"),
         ({"arms": {"a": {"encoder_of": "scratch"}}, "longer_by": "intrinsic"}, "scratch has no pretraining"),
         ({"arms": {"a": {"encoder_of": "scratch", "recipe": "dssl"}}}, "not both"),
         ({"arms": {"a": {"encoder_of": "dssl", "node_embedding_of": "dssl"}}}, "not both"),

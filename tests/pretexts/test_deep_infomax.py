@@ -374,7 +374,7 @@ def test_views_and_options():
     assert list(pretext.views) == ["crystal", "species", "permutation"]
     assert pretext.views["species"].n_elements == len(ELEMENTS)
     assert list(DeepInfoMax(encoder).views) == ["crystal"]
-    with pytest.raises(ConfigError, match="fakes belong to the global part"):
+    with pytest.raises(ConfigError, match="belong to the global part"):
         DeepInfoMax(encoder, training="local", fakes=("species",))
 
 

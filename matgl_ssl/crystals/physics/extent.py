@@ -90,11 +90,11 @@ def named_extent(column: str, found: Extent) -> Remark:
     """
     code, how = "extent", f"grows as N^{found.exponent:.2f} with the number N of atoms ({found.evidence})"
     if found.kind is None:
-        return Remark(code, column, None, f"whether it is per atom or per cell cannot be told: {found.evidence}")
+        return Remark(code, column, None, f"whether it is per atom or per cell cannot be determined: {found.evidence}")
     if column == "energy" and found.kind == "intensive":
         return Remark(
             code, column, False, f"does not grow with the cell: it is per atom already; {how}",
-            "Say --energy-unit eV/atom, or multiply it by the number of atoms.",
+            "Give --energy-unit eV/atom, or multiply it by the number of atoms.",
         )  # fmt: skip
     if says_per_atom(column) and found.kind == "extensive":
         message = f"is said to be per atom, but {how}"

@@ -59,7 +59,7 @@ def _of_work(found: Work | None) -> Iterator[Remark]:
         unit = names[0] + ("/atom" if first.per_atom else "")
         message = f"{evidence} fit the other labels as {unit}"
         typed = first.units[0] + ("/atom" if first.per_atom else "")
-        yield Remark("energy-unit", "energy", False, message, f"Say --energy-unit {typed}.")
+        yield Remark("energy-unit", "energy", False, message, f"Give --energy-unit {typed}.")
     for place, needed, turned in zip((1, 2), found.needed, first.signs, strict=True):
         sign = " with the opposite sign" if turned < 0 else ""
         if first.units[place] != EXPECTED[place] or sign:

@@ -105,7 +105,7 @@ class EstimatorMember(Member):
         try:
             others = sorted({*skops.io.get_untrusted_types(file=file)} - {*_TRUSTED})
             if others:
-                raise ModelError(f"{file} holds types that no file of matgl_ssl does: {', '.join(others[:3])}.")
+                raise ModelError(f"{file} holds types that no file of matgl_ssl holds: {', '.join(others[:3])}.")
             estimator = skops.io.load(file, trusted=list(_TRUSTED))
         except ModelError:
             raise

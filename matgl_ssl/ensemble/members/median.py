@@ -1,4 +1,4 @@
-"""The median of the labels, or the share of each class: what is known without a look at the crystal."""
+"""The median of the labels, or the share of each class: what is known a constant has."""
 
 from __future__ import annotations
 
