@@ -45,7 +45,7 @@ def fail(error):
     [
         (
             FULL,
-            r"the disk is full after 0.1 MB of it \(what is there now has 0.2 MB\), and [\d.]+ MB are free.*Free some space",
+            r"the disk is full after 0.1 MB of it \(what is there now has 0.2 MB\), and [\d.]+ MB are free.*Free some",
         ),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "a quota is full after .* MB are free"),
         (BROKEN, "Input/output error.*Look at the disk"),
