@@ -1,4 +1,4 @@
-"""Files of the cache end with a digest of what is before it: a damaged one is seen, and made anew."""
+"""Files of the cache end with a digest of what is before it: a damaged one is noticed and computed again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sealed_path(path: Path) -> Iterator[Path]:
 def is_whole(path: Path) -> bool:
     """Whether a sealed file is there, bit for bit as it was written, and under its own name.
 
-    One that is there and is not whole is told of: whoever asks makes it anew.
+    A damaged file is logged, and the caller computes it again.
     """
     if not path.is_file():
         return False

@@ -1,4 +1,4 @@
-"""The error for a disk that is full or broken: which path, how much was written, how much is free, how to go on."""
+"""The error for a disk that is full or broken: which path, how much was written, how much is free, how to continue."""
 
 from __future__ import annotations
 

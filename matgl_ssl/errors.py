@@ -85,7 +85,7 @@ class NotWrittenError(ResourceError):
 
 
 class TrainingInterrupted(MatGLSSLError):
-    """Training was stopped by a signal after its state was saved; ``--resume`` goes on exactly."""
+    """Training was stopped by a signal after its state was saved; ``--resume`` continues exactly from there."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
@@ -93,7 +93,7 @@ class TrainingInterrupted(MatGLSSLError):
 
 
 class ProcessLostError(MatGLSSLError, RuntimeError):
-    """A process of a run of several ended before the others; ``--resume`` goes on from the last checkpoint."""
+    """A process of a run of several ended before the others; ``--resume`` continues from the last checkpoint."""
 
     exit_code = 9
 

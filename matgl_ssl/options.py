@@ -1,4 +1,4 @@
-"""Options of the verbs as type checkers see them. ``tests/test_options.py`` makes them anew."""
+"""Options of the verbs as type checkers see them. ``tests/test_options.py`` writes them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from matgl_ssl.evaluation.benchmarking import BenchmarkOptions
 from matgl_ssl.training.config import FinetuneConfig, PretrainConfig
 
 OPTIONS = Path(__file__).parents[1] / "matgl_ssl" / "options.py"
-HEAD = '''"""Options of the verbs as type checkers see them. ``tests/test_options.py`` makes them anew."""
+HEAD = '''"""Options of the verbs as type checkers see them. ``tests/test_options.py`` writes them."""
 
 from __future__ import annotations
 

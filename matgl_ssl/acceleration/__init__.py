@@ -2,7 +2,7 @@
 
 Modules of a model become instances of subclasses of their own classes (``fast_class.py``); nothing else changes: not
 their names, not what is saved. PyG backend only: MatGL 2's convolutions call into DGL. ``accelerate`` and
-``decelerate`` are the room's entrance.
+``decelerate`` are the entry points of this package.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Networks that act on every row alike, and their gradients, which are such networks too.
 
 A ``RowNetwork`` lists operations on rows (a row belongs to an edge, or an atom): products with weights, sums, products,
-activations, gathers from tables with one row an atom, and sums back into such tables. Reverse mode gives the same
+activations, gathers from tables with one row per atom, and sums back into such tables. Reverse mode gives the same
 operations again, so a pass, forces, and training on forces are one piece of code that runs networks.
 """
 

@@ -1,4 +1,4 @@
-"""The only room that knows PyG or DGL: the same five functions on either.
+"""The only package that imports PyG or DGL: the same five functions on either.
 
 ``backend`` is the module of this environment's backend; ``Potential`` is MatGL's.
 """

@@ -23,7 +23,7 @@ ATOM_LABELS = ("forces",)
 
 
 def is_atom_label(name: str) -> bool:
-    """Whether a label has one row an atom."""
+    """Whether a label has one row per atom."""
     return name in ATOM_LABELS or name.startswith("atom:")
 
 

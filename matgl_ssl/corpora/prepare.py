@@ -76,7 +76,7 @@ def prepare(
 ) -> Prepared:
     """Bring crystals together in one folder that ``pretrain`` and the others take as their data.
 
-    Work in progress lies beside ``out``, in ``.NAME.preparing``. The same call goes on with it, whatever ended it.
+    Work in progress is kept beside ``out``, in ``.NAME.preparing``. The same call continues it after any interruption.
     ``out`` is there when it is complete.
 
     Args:

@@ -1,4 +1,4 @@
-"""The stages of ``prepare``: each writes files that are named by what is in them, so that a killed one goes on."""
+"""The stages of ``prepare``: each writes files that are named by what is in them, so that a killed one can continue."""
 
 from __future__ import annotations
 

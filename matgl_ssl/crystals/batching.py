@@ -36,7 +36,7 @@ def estimated_edges(crystals: CrystalDataset, cutoff: float) -> np.ndarray:
 
 
 def ordinary_limit(edges: np.ndarray, batch_size: int) -> int:
-    """Edges of a batch that only an uncommonly large cell exceeds: twice those of an average batch, or ``ORDINARY``."""
+    """Edges of a batch that only an unusually large cell exceeds: twice those of an average batch, or ``ORDINARY``."""
     return max(ORDINARY, round(2 * batch_size * float(edges.mean()))) if len(edges) else ORDINARY
 
 

@@ -1,4 +1,4 @@
-"""What is known of an element by itself: weights of fingerprints, composition statistics, what critics are told."""
+"""Properties of elements: weights of fingerprints, composition statistics, and inputs of discriminators."""
 
 from __future__ import annotations
 

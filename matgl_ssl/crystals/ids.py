@@ -1,4 +1,4 @@
-"""Ids of crystals: every row has one, and rows that share one are told."""
+"""Ids of crystals: every row has one, and rows that share one are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remarks about crystals that are read nonetheless: each is said once, with a count and the first crystal."""
+"""Remarks about crystals that are read nonetheless: each is reported once, with a count and the first crystal."""
 
 from __future__ import annotations
 

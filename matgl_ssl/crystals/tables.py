@@ -74,7 +74,7 @@ def cached_file(key: str) -> Path:
 
 
 def cached_table(key: str, batches: Callable[[], Iterator[pa.Table]]) -> datasets.Dataset:
-    """A table that stays on disk, in the cache, written there once, and anew if it was damaged.
+    """A table that stays on disk, in the cache, written there once, and again if it was damaged.
 
     Args:
         key: What names it.

@@ -66,7 +66,7 @@ class DoctorReport(CheckReport):
         Keys: ``source``, ``model``, ``n_total``, ``n_kept``, ``left_out`` (numbers by code), ``findings`` (``id``,
         ``code``, ``message``), and ``summary``, ``columns``, ``duplicates``, ``overlap``, ``remarks`` and
         ``estimates`` with the attributes of the classes of ``matgl_ssl.diagnosis``. ``ok`` of a remark is false for a
-        problem and null for what cannot be told.
+        problem and null for what cannot be determined.
         """
         left_out, given = super().counts(), asdict(self)
         return {"source": given.pop("source"), "model": given.pop("model"), "n_total": given.pop("n_total"),

@@ -1,6 +1,6 @@
 """What differs between MatGL's architectures, and nothing else. A further one is one more ``Architecture`` here.
 
-All of it is read off modules that both backends name alike, so neither PyG nor DGL appears.
+All of it comes from modules that both backends name alike, so neither PyG nor DGL appears.
 """
 
 from __future__ import annotations

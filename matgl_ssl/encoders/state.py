@@ -15,7 +15,7 @@ from .architectures import architecture_of
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Refuse batches of nothing.
+    """Refuse a batch size below one.
 
     Raises:
         ConfigError: If it is less than 1.

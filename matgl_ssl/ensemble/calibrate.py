@@ -153,7 +153,7 @@ def half_widths(residuals: np.ndarray, sigmas: np.ndarray, asked: np.ndarray, co
         residuals: Errors of labelled crystals, ``(n,)``.
         sigmas: How hard these were, ``(n,)``.
         asked: How hard the others are, ``(m,)``.
-        confidence: Share of crystals that the intervals shall cover; where labels are too few for it, the
+        confidence: Share of crystals that the intervals must cover; where labels are too few for it, the
             largest error counts.
     """
     confidence = min(confidence, len(residuals) / (len(residuals) + 1))

@@ -123,9 +123,9 @@ class CrystalRegressor(RegressorMixin, _CrystalEstimator):
     Args:
         encoders: Pretrained encoders; by default those of the package. An empty list: none.
         fine_tunings: Fine-tunings of each encoder, with other seeds.
-        budget: Minutes after which no other learner is begun.
+        budget: Minutes after which no other learner is started.
         loss: ``"mae"`` or ``"mse"``: the error that the combination makes small.
-        coverage: Share of crystals whose value shall lie in its interval.
+        coverage: Share of crystals whose value must lie in its interval.
         lower_bound: No value is below this.
         upper_bound: No value is above this.
         n_folds: Folds that errors are estimated on.

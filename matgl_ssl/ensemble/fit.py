@@ -146,7 +146,7 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
 
     Trees, kernels and lines on descriptors and textbook estimates, kernels on vectors of pretrained encoders, and
     fine-tuned encoders are tried on folds that keep formulas together. Their weights are those that err least on labels
-    that they did not see. What is finished is kept: the same call goes on after it was stopped, or with more time.
+    that they did not see. What is finished is kept: the same call continues after it was stopped, or with more time.
 
     Args:
         data: Labelled crystals (see ``read_crystals``).

@@ -103,7 +103,7 @@ def predict(
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         state_attr: The state label (a fidelity, for example) of all crystals or of each one given, for models that
             take one.
-        batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
+        batch_size: Largest number of crystals in a batch; batches with unusually large crystals are smaller.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
             where it lies. What ``fit`` left runs on the CPU.
         devices: ``1``, or the name of a device (``"cuda:1"``).
@@ -180,7 +180,7 @@ def _rows(target: TargetPredictor, said: Said, crystals: CrystalDataset, report:
 def rows_of(
     target: TargetPredictor, said: Said, crystals: CrystalDataset, rows: Sequence[int]
 ) -> list[IntervalPrediction | ClassPrediction]:
-    """Predictions of crystals, each of which is a row of what was said."""
+    """Predictions of crystals, each of which is a row of the output."""
     return [_row(target, said, row, crystal_id) for row, crystal_id in zip(rows, crystals.ids, strict=True)]
 
 

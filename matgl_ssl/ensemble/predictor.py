@@ -35,7 +35,7 @@ ENCODERS = "encoders"
 
 @dataclass(frozen=True, eq=False)
 class Said:
-    """What is said of crystals.
+    """What is predicted of crystals.
 
     Attributes:
         values: The value of each, ``(n,)``, or the probability of each class, ``(n, classes)``.

@@ -93,7 +93,7 @@ class BenchmarkResult:
 def benchmark(
     *, config: str | Path | dict[str, Any], data: str | Path | None = None, **options: Unpack[BenchmarkKeywords]
 ) -> BenchmarkResult:
-    """Run a benchmark, or go on with it, and write its tables.
+    """Run a benchmark, or continue it, and write its tables.
 
     Finished cells are kept under ``runs``, under the hash of everything that determines them: a benchmark that was
     stopped in whatever way goes on where it was, and any number of processes may work on the same one. All but the

@@ -95,7 +95,7 @@ def edges_passed(config: PretrainConfig | FinetuneConfig, corpus: CrystalDataset
 
 
 def pretrained(config: PretrainConfig | FinetuneConfig, corpus: CrystalDataset, out: Path) -> dict[str, Any]:
-    """Pretrain, or go on with it.
+    """Pretrain, or resume the pretraining.
 
     Args:
         config: From ``pretraining_config``.

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def work(units: Sequence[Unit], store: Store, failed: dict[str, Unit] | None = None) -> Iterator[Unit]:
     """Finish units, until none is left that is neither finished nor at work elsewhere.
 
-    A unit that fails is told of, and left out with all that need it; the others go on.
+    A unit that fails is logged and left out, with all that need it. The others continue.
 
     Args:
         units: The units; what one needs stands before it.

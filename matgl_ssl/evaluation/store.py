@@ -148,7 +148,7 @@ class Store:
 
 
 def read_archive(path: Path) -> dict[str, dict[str, Any]]:
-    """The finished units of an archive by name; a damaged line is told of and left out.
+    """The finished units of an archive by name; a damaged line is logged and left out.
 
     Raises:
         RunDirectoryError: If the first line is damaged, which all others depend on, or a compressed archive.

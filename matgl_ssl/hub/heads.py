@@ -1,4 +1,4 @@
-"""Lines that read off an encoder's crystal vector what pretraining taught it; they are kept in its stamp.
+"""Linear heads that predict from an encoder's crystal vector what pretraining taught it; they are kept in its stamp.
 
 A pretext's own heads are perceptrons that nobody needs after pretraining. A linear map of the vector can be held by the
 readout of any of MatGL's models, so that fine-tuning can begin from it (``training.line``), and is small.

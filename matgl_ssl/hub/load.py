@@ -86,7 +86,7 @@ def read_stamp(source: str | Path, *, prefer: Sequence[str] = EXPORTS) -> dict[s
 
 
 def is_intact(folder: Path) -> bool:
-    """Whether a stamped model is there as it was saved; one that is there otherwise is told of."""
+    """Whether a stamped model is there as it was saved; one that was changed is logged."""
     try:
         files = ModelFiles.read(folder)
         check_digest(str(folder), files, stamp_of(files.description))
@@ -155,7 +155,7 @@ def new_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modul
 
 
 def refuse_other_arguments(model: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments of a new model that a loaded one was not made with: nothing would come of them.
+    """Refuse arguments that differ from those of the loaded model, which would be ignored.
 
     Raises:
         ConfigError: If one differs.

@@ -104,7 +104,7 @@ def embed(
             with what was left out beside it in ``<out>.skipped.json``. The vectors are then not returned: memory
             does not grow with the data.
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
-        batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
+        batch_size: Largest number of crystals in a batch; batches with unusually large crystals are smaller.
         state_attr: The state label of all crystals, for models that take one.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
             where it lies.

@@ -79,7 +79,7 @@ def predict(
         trained_with: ``"pyg"`` or ``"dgl"``, for a model without a matgl_ssl stamp.
         state_attr: The state label (a fidelity, for example) of all crystals or of each one given, for models that
             take one.
-        batch_size: Crystals in a batch at most; uncommonly large ones come in smaller batches.
+        batch_size: Largest number of crystals in a batch; batches with unusually large crystals are smaller.
         accelerator: ``auto``, ``cpu``, ``gpu``, ``cuda`` or ``mps`` (see ``matgl_ssl.devices``). An instance stays
             where it lies.
         devices: ``1``, or the name of a device (``"cuda:1"``).

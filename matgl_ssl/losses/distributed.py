@@ -35,7 +35,7 @@ def total(value: Tensor) -> Tensor:
 
 
 def global_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """(Weighted) mean over the whole batch of what each rank has some of; zero where nobody has any.
+    """(Weighted) mean over the joint batch of values that each rank holds a part of; zero if there are none.
 
     Args:
         values: Any shape.
@@ -51,7 +51,7 @@ def global_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 class JointMeans:
-    """Metrics of the whole batch, on their way from all ranks while this one goes on.
+    """Metrics of the whole batch, on their way from all ranks while this one continues.
 
     Args:
         metrics: Scalars whose average over ranks is that of the whole batch, as ``global_mean`` gives them; the same

@@ -67,5 +67,5 @@ class AtomTargets(StructureTargets):
         return features.node[-1]
 
     def values(self, batch: CrystalBatch, target: Target) -> Tensor:
-        """One row an atom."""
+        """One row per atom."""
         return batch.atom[target.column]

@@ -1,4 +1,4 @@
-"""Conditioned denoising: say where displaced atoms were, told by a vector of the crystal at rest."""
+"""Conditioned denoising: predict where displaced atoms were, given a vector of the crystal at rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ConditionedDenoising(DirectDenoising):
     The encoder sees two copies of a crystal. The noise of the one is predicted as in ``direct-denoising``. The other is
     at rest but for a little noise, and the mean of its atoms' last vectors tells the head what to expect: a network of
     it scales and shifts the head's hidden layer for all edges of the crystal. In a share of the crystals, a learned
-    vector stands for that mean while training, so that the noise must be told without it.
+    vector stands for that mean while training, so that the noise must be predicted without it.
 
     A vector of a whole crystal cannot say where each atom was. It can say what the crystal is like at rest, and it is
     trained to: no label, and no energy, is asked for.

@@ -42,7 +42,7 @@ class Contrast(Pretext):
     """Compare the vectors of two independent views of each crystal, behind a projector that is thrown away.
 
     Both views come from the same distribution: supercell, then perturbation, masked atoms, dropped edges, hidden edges,
-    as far as they are asked for. The losses stand in ``matgl_ssl.losses``. DSSL (arXiv 2401.05223) is ``loss="cosine"``
+    as far as they are asked for. The losses are in ``matgl_ssl.losses``. DSSL (arXiv 2401.05223) is ``loss="cosine"``
     without projector on perturbed crystals; Crystal Twins (npj Comput. Mater. 8, 231) ``"barlow-twins"`` or
     ``"simsiam"``; the contrastive variant of Kong et al. (arXiv 2211.03563) ``"nt-xent"`` with
     ``denominator="negatives"``. DSSL pools atoms by an attention, and Crystal Twins passes their mean through a layer;
@@ -61,7 +61,7 @@ class Contrast(Pretext):
         supercell_atoms: Show random supercells of up to so many atoms; None shows the cell as it is.
         vector: The ``"mean"`` of the atoms' last vectors, or the ``"readout"``'s (of intensive models).
         projector: Sizes of the projector's linear layers, softplus between them; none compares the vectors themselves.
-        resample: Draw the views anew each ``"epoch"``, or ``"never"``: once before training, as DSSL.
+        resample: Draw new views each ``"epoch"``, or ``"never"``: once before training, as DSSL.
         views: Further views by name, with their arguments (``mgl-ssl list views``), applied after those above.
         off_diagonal: Barlow Twins' weight of the redundancy term.
         normalise_rows: Scale vectors to length one before Barlow Twins, as published for Crystal Twins.

@@ -100,5 +100,5 @@ class CrystalTargets(StructureTargets):
         return batch.mean_over_atoms(features.node[-1])
 
     def values(self, batch: CrystalBatch, target: Target) -> Tensor:
-        """One row a crystal."""
+        """One row per crystal."""
         return batch.labels[target.column]

@@ -29,7 +29,7 @@ LOCAL, GLOBAL, HIDDEN, CRITIC = 32, 64, 64, 128
 SPECIES = (
     "atomic-number", "mass", "period", "group", "ionization-energy", "electronegativity", "atomic-radius", "density"
 )  # fmt: skip
-"""What the critic is told of a neighbour's species: Site-Net's eight. What is not known is the mean."""
+"""What the discriminator sees of a neighbour's species: Site-Net's eight. What is not known is the mean."""
 
 Negative = Literal["roll", "species", "geometry", "permutation"]
 Negatives = Annotated[tuple[Negative, ...], Field(min_length=1)]
@@ -41,14 +41,14 @@ class DeepInfoMax(Pretext):
 
     *Local.* An atom's vector ``z~ = mu + noise * exp(logvar / 2)`` (32 numbers, from the last layer) is compared by a
     dot product of two small networks with what surrounds the atom: the (species, distance) pair of each of its edges.
-    Binary cross entropy tells true pairs from fakes; pairs weigh ``(1 + r)^-2``; means over edges, atoms, crystals.
-    Fakes: ``"roll"``, the pairs of an atom of another crystal; ``"species"``, its species at the true distances;
+    Binary cross entropy separates true pairs from negatives; pairs weigh ``(1 + r)^-2``; means over edges, atoms, crystals.
+    Negatives: ``"roll"``, the pairs of an atom of another crystal; ``"species"``, its species at the true distances;
     ``"geometry"``, the true species at its distances; ``"permutation"``, the crystal's own species mixed up. The losses
     of the four are averaged.
 
     *Global.* The crystal's vector Z is what the model's readout makes of the atoms, in models with such a vector. A
     linear map of it (64 numbers) is compared in the same way with its own atoms' mu, and another crystal's with them;
-    and it with the atoms of ``fakes`` of the crystal, which are encoded anew. Models whose output is a sum over atoms
+    and it with the atoms of ``fakes`` of the crystal, which are encoded again. Models whose output is a sum over atoms
     have no such vector: there Z is a network of the mean of another network of each atom's mu, and stays here.
 
     *Prior.* ``mu² / 2 + exp(logvar) - logvar`` of both vectors, weight 0.1, as in the released code (at least 1).
@@ -60,18 +60,18 @@ class DeepInfoMax(Pretext):
 
     Deviations: the readout sees the atoms' last features instead of their mu; pairs of the graph's edges (up to the
     cutoff) instead of all in a supercell; each property of the species standardised, instead of scaled by a factor,
-    and no oxidation state; a fake equal to the true pair is left out. The engineered fakes of the global part were
-    made by rolling species or distances over the batch. Here a fake depends on its crystal alone: each element
+    and no oxidation state; a negative equal to the true pair is left out. The engineered negatives of the global part were
+    made by rolling species or distances over the batch. Here a negative depends on its crystal alone: each element
     becomes another (``"species"``); the lattice is strained by 10 % and the atoms displaced by 0.3 Å
     (``"geometry"``: a structure that can exist in space, whereas rolled distances cannot); the vectors of an atom's
     edges are permuted among its neighbours (``"permutation"``; crystals of one element have none). Without another
-    crystal in the batch, fakes that need one are left out.
+    crystal in the batch, negatives that need one are left out.
 
     Args:
         encoder: The encoder to be trained.
         training: ``"greedy"`` as published, ``"joint"``, or ``"local"`` without the global part.
-        negatives: Fakes of the local part.
-        fakes: Engineered fakes of the global part; each costs a pass of the encoder.
+        negatives: Negatives of the local part.
+        fakes: Engineered negatives of the global part; each costs a pass of the encoder.
         kl: Weight of the prior.
     """
 

@@ -1,4 +1,4 @@
-"""Atoms' surroundings as (species, distance) pairs, true ones and fakes."""
+"""Atoms' surroundings as (species, distance) pairs, true ones and negatives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pairs:
     Attributes:
         species: Positions in the model's element list, ``(E,)``, int64.
         distance: Å, ``(E,)``.
-        counts: False where there is no such pair, or a fake is the true pair, ``(E,)`` bool.
+        counts: False where there is no such pair, or a negative is the true pair, ``(E,)`` bool.
     """
 
     species: Tensor

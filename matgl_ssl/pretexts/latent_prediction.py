@@ -48,7 +48,7 @@ class LatentPrediction(Pretext):
         momentum: Of the teacher, in [0, 1).
         loss: ``"huber"`` (smooth L1, as published), ``"mse"`` or ``"mae"``.
         distances: Whether the encoder sees the lengths of the edges that touch masked atoms; the teacher does.
-        resample: Draw the masks anew each ``"epoch"``, or ``"never"``: once before training.
+        resample: Draw new masks each ``"epoch"``, or ``"never"``: once before training.
     """
 
     summary: ClassVar[str] = "predict the vector that a slow copy of the encoder gives to hidden atoms (JEPA)"

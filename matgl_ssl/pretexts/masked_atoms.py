@@ -40,7 +40,7 @@ class MaskedAtoms(Pretext):
         fraction: Share of the atoms to mask; ``int(fraction * N + 1)`` of them.
         distances: Whether the lengths of the edges that touch masked atoms are ``"visible"``, as published, or
             ``"hidden"``, so that ``masked-edges`` may ask for them from the same view.
-        resample: Draw the masks anew each ``"epoch"``, or ``"never"``: once before training, as DSSL.
+        resample: Draw new masks each ``"epoch"``, or ``"never"``: once before training, as DSSL.
         sites: Mask ``"any"`` atoms, or ``"magnetic"`` ones and as many others, as Kong et al. for magnets.
     """
 

@@ -32,7 +32,7 @@ class MaskedEdges(Pretext):
         encoder: The encoder to be trained.
         fraction: Share of the atoms to mask; ``int(fraction * N + 1)`` of them.
         distances: Whether the lengths of these edges are ``"hidden"`` from the encoder, or ``"visible"`` as published.
-        resample: Draw the masks anew each ``"epoch"``, as published, or ``"never"``: once before training.
+        resample: Draw new masks each ``"epoch"``, as published, or ``"never"``: once before training.
         sites: Mask ``"any"`` atoms, or ``"magnetic"`` ones and as many others, as Kong et al. for magnets.
     """
 

@@ -39,7 +39,7 @@ class MicroProperty(Pretext):
         trained_with: ``"pyg"`` or ``"dgl"``, for a potential without a matgl_ssl stamp.
         fraction: Share of the atoms to mask; ``int(fraction * N + 1)`` of them.
         distances: Whether the lengths of the edges that touch masked atoms are ``"visible"`` or ``"hidden"``.
-        resample: Draw the masks anew each ``"epoch"``, or ``"never"``: once before training, as published.
+        resample: Draw new masks each ``"epoch"``, or ``"never"``: once before training, as published.
     """
 
     summary: ClassVar[str] = "predict a physical property (atomic stiffness, valence electrons) of hidden atoms"

@@ -31,7 +31,7 @@ class StructureDenoising(Pretext):
     - *lattice*: minus the strain over ``strain``, as ``3 mean over edges of s_ij n_ij n_ij^T`` with numbers of edges s
       and their directions n. That is symmetric and turns with the crystal, as strain does.
 
-    The loss is their sum. Both noises can be told in so far as lengths of bonds are not what they are at rest.
+    The loss is their sum. Both noises can be predicted as far as lengths of bonds are not what they are at rest.
 
     Deviations: the published heads put out fractional coordinates and lattice vectors as they were. Those depend on the
     cell, origin and orientation in which a crystal is given, which the encoder does not see. Noise is Gaussian with
@@ -43,7 +43,7 @@ class StructureDenoising(Pretext):
         strain: Standard deviation of the components of the logarithmic strain.
         fraction: Share of the atoms to mask; right on average, and never all.
         loss: ``"mae"`` as published, ``"mse"`` or ``"huber"``, of positions and lattice.
-        resample: Draw the noise anew each ``"epoch"``, or ``"never"``: once before training, as published.
+        resample: Draw new noise each ``"epoch"``, or ``"never"``: once before training, as published.
     """
 
     summary: ClassVar[str] = "put displaced atoms, a strained lattice and hidden elements right (DPF)"

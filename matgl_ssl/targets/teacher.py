@@ -51,7 +51,7 @@ def teacher_labels(
     """Give crystals, and perturbed copies of them, the labels of a MatGL potential or an ASE calculator.
 
     The table is cached beside the computed targets (``HF_DATASETS_CACHE``/matgl_ssl): the same crystals, teacher and
-    options are labelled once. Another version of MatGL, or of the calculator's package, labels anew.
+    options are labelled once. Another version of MatGL, or of the calculator's package, computes the labels again.
 
     Args:
         crystals: The crystals; their own labels are left behind. Those that the teacher cannot label are left out.
@@ -63,7 +63,7 @@ def teacher_labels(
         sigma: Standard deviation of each coordinate's displacement in Å.
         strain: Standard deviation of the components of the copies' symmetric strain.
         seed: Seed of the perturbations.
-        batch_size: Crystals in a potential's batch at most; uncommonly large ones come in smaller batches.
+        batch_size: Largest number of crystals in a potential's batch; large crystals make it smaller.
         num_workers: Processes that share a calculator's work; each makes the calculator for itself.
         cluster: Address of a Dask scheduler whose workers share it instead.
         device: Where a potential runs.

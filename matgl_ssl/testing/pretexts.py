@@ -93,7 +93,7 @@ class PretextTests:
         assert min(losses) < self.falls_to * losses[0]
 
     def test_it_draws_no_random_numbers(self, model: str) -> None:
-        """What is random belongs to a view, so that a run can go on exactly."""
+        """What is random belongs to a view, so that a run can continue exactly."""
         encoder, pretext, crystals = self.made(model)
         batch = view_batches(pretext, encoder, crystals)
         before = torch.get_rng_state()

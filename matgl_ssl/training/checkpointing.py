@@ -1,4 +1,4 @@
-"""Save the state of a run so that it can go on exactly, also when somebody stops it."""
+"""Save the state of a run so that it can continue exactly, also after somebody stops it."""
 
 from __future__ import annotations
 

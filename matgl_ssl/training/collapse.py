@@ -97,7 +97,7 @@ class CollapseMonitor(L.Callback):
         return {"structure_before": self.structure_before}
 
     def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
-        """Go on with it."""
+        """Restore it."""
         self.structure_before = state_dict["structure_before"]
 
     @torch.no_grad()

@@ -76,7 +76,7 @@ def read_source(
 
 
 def describe(source: Any) -> str:
-    """How a source stands in ``config.yaml``."""
+    """How a source is written in ``config.yaml``."""
     if isinstance(source, str) or hasattr(source, "__fspath__"):
         return str(source)
     return f"in memory ({type(source).__name__})"

@@ -94,7 +94,7 @@ def finetune(
         data: Labelled crystals (see ``read_crystals``).
         out: The run directory; must be empty or absent, unless ``resume``.
         config: YAML file with any of the options below; options given here win over it.
-        resume: Go on with the run in ``out``, exactly.
+        resume: Continue the run in ``out`` exactly where it stopped.
         **options: The fields of ``FinetuneConfig``. ``init_from`` and ``node_embedding_from`` also take a MatGL model,
             which is not changed; ``val_data`` and ``test_data`` take whatever ``data`` takes. Without ``init_from``
             training starts from the shipped encoder of ``model`` (``list_models``), if there is one and no

@@ -1,4 +1,4 @@
-"""Batches whose content is a function of (seed, epoch, position), so that a run can stop and go on anywhere."""
+"""Batches whose content is a function of (seed, epoch, position), so that a run can stop and continue anywhere."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class SeededLoader:
     """A resumable stream of batches; Lightning saves and restores it through ``state_dict``.
 
     The order is a function of (seed, epoch), and so is each sample: nothing but the position has to be remembered, and
-    workers need no state. They work ahead, and go on from one epoch into the next.
+    workers need no state. They work in advance, and continue from one epoch into the next.
 
     Args:
         dataset: The crystals' graphs.
@@ -169,7 +169,7 @@ class SeededLoader:
         shuffle: Draw a new order each epoch; otherwise rows come in order, always as in epoch 0 (for validation).
         num_workers: Worker processes that build graphs ahead; 0 builds them in the training process.
         max_edges: Estimated edges of a batch at most, before views change them; a crystal with more makes a batch of
-            its own. None sets a limit that only uncommonly large cells reach (``ordinary_limit``).
+            its own. None sets a limit that only unusually large cells reach (``ordinary_limit``).
         ranks: Number of this process, and how many share the batches.
 
     Attributes:
@@ -234,7 +234,7 @@ class SeededLoader:
         return {"epoch": self.epoch, "batch": self.batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.epoch, self.batch = state["epoch"], state["batch"]
 
     def _next(self) -> list[CrystalBatch]:

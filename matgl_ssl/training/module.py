@@ -42,7 +42,7 @@ class Means:
             self.totals[name] = self.totals.get(name, 0.0) + n * value
 
     def take(self, prefix: str) -> dict[str, float]:
-        """The means so far, and start anew."""
+        """The means so far; then start again."""
         means = {f"{prefix}{name}": float(total) / self.count for name, total in self.totals.items()}
         self.totals, self.count = {}, 0
         return means
@@ -52,7 +52,7 @@ class TrainingModule(L.LightningModule):
     """Trains whatever ``score`` puts a loss on.
 
     Checkpoints hold, besides Lightning's, the random states and the running means, so that a run resumed in the middle
-    of an epoch goes on to bit-identical weights and log.
+    of an epoch ends with bit-identical weights and log.
 
     Args:
         optimizer: Learning rate, schedule and weight decay.

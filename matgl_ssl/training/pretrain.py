@@ -115,7 +115,7 @@ def pretrain(
         data: Crystals: pymatgen structures, ASE atoms, a ``CrystalDataset``, or a path or name (see ``read_crystals``).
         out: The run directory; must be empty or absent, unless ``resume``.
         config: YAML file with any of the options below; options given here win over it, and it over the recipe.
-        resume: Go on with the run in ``out``, exactly.
+        resume: Continue the run in ``out`` exactly where it stopped.
         **options: The fields of ``PretrainConfig``. ``model`` also takes a MatGL model, which is not changed.
 
     Returns:

@@ -94,7 +94,7 @@ class RunDirectory:
         """Check that the run in the directory is this one, and that it would be computed with the same packages.
 
         Returns:
-            The checkpoint to go on from; None if the run was stopped before its first one.
+            The checkpoint to resume from; None if the run was stopped before its first one.
 
         Raises:
             RunDirectoryError: If there is no run, or an option or a package differs.

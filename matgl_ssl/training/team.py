@@ -135,7 +135,7 @@ class Team:
         return made
 
     def first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, told to all."""
+        """What the first process makes, handed to all."""
         return everyones(make() if self.leads else None)[0]  # type: ignore[return-value]
 
     def _join(self) -> None:
@@ -173,7 +173,7 @@ def everyones(value: T) -> list[T]:
 
 
 class Largest:
-    """The largest of each number over all processes, found while this one goes on."""
+    """The largest of each number over all processes, found while this one continues."""
 
     def __init__(self, *numbers: int) -> None:
         self._found = torch.tensor(numbers)

@@ -127,12 +127,12 @@ class TrainingBar(TQDMProgressBar, _Left):
 
 
 def fit(task: Task, run: RunDirectory | None = None, checkpoint: Path | None = None) -> None:
-    """Train, or go on training, until the configured epochs are done.
+    """Train, or resume training, until the configured epochs are done.
 
     Args:
         task: What to train; its module is changed.
         run: Where the log and the checkpoints go; None keeps none, and shows nothing.
-        checkpoint: What to go on from, of the run; None starts anew.
+        checkpoint: Checkpoint of the run to resume from; None starts from the beginning.
 
     Raises:
         ConfigError: If there is no such device, or several are asked for and there is no team.

@@ -1,4 +1,4 @@
-"""Hide the length and direction of some edges, which go on carrying messages."""
+"""Hide the length and direction of some edges, which still carry messages."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def masked(
     Args:
         fraction: Share of the atoms; ``int(fraction * N + 1)`` of them are masked.
         distances: Whether the encoder sees the lengths and directions of the edges that touch a masked atom.
-        resample: Draw the masks anew each ``"epoch"``, or ``"never"``: once before training.
+        resample: Draw new masks each ``"epoch"``, or ``"never"``: once before training.
         sites: Mask ``"any"`` atoms, or ``"magnetic"`` ones and as many others (see ``MaskMagneticSites``).
     """
     static, mask = resample == "never", MaskAtoms if sites == "any" else MaskMagneticSites

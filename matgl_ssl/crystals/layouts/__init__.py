@@ -45,7 +45,7 @@ def file_kind(name: str) -> str:
 
 
 def stem(name: str) -> str:
-    """A file's name without the suffixes that told its kind."""
+    """A file's name without the suffixes that show its kind."""
     suffix = PurePosixPath(name := unpacked_name(name)).suffix
     return name.removesuffix(suffix) if suffix.lower() in PARSERS else name
 

@@ -53,8 +53,8 @@ def atoms_labels(atoms: Atoms) -> dict[str, Any]:
 
     Returns:
         Results such as ``energy`` in eV, ``forces`` ``(N, 3)`` in eV/Å, ``stress`` ``(3, 3)`` in eV/Å³ (positive: under
-        tension), ``magmoms`` ``(N,)``; then what else is a number, text, or an array of numbers. Nothing is calculated
-        anew.
+        tension), ``magmoms`` ``(N,)``; then what else is a number, text, or an array of numbers. Nothing is
+        calculated again.
     """
     from ase.calculators.calculator import PropertyNotImplementedError
     from ase.stress import voigt_6_to_full_3x3_stress

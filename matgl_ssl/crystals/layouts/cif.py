@@ -1,4 +1,4 @@
-"""CIF: pymatgen's parser, and doubts where it would go on with what it cannot know."""
+"""CIF: pymatgen's parser, and doubts where it would continue with a guess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was noticed about the data: right, wrong, or not to be told; and the way out."""
+"""What was noticed about the data: right, wrong, or unknown; and the way out."""
 
 from __future__ import annotations
 

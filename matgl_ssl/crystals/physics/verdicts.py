@@ -1,7 +1,7 @@
 """Labels against physics: energies, forces and stresses that cannot be what they are taken for.
 
 A wrong unit or sign is silent, and the model learns it: kbar and eV/Å³ are a factor of 1,602 apart. What the data do
-not tell is said to be unknown.
+not show is reported as unknown.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def physics(crystals: CrystalDataset, rows: Sequence[int] | np.ndarray | None = 
         rows: Which of them may be looked at; all by default.
 
     Returns:
-        What is right, wrong, and not to be told; nothing of columns that are not there.
+        What is right, what is wrong, and what cannot be determined; nothing of columns that are not there.
     """
     frames = frames_of(crystals, rows)
     energies = np.array([frame.energy for frame in frames])
