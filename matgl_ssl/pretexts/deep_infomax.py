@@ -41,7 +41,8 @@ class DeepInfoMax(Pretext):
 
     *Local.* An atom's vector ``z~ = mu + noise * exp(logvar / 2)`` (32 numbers, from the last layer) is compared by a
     dot product of two small networks with what surrounds the atom: the (species, distance) pair of each of its edges.
-    Binary cross entropy separates true pairs from negatives; pairs weigh ``(1 + r)^-2``; means over edges, atoms, crystals.
+    Binary cross entropy separates true pairs from negatives. Pairs weigh ``(1 + r)^-2``;
+    means over edges, atoms, crystals.
     Negatives: ``"roll"``, the pairs of an atom of another crystal; ``"species"``, its species at the true distances;
     ``"geometry"``, the true species at its distances; ``"permutation"``, the crystal's own species mixed up. The losses
     of the four are averaged.
@@ -60,7 +61,7 @@ class DeepInfoMax(Pretext):
 
     Deviations: the readout sees the atoms' last features instead of their mu; pairs of the graph's edges (up to the
     cutoff) instead of all in a supercell; each property of the species standardised, instead of scaled by a factor,
-    and no oxidation state; a negative equal to the true pair is left out. The engineered negatives of the global part were
+    and no oxidation state; a negative equal to the true pair is left out. Engineered negatives of the global part were
     made by rolling species or distances over the batch. Here a negative depends on its crystal alone: each element
     becomes another (``"species"``); the lattice is strained by 10 % and the atoms displaced by 0.3 Å
     (``"geometry"``: a structure that can exist in space, whereas rolled distances cannot); the vectors of an atom's

@@ -104,7 +104,7 @@ def prepare(begun: Start, encoder: Encoder, crystals: CrystalDataset, graphs: Sa
     """What ``fit`` takes to fine-tune.
 
     Args:
-        begun: The initial model, from ``begin``; a readout that is kept is brought to speak the unit that is trained in.
+        begun: The initial model, from ``begin``; the unit of a readout that is kept is changed to the trained one.
         encoder: Its encoder.
         crystals: Training crystals with the target.
         graphs: The same crystals as graphs.

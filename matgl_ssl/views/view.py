@@ -22,7 +22,7 @@ class View:
 
     Attributes:
         draw: Tells apart independent draws of otherwise equal views.
-        static: Draw once before training, the same in every epoch (as DSSL and related systems do), instead of new ones each epoch.
+        static: Draw once before training, as DSSL and related systems do, instead of once each epoch.
     """
 
     draw: int = 0
