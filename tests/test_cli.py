@@ -375,7 +375,7 @@ class TestEmbed:
         assert f"{output}.skipped.json" in said
         content = output.read_bytes()
         assert main(command) == 2
-        assert "not written over" in capsys.readouterr().err
+        assert "not overwritten" in capsys.readouterr().err
         assert output.read_bytes() == content
 
     def test_layers_are_checked(self, saved, poscar, tmp_path, capsys):
@@ -390,7 +390,7 @@ class TestDoctorAndList:
         said = capsys.readouterr()
         assert "0 of 1 crystals are usable" in said.out
         assert "non-finite" in said.out
-        assert "No crystal can be trained on" in said.err
+        assert "No crystal can be used for training" in said.err
 
     @pytest.mark.parametrize(("what", "name"), [("pretexts", "masked-atoms"), ("encoders", "MEGNet")])
     def test_list(self, what, name, capsys):
@@ -408,7 +408,7 @@ class TestBenchmark:
         command = ["benchmark", str(path), "--runs", str(tmp_path / "runs")]
         assert main(command) == 1
         said = capsys.readouterr()
-        assert "unfinished 1 cells" in said.out
+        assert "unfinished 1 runs" in said.out
         assert "Some runs failed" in said.err
         assert main([*command, "--only", "{n_labels: 16}"]) == 0
         assert main([*command, "--report-only"]) == 0

@@ -21,8 +21,8 @@ def test_anchors_and_merges_are_read():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lr: 0.1\nlr: 0.2\n", r"the key 'lr' stands twice.*\n.*line 2"),
-        ("pretexts: [{name: a, name: b}]", "the key 'name' stands twice"),
+        ("lr: 0.1\nlr: 0.2\n", r"the key 'lr' occurs twice.*\n.*line 2"),
+        ("pretexts: [{name: a, name: b}]", "the key 'name' occurs twice"),
         ("!!python/object/apply:os.system [touch hacked]", "could not determine a constructor"),
         ("a: !!python/name:os.system", "could not determine a constructor"),
         (DOUBLED, "too large"),

@@ -70,7 +70,7 @@ def test_more_devices_than_there_are(machine, number):
 
 def test_a_device_of_another_accelerator(machine):
     machine(cuda=1)
-    with pytest.raises(ConfigError, match="leave out one"):
+    with pytest.raises(ConfigError, match="leave one of them out"):
         choose("cpu", "cuda:0")
     assert choose("cpu").first == torch.device("cpu")
 

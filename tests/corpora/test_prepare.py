@@ -157,7 +157,7 @@ def test_targets_are_those_of_the_recipe_and_computed_once(corpus, table, tmp_pa
     monkeypatch.setattr(compute, "_compute", lambda *args, **kwargs: pytest.fail("computed again"))
     pretrain(data=out, out=tmp_path / "run", recipe=recipe(tmp_path), model=NAMES[0], epochs=1, batch_size=8)
     assert read_stamp(tmp_path / "run")["data"]["license"] == "MIT"
-    with pytest.raises(ConfigError, match="asks for no computed targets"):
+    with pytest.raises(ConfigError, match="has no computed targets"):
         recipe_targets("masked-atoms")
 
 

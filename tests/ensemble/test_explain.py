@@ -73,7 +73,7 @@ def test_together_they_are_what_is_predicted(fitted):
 
 
 def test_what_cannot_be_explained_is_refused(fitted, tmp_path):
-    with pytest.raises(ModelError, match="no directory that fit left"):
+    with pytest.raises(ModelError, match="not a directory that mgl-ssl fit wrote"):
         explain(model=tmp_path, data=fitted[1])
     classes = table(30, lambda metal, anion, a: "small" if a < 3.8 else "large")
     fit(data=classes, target="target", task="classification", out=tmp_path / "fit", encoders=[], n_folds=2)

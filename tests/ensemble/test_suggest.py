@@ -48,5 +48,5 @@ def test_what_cannot_be_is_refused(fitted, tmp_path):
     out, rows = fitted
     with pytest.raises(ConfigError, match="-n 0"):
         matgl_ssl.suggest(model=out, data=CrystalDataset.from_crystals(rows), n=0)
-    with pytest.raises(ModelError, match="no directory that fit left"):
+    with pytest.raises(ModelError, match="not a directory that mgl-ssl fit wrote"):
         matgl_ssl.suggest(model=tmp_path, data=CrystalDataset.from_crystals(rows))

@@ -75,7 +75,7 @@ def test_a_run_directory_gives_the_export_that_is_preferred(tmp_path, saved, exp
 
 
 def test_an_unfinished_run_says_so(tmp_path, saved):
-    with pytest.raises(ModelError, match=r"did not finish\. Go on with --resume"):
+    with pytest.raises(ModelError, match=r"did not finish\. Continue it with --resume"):
         resolve(run_with(tmp_path, saved))
 
 

@@ -93,7 +93,7 @@ def test_a_damaged_stamp_is_one_error(stamped, edit_json, damage):
 
 
 def test_a_bare_model_is_refused_until_its_backend_is_declared(bare, backend_name):
-    with pytest.raises(BackendError, match=r"cannot tell.*--trained-with pyg.*--trained-with dgl"):
+    with pytest.raises(BackendError, match=r"is unknown.*--trained-with pyg.*--trained-with dgl"):
         load_model(bare)
     with pytest.raises(BackendError, match="it was declared so"):
         load_model(bare, trained_with=OTHER[backend_name])

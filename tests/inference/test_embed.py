@@ -211,7 +211,7 @@ def test_the_file_holds_what_would_have_been_returned(tmp_path, mixed, level, mo
 
 def test_nothing_is_written_over(tmp_path):
     (tmp_path / "out.parquet").write_text("precious")
-    with pytest.raises(ConfigError, match="not written over"):
+    with pytest.raises(ConfigError, match="not overwritten"):
         embed(model=small_model("MEGNet"), data=iron(), out=tmp_path / "out.parquet")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.parquet", "precious")]
 

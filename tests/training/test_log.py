@@ -70,7 +70,7 @@ def test_a_log_is_held_to_what_its_checkpoint_keeps(saved):
             messages.add(str(err))
         else:
             assert found == rows  # it lay in the rows after the checkpoint
-    advice = "Put the file back, or move it away to go on without the rows before the checkpoint."
+    advice = "Restore the file, or move it away to continue without the rows before the checkpoint."
     assert messages == {f"{path} is damaged: its rows are not those that the run wrote. {advice}"}
 
 

@@ -125,7 +125,7 @@ def test_a_configuration_of_another_run_is_refused(project):
 def test_a_configuration_of_another_run_is_refused_before_there_is_a_checkpoint(project):
     shutil.rmtree("run/checkpoints")
     shutil.copy("other/config.yaml", "run/config.yaml")
-    with pytest.raises(RunDirectoryError, match=r"config\.yaml and environment\.json beside it are of two runs"):
+    with pytest.raises(RunDirectoryError, match=r"config\.yaml and environment\.json beside it belong to two runs"):
         finetune(out="run", data="train.parquet", resume=True)
 
 

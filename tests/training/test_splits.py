@@ -141,7 +141,7 @@ def test_by_default_a_formula_stands_on_one_side(seed):
 def test_one_formula_is_split_crystal_by_crystal_with_a_word(caplog):
     found = parts(polymorphs(20, 20), config(split="formula", test_fraction=0.2, val_fraction=0.0))
     assert (len(found["train"]), len(found["test"])) == (16, 4)
-    assert "polymorphs stand on both sides" in caplog.text
+    assert "polymorphs are in both parts" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["formula", "random"])

@@ -185,7 +185,7 @@ def test_a_process_that_dies_ends_the_run_which_resumes(root):
     started = time.monotonic()
     assert process.wait(60) != 0
     assert time.monotonic() - started < 60
-    assert "--resume goes on" in process.stderr.read()
+    assert "--resume continues" in process.stderr.read()
     steps = len(log(out))
     stopped = subprocess.Popen([*command, "--resume"], env=environment())
     while len(log(out)) <= steps:
