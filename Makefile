@@ -53,7 +53,7 @@ bare: .venv-matgl/.installed ## Make the environment with matgl alone
 environments: .venv/.installed-dev .venv-dgl/.installed ## Make the environments of both backends
 
 .PHONY: lint
-lint: .venv/.installed-dev ## Check style, format, types and which room imports which
+lint: .venv/.installed-dev ## Check style, format, types and which package imports which
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
