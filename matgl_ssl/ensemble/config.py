@@ -38,7 +38,7 @@ class FitConfig(Config):
         "unit": "known for common columns, else none",
         "encoders": "all shipped encoders (mgl-ssl list models)",
         "finetune": "those that suit the encoder",
-        "unlabelled": "variants of the labelled crystals",
+        "unlabelled": "crystals of the package, and variants of the labelled ones",
         "lower_bound": "none",
         "upper_bound": "none",
         "weight_column": "none, all count the same",

@@ -21,6 +21,7 @@ from matgl_ssl._folders import atomic_folder
 from matgl_ssl.acceleration import decelerate
 from matgl_ssl.crystals import Crystal, CrystalDataset, check_structure
 from matgl_ssl.hub import save_model
+from matgl_ssl.hub.shipped import FOLDER
 from matgl_ssl.targets.compute import structures_key
 from matgl_ssl.training.data import read_source
 from matgl_ssl.training.provenance import public_name
@@ -36,8 +37,10 @@ from .store import unit_name
 
 logger = logging.getLogger(__name__)
 
-_SIMILAR = 1000
-"""Crystals like the labelled ones that it learns from."""
+SHIPPED = FOLDER / "crystals.parquet"
+"""Crystals of the Materials Project that come with the package (``benchmarks/unlabelled.py`` drew them)."""
+_SHIPPED, _SIMILAR = 3000, 500
+"""How many of these, and of crystals like the labelled ones, it learns from; fewer with less than ten minutes."""
 _MOST = 4000
 """Crystals of the user's own that it learns from; more take minutes."""
 _HELD_OUT = 10
@@ -91,14 +94,16 @@ def plain_model(learning: Learning, together: TargetPredictor, encoder: Pretrain
 
 
 def _without_labels(learning: Learning, encoder: PretrainedEncoder) -> CrystalDataset:
-    """Crystals that the encoder can be given: the user's own, or some that are made from the labelled ones."""
+    """Crystals that the encoder can be given: the user's, or the package's and some made from the labelled ones."""
     config, elements, cutoff = learning.config, encoder.encoder.element_types, encoder.encoder.cutoff
     if config.unlabelled:
         given = read_source(config.unlabelled, columns=[])
         order = np.random.default_rng([config.seed, 0xF00]).permutation(len(given))
         some: Iterable[Crystal] = given.rows(np.sort(order[:_MOST]))
     else:
-        some = similar_crystals([*learning.labelled.crystals], _SIMILAR, elements, config.seed)
+        share = min(config.budget / 10, 1)
+        made = similar_crystals([*learning.labelled.crystals], int(share * _SIMILAR), elements, config.seed)
+        some = [*read_source(str(SHIPPED), columns=[]).rows(range(int(share * _SHIPPED))), *made]
     return CrystalDataset.from_crystals(
         [crystal for crystal in some if not check_structure(crystal, element_types=elements, cutoff=cutoff)]
     )

@@ -20,6 +20,7 @@ def few_trees():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tabular, "_TREES", 20)
         patched.setattr(plain, "_SIMILAR", 40)
+        patched.setattr(plain, "_SHIPPED", 20)
         yield
 
 

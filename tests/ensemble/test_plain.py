@@ -13,8 +13,12 @@ from small_systems import cscl, nacl
 
 import matgl_ssl
 from matgl_ssl import fit
+from matgl_ssl.crystals import check_dataset
+from matgl_ssl.ensemble import plain
 from matgl_ssl.ensemble.members import FineTuned
 from matgl_ssl.ensemble.similar import similar_crystals
+from matgl_ssl.hub import new_model
+from matgl_ssl.training.data import read_source
 
 
 def test_similar_crystals_have_other_elements_of_the_same_groups_and_fitting_cells():
@@ -36,6 +40,16 @@ def test_similar_crystals_have_other_elements_of_the_same_groups_and_fitting_cel
 
 def test_crystals_without_a_neighbour_in_their_group_are_left_out():
     assert similar_crystals([nacl()], 5, ("Na", "Cl", "Fe"), seed=0) == []
+
+
+def test_the_shipped_crystals_are_small_have_no_label_and_no_formula_twice():
+    crystals = read_source(str(plain.SHIPPED))
+    assert len(crystals) == 3000
+    assert not crystals.label_names
+    assert crystals.sizes().max() <= 20
+    assert len(set(crystals.formulas())) == 3000
+    kept, report = check_dataset(crystals, element_types=new_model("MEGNet").element_types)
+    assert len(kept) == 3000, str(report)
 
 
 @pytest.fixture(scope="module")
