@@ -46,7 +46,7 @@ COLUMNS = {  # heading here: study, title and heading there
     "phonons, to scratch (%)": ("leaderboard", _to("scratch", "all"), "phonons"),
     "jdft2d, to scratch (%)": ("leaderboard", _to("scratch", "all"), "jdft2d"),
     "three encoders": ("encoders", MEANS, _over(5, 100)),
-    "three encoders, stronger scratch": ("encoders", _to("scratch-any-rates", 100), "mean over tasks"),
+    "three encoders, stronger baseline": ("encoders", _to("scratch-any-rates", 100), "mean over tasks"),
     "three encoders, frozen": ("encoders", MEANS, _over(5, 100, "kernel-ridge")),
     "three encoders, frozen, 500": ("encoders", MEANS, _over(5, 500, "kernel-ridge")),
     "searched, fine-tuned": ("search", MEANS, _over(5, 100)),
@@ -56,7 +56,7 @@ for n in (100, 500):
     COLUMNS |= {
         f"{n} labels": ("evidence", MEANS, _over(5, n)),
         f"frozen, {n}": ("evidence", MEANS, _over(5, n, "kernel-ridge")),
-        f"{n}, stronger scratch": ("evidence", _to("scratch-any-rates", n), "mean over 5 tasks"),
+        f"{n}, stronger baseline": ("evidence", _to("scratch-any-rates", n), "mean over 5 tasks"),
         f"against `textbook`, {n}": ("evidence", _to("textbook", n), "mean over 5 tasks"),
         f"against `textbook-any-rates`, {n}": ("evidence", _to("textbook-any-rates", n), "mean over 5 tasks"),
         f"ablated, frozen, {n}": ("ablations", MEANS, _over(5, n, "kernel-ridge")),
