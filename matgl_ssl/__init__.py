@@ -58,6 +58,7 @@ _EXPORTS = {
     "build_negnn": "models",
     "Pretext": "pretexts",
     "PretextOutput": "pretexts",
+    "report": "reporting",
     "Target": "targets",
     "teacher_labels": "targets.teacher",
     "FinetuneResult": "training.finetune",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from .models import build_negnn as build_negnn
     from .pretexts import Pretext as Pretext
     from .pretexts import PretextOutput as PretextOutput
+    from .reporting import report as report
     from .targets import Target as Target
     from .targets.teacher import teacher_labels as teacher_labels
     from .training.finetune import FinetuneResult as FinetuneResult

@@ -118,11 +118,7 @@ class Calibration:
             seen, asked = [each[~inside] for each in known], [each[inside] for each in known]
             sigmas[inside] = Difficulty.fit(np.abs(residuals[~inside]), seen[0], seen[1], seen[2], usual)(*asked)
         difficulty = Difficulty.fit(np.abs(residuals), *known, usual)
-        covered = np.zeros(len(residuals), dtype=bool)
-        for fold in np.unique(folds):
-            inside = folds == fold
-            half = half_widths(residuals[~inside], sigmas[~inside], sigmas[inside], confidence)
-            covered[inside] = np.abs(residuals[inside]) <= half
+        covered = np.abs(residuals) <= out_of_fold_halves(residuals, sigmas, folds, confidence)
         return cls(difficulty, residuals, sigmas, float(covered.mean()))
 
     def half_widths(
@@ -144,6 +140,15 @@ class Calibration:
         """The reverse."""
         arrays = {name: np.array(content[name]) for name in ("residuals", "sigmas")}
         return cls(Difficulty.from_dict(content["difficulty"]), **arrays, coverage=content["coverage"])
+
+
+def out_of_fold_halves(residuals: np.ndarray, sigmas: np.ndarray, folds: np.ndarray, confidence: float) -> np.ndarray:
+    """Half of the interval of each labelled crystal, by errors of other folds; all are ``(n,)``."""
+    halves = np.zeros(len(residuals))
+    for fold in np.unique(folds):
+        inside = folds == fold
+        halves[inside] = half_widths(residuals[~inside], sigmas[~inside], sigmas[inside], confidence)
+    return halves
 
 
 def half_widths(residuals: np.ndarray, sigmas: np.ndarray, asked: np.ndarray, confidence: float) -> np.ndarray:

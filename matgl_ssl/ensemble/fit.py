@@ -21,8 +21,11 @@ from matgl_ssl.acceleration import using
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
 from matgl_ssl.errors import ConfigError, MatGLSSLError, ResourceError, RunDirectoryError, TrainingInterrupted
+from matgl_ssl.formats import signed
 from matgl_ssl.progress import track
+from matgl_ssl.reporting import draw, keep_crystals
 from matgl_ssl.training.data import describe
+from matgl_ssl.training.environment import environment
 from matgl_ssl.training.exclusive import exclusive
 from matgl_ssl.training.options import with_options
 from matgl_ssl.training.provenance import public_name
@@ -40,6 +43,7 @@ from .members.finetuned import MODEL
 from .plain import PlainModel, plain_model
 from .predictor import ENCODERS, MANIFEST, UNITS, Predictor, described, manifest
 from .report import report, section
+from .shown import shown
 from .store import Units, slug
 from .transforms import Name
 from .unfamiliar import unseen_factor
@@ -183,6 +187,8 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
     _explain(states, root)
     _plain_models(states, root, clock)
     _write(states, root, encoders)
+    with draw(root):
+        keep_crystals(root, [shown(state.learning, state.combination) for state in states if state.combination])
     return FitResult(root, root / REPORT, {s.learning.labelled.name: _result(s) for s in states}, all(finished))
 
 
@@ -215,6 +221,7 @@ def _start(
     """Write the options down, and copy the encoders, so that the directory needs nothing else."""
     content = {"labels": _facts(labelled), **settings.model_dump(mode="json")}
     write_text(root / SETTINGS, yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
+    write_text(root / "environment.json", json.dumps(signed("environment", environment()), indent=1))
     for name, encoder in encoders.items():
         folder = root / ENCODERS / slug(name)
         if not folder.exists() or PretrainedEncoder.load(name, folder).weights != encoder.weights:
@@ -356,7 +363,6 @@ def _write(states: Sequence[_State], root: Path, encoders: Mapping[str, Pretrain
     targets, sections = [], []
     for state in states:
         state.combination = combine(state.learning, tuple(state.members.values()))
-        targets.append(described(state.learning, state.combination, state.factor, root))
         # A line has two numbers to learn: it says nothing of what more labels give.
         if quick := [m for m in state.combination.members[1:] if not (m.member.bagged or isinstance(m.member, Line))]:
             best = min(quick, key=lambda learned: learned.error)
@@ -364,6 +370,8 @@ def _write(states: Sequence[_State], root: Path, encoders: Mapping[str, Pretrain
                 state.curve = learning_curve(state.learning, best, state.combination.error)
         found = state.combination, state.failed, state.factor, state.curve, state.plain, state.parts
         sections.append(section(state.learning, *found))
+        known = {"curve": [vars(each) for each in state.curve], "parts": state.parts, "failed": state.failed}
+        targets.append(described(state.learning, state.combination, state.factor, root) | known)
     write_text(root / MANIFEST, manifest(targets, encoders))
     write_text(root / REPORT, report(sections))
 

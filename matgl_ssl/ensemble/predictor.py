@@ -25,6 +25,7 @@ from .inputs import Inputs
 from .learning import ALL, Learning
 from .members import KINDS, Fitted, Member
 from .novelty import Neighbourhood
+from .shown import reliability
 from .store import Units, slug, verified_folder
 from .transforms import Transform
 
@@ -220,6 +221,7 @@ def described(learning: Learning, combination: Combination, unseen_factor: float
         "labels": labelled.labels.tolist(), "folds": learning.folds.tolist(), "members": members,
         "error": combination.error, "space": combination.space, "neighbourhood": kept, "unseen_factor": unseen_factor,
         "calibration": None if combination.calibration is None else combination.calibration.to_dict(),
+        "reliability": reliability(combination.calibration, learning.folds),
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
@@ -28,6 +28,7 @@ from matgl_ssl.errors import ConfigError, DataError, NonFiniteError
 from matgl_ssl.hub import model_output, refuse_other_arguments, save_model
 from matgl_ssl.hub.elements import warn_of_elements
 from matgl_ssl.losses import rank_and_world
+from matgl_ssl.reporting import ON_MAP, Kept, draw, keep_crystals, sample
 from matgl_ssl.targets import with_targets
 from matgl_ssl.views import View
 
@@ -46,6 +47,7 @@ from .supervised import FinetuningModule, begin, prepare, representation_of, tra
 from .target import transformed
 from .team import Team
 from .trainer import Task, batches, fit
+from .vectors import crystal_vectors
 
 if TYPE_CHECKING:
     from matgl_ssl.options import FinetuneKeywords
@@ -308,7 +310,27 @@ def _export(task: Task, graphs: Mapping[str, GraphDataset], run: RunDirectory) -
     shown = held_out or "train"
     compare_with_median(table, shown, metrics[shown]["mae"], config.target)
     parity_plot(run.figures / "parity.png", {n: columns(table, n) for n in graphs}, f"{config.target} ({unit})")
+    with draw(run.path):
+        _keep_shown(module.encoder, table, config, graphs, run)
     return FinetuneResult(run.path, path, metrics[shown])
+
+
+def _keep_shown(
+    encoder: Encoder, table: Sequence[Row], config: FinetuneConfig, graphs: Mapping[str, GraphDataset],
+    run: RunDirectory,
+) -> None:  # fmt: skip
+    """Crystals for the report's figures; those that were not trained on come first on its map."""
+    room, kept = ON_MAP, []
+    for part in sorted(graphs, key=["test", "val", "train"].index):
+        labels, predictions = columns(table, part)
+        rows = sample(len(labels), room)
+        room -= len(rows)
+        kept.append(
+            Kept(graphs[part].crystals.select_labels([]), part, config.target,
+                 {"label": labels, "prediction": predictions},
+                 crystal_vectors(encoder.to("cpu"), graphs[part], rows), rows)
+        )  # fmt: skip
+    keep_crystals(run.path, kept)
 
 
 def _without_nan(part: Mapping[str, float]) -> dict[str, float | None]:

@@ -25,15 +25,17 @@ from matgl_ssl.hub.stamp import OUTPUT, VECTOR
 from matgl_ssl.losses import rank_and_world
 from matgl_ssl.pretexts import Mixture, build_pretext
 from matgl_ssl.recipes import load_recipe
+from matgl_ssl.reporting import ON_MAP, Kept, draw, keep_crystals, sample
 from matgl_ssl.targets import with_targets
 from matgl_ssl.targets.calculators import is_imported
 from matgl_ssl.targets.teacher import teacher_labels
+from matgl_ssl.views import View
 
 from .collapse import CollapseMonitor
 from .config import PretrainConfig
 from .data import checked_crystals, data_facts, describe, random_split, read_source, weights_facts
 from .exclusive import exclusive
-from .loader import ViewDataset
+from .loader import SeededLoader, ViewDataset
 from .module import TrainingModule, initialise
 from .options import with_options
 from .provenance import provenance, trained_elements
@@ -41,6 +43,7 @@ from .rundir import RunDirectory
 from .taught import taught_lines
 from .team import Team
 from .trainer import Task, batches, fit
+from .vectors import crystal_vectors
 
 if TYPE_CHECKING:
     from matgl_ssl.options import PretrainKeywords
@@ -336,4 +339,20 @@ def _export(task: Task, run: RunDirectory) -> PretrainResult:
             "No potential is exported: %s's output is intensive, and a potential's energy is a sum over atoms.",
             encoder.architecture.name,
         )
+    with draw(run.path):
+        _keep_shown(task, run)
     return PretrainResult(run.path, path, potential)
+
+
+def _keep_shown(task: Task, run: RunDirectory) -> None:
+    """Crystals for the report's map: the held-out ones, and training crystals where these are few."""
+    encoder, room, kept = cast("PretrainingModule", task.module).encoder.to("cpu"), ON_MAP, []
+    for part, loader in (("val", task.val), ("train", task.train)):
+        crystals = cast("ViewDataset", cast("SeededLoader", loader).dataset).crystals
+        crystals = crystals.select(sample(len(crystals), room)).select_labels([])
+        room -= len(crystals)
+        if len(crystals):
+            rows = np.arange(len(crystals))
+            vectors = crystal_vectors(encoder, ViewDataset(crystals, encoder.graph_builder(), [View()], 0), rows)
+            kept.append(Kept(crystals, part, vectors=vectors, with_vectors=rows))
+    keep_crystals(run.path, kept)

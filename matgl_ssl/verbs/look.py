@@ -65,6 +65,19 @@ def _list(options: dict[str, Any]) -> None:
         print(listed(what))
 
 
+def _report_options(parser: Parser) -> None:
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", help="directory of a run (pretrain, finetune or fit); several are compared")
+    text = "HTML file to be written [default: report.html in the directory of the run; comparison.html for several]"
+    add("--out", "-o", metavar="FILE", help=text)
+
+
+def _report(options: dict[str, Any]) -> None:
+    from matgl_ssl.reporting import report
+
+    print(f"report  {report(**options)}")
+
+
 VERBS = {
     "doctor": Verb(
         "check crystals and labels before training, and estimate time and memory",
@@ -75,5 +88,10 @@ VERBS = {
         "list what there is to choose from: recipes, encoders, pretrained models and more",
         "mgl-ssl list recipes",
         _list_options, _list,
+    ),
+    "report": Verb(
+        "draw the report of a run again, or compare several runs",
+        "mgl-ssl report runs/gap",
+        _report_options, _report,
     ),
 }  # fmt: skip
