@@ -36,6 +36,13 @@ def test_a_page_has_everything(page):
     assert text.count("$$") % 2 == 0
 
 
+@pytest.mark.parametrize("page", [*PAGES, *REFERENCE])
+def test_the_site_can_draw_its_equations(page):
+    convert = pytest.importorskip("latex2mathml.converter").convert
+    for equation in re.findall(r"\$\$\n(.+?)\n\$\$|\$([^$\n]+)\$", read(page), re.DOTALL):
+        assert "\\" not in convert("".join(equation)), equation
+
+
 def test_pictures_are_those_that_the_script_draws():
     pictures = runpy.run_path(str(FOLDER / "draw.py"))["PICTURES"]
     assert sorted(picture.__name__.replace("_", "-") for picture in pictures) == PAGES
