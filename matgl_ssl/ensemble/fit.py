@@ -22,7 +22,7 @@ from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
 from matgl_ssl.errors import ConfigError, MatGLSSLError, ResourceError, RunDirectoryError, TrainingInterrupted
 from matgl_ssl.formats import signed
-from matgl_ssl.progress import track
+from matgl_ssl.progress import Every, duration, track
 from matgl_ssl.reporting import draw, keep_crystals
 from matgl_ssl.training.data import describe
 from matgl_ssl.training.environment import environment
@@ -301,15 +301,17 @@ def _all_folds(state: _State, member: FineTuned, transform: Name, seed: int, clo
     folds = [fold for fold in range(learning.n_folds) if learning.finished(member, transform, fold, seed) is None]
     earlier = [learning.finished(member, transform, 0, before) for before in range(learning.config.seed, seed)]
     each = max((found["seconds"] for found in earlier if found), default=0.0)
+    due = Every()
     while folds:
         if clock.left <= each * len(folds):
             return False
         content = learning.unit(member, transform, folds.pop(0), seed)
         each = max(each, content["seconds"])
-        logger.info(
-            "%s, seed %d: %d of %d folds, %.0f s each; %.1f minutes of the budget are left.", member.name, seed,
-            learning.n_folds - len(folds), learning.n_folds, each, max(clock.left, 0) / 60,
-        )  # fmt: skip
+        if due() or not folds:
+            logger.info(
+                "%s, seed %d: %d of %d folds, %s each; %s of the budget left.", member.name, seed,
+                learning.n_folds - len(folds), learning.n_folds, duration(each), duration(max(clock.left, 0)),
+            )  # fmt: skip
     return True
 
 

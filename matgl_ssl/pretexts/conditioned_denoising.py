@@ -44,7 +44,7 @@ class ConditionedDenoising(DirectDenoising):
         topology: Build the graph after displacing (``"rebuild"``, as published) or keep the edges at rest.
     """
 
-    summary: ClassVar[str] = "predict displacements, told by a vector of the crystal at rest (SCD)"
+    summary: ClassVar[str] = "predict displacements, given a vector of the crystal at rest (SCD)"
 
     def __init__(
         self,

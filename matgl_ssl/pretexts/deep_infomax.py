@@ -76,7 +76,7 @@ class DeepInfoMax(Pretext):
         kl: Weight of the prior.
     """
 
-    summary: ClassVar[str] = "tell an atom's surroundings, and a crystal's atoms, from fakes (mutual information)"
+    summary: ClassVar[str] = "distinguish atoms' surroundings, and crystals' atoms, from negatives (mutual information)"
 
     def __init__(
         self,

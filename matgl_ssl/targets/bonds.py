@@ -94,7 +94,7 @@ def find_bonds(crystal: Crystal) -> Bonds | None:
 
 @dataclass(frozen=True)
 class AtomBonds(CellTarget):
-    """Each atom's bonds (see the module), in four numbers.
+    """Each atom's bonds by Pauling's rules, in four numbers.
 
     Its charge, the ionic part of its bonds' electrons; half of what its bonds are stronger for being ionic, eV;
     logarithm of the sum of their orders over how many it would make; their mean length weighted by order, Å.
@@ -115,7 +115,7 @@ class AtomBonds(CellTarget):
 
 @dataclass(frozen=True)
 class CrystalBonds(CellTarget):
-    """A crystal's bonds (see the module), in six numbers.
+    """A crystal's bonds by Pauling's rules, in six numbers.
 
     Energy of formation per atom, eV, if being ionic were all that binds it; mean ionicity of its bonds, weighted by
     order; mean size of its atoms' charges; root mean square of the logarithm of the sum of an atom's orders over how

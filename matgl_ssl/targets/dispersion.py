@@ -81,7 +81,7 @@ def _dispersion(cell: PrimitiveCell) -> _Dispersion | None:
 
 @dataclass(frozen=True)
 class AtomDispersion(CellTarget):
-    """Each atom's dispersion by D4 (see the module), in three numbers.
+    """Each atom's London dispersion by D4, in three numbers.
 
     Logarithm to base 10 of its C6 coefficient with itself (Hartree Bohr⁶), logarithm to base 10 of its static
     polarizability (Bohr³), and its charge by electronegativity equilibration.
@@ -105,7 +105,7 @@ class AtomDispersion(CellTarget):
 
 @dataclass(frozen=True)
 class CrystalDispersion(CellTarget):
-    """A crystal's dispersion by D4 (see the module), in five numbers.
+    """A crystal's London dispersion by D4, in five numbers.
 
     Energy per atom (eV) and per volume (meV/Å³); mean logarithm to base 10 of its atoms' C6 coefficients (Hartree
     Bohr⁶); polarizability of its atoms per volume (no unit); root mean square of their charges.

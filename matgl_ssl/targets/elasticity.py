@@ -59,7 +59,7 @@ def elastic_constants(springs: Springs, volume: float, *, relaxed: bool = True) 
 
 @dataclass(frozen=True)
 class Elasticity(CellTarget):
-    """A crystal's elasticity (see the module), in six numbers.
+    """A crystal's elastic constants by Gordy's rule for springs, in six numbers.
 
     Common logarithms of Hill's bulk and shear moduli in GPa; Poisson's ratio of a polycrystal; logarithm of one plus
     the universal anisotropy ``5 G_V / G_R + K_V / K_R - 6`` (Ranganathan and Ostoja-Starzewski, Phys. Rev. Lett. 101,

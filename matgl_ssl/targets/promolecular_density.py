@@ -80,7 +80,7 @@ def _fading(distance: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PromolecularDensity(CellTarget):
-    """The density of all other atoms at each nucleus (see the module), in four numbers.
+    """The summed electron density of all other free atoms at each nucleus, in four numbers.
 
     Logarithm of the density in electrons/Å³; over the density, the length of its gradient in 1/Å, its Laplacian in
     1/Å², and the norm of what its second derivatives are beyond the Laplacian in 1/Å². These are its moments of order

@@ -90,7 +90,7 @@ def slab(crystal: Crystal) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Slab(CellTarget):
-    """A crystal as a stack of layers (see the module), in twelve numbers: ``NAMES``.
+    """A crystal as a stack of layers, in twelve numbers: ``NAMES``.
 
     The gap lies between planes of atoms' centres, the empty gap between covalent spheres. The thickness is that of one
     layer. Packing is the share of a layer, from face to face of its spheres, that spheres fill. An atom belongs to a

@@ -209,7 +209,7 @@ def _edges(levels: np.ndarray, electrons: float) -> tuple[float, float] | None:
 
 @dataclass(frozen=True)
 class CrystalTightBinding(CellTarget):
-    """A crystal's bands by universal tight binding (see the module), in six numbers.
+    """A crystal's bands by Harrison's universal tight binding, in six numbers.
 
     The gap in eV, 0 where an odd number of electrons leaves a band half full; energy gained per atom over free atoms,
     eV; the chemical potential, eV; densities of states around it per atom, within 0.3 and 1.5 eV, 1/eV; standard
@@ -238,7 +238,7 @@ class CrystalTightBinding(CellTarget):
 
 @dataclass(frozen=True)
 class AtomTightBinding(CellTarget):
-    """Each atom's part in a crystal's bands by universal tight binding (see the module), in four numbers.
+    """Each atom's part in the bands by Harrison's universal tight binding, in four numbers.
 
     Electrons that it has fewer than a free atom (fewer on the more covalent partner than they are); the energy its
     electrons gained over the free atom's, eV; its part of the density of states within 1.5 eV of the chemical

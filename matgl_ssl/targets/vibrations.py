@@ -104,7 +104,7 @@ def _heat_capacity(frequency: np.ndarray, temperature: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AtomVibrations(CellTarget):
-    """How each atom is held by its springs (see the module), in four numbers.
+    """How stiffly bonds hold each atom, by Gordy's rule for springs, in four numbers.
 
     Its Einstein frequency, the root of its mean stiffness ``tr K_ii / 3`` over its mass, 1/cm; the root of fourth over
     second moment of its vibrations, which its neighbours' masses enter, 1/cm; logarithms of the stiffness in N/m, and
@@ -128,7 +128,7 @@ class AtomVibrations(CellTarget):
 
 @dataclass(frozen=True)
 class CrystalVibrations(CellTarget):
-    """How a crystal of springs (see the module) vibrates and yields, in eight numbers.
+    """How a crystal vibrates and deforms, by Gordy's rule for springs, in eight numbers.
 
     The highest, the root mean square and the mean frequency on a mesh of the Brillouin zone, 1/cm; the smallest
     Einstein frequency of its atoms, 1/cm; harmonic heat capacities at 100 and 300 K, J/K/mol per atom; common logarithm
@@ -162,7 +162,7 @@ class CrystalVibrations(CellTarget):
 
 @dataclass(frozen=True)
 class VibrationalSpectrum(CellTarget):
-    """Where the frequencies of a crystal of springs (see the module) lie: their deciles, 1/cm.
+    """Deciles of the vibrational frequencies, by Gordy's rule for springs, in 1/cm.
 
     From the frequency below which a tenth of them lies to the highest; the lowest is zero in every crystal. Each point
     of the Brillouin zone counts by its weight, and deciles between two frequencies are interpolated.
