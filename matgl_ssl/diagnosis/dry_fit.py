@@ -111,7 +111,7 @@ def plan_fit(*, data: Any, out: str | Path, config: str | Path | None = None, **
             tuned = {name: _fold_seconds(first, encoder, settings, n_folds) for name, encoder in encoders.items()}
     n_crystals = len({id_ for target in labelled for id_ in target.crystals.ids})
     times = n_folds * settings.fine_tunings * len(labelled)
-    files = ["fit.yaml", "ensemble.json", "report.md", "units/", "encoders/", "model/"]
+    files = ["fit.yaml", "ensemble.json", "report.md", "report.html", "units/", "encoders/", "model/"]
     return FitPlan(
         "fit",
         {target.name: len(target) for target in labelled},

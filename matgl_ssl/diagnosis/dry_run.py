@@ -268,7 +268,7 @@ def _plan(
     bounds = None
     if found:
         bounds = (found.epoch_seconds[0] * config.epochs, found.epoch_seconds[1] * config.epochs)
-    files = ["config.yaml", "metrics.csv", "skipped.json", "checkpoints/", *exports]
+    files = ["config.yaml", "metrics.csv", "skipped.json", "checkpoints/", *exports, "report.html"]
     return Plan(
         verb, what, dict(parts), left_out, config.epochs, order.n_batches(0), steps, prepare_seconds, bounds,
         found.memory if found else 0, found.device if found else "", [f"{out}/{name}" for name in files],
