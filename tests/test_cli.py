@@ -406,6 +406,9 @@ class TestBenchmark:
         path = tmp_path / "sizes.yaml"
         path.write_text(yaml.safe_dump(study(tmp_path, rounds=rounds)))
         command = ["benchmark", str(path), "--runs", str(tmp_path / "runs")]
+        assert main([*command, "--dry-run", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["runs"] == 2
+        assert not (tmp_path / "runs").exists()
         assert main(command) == 1
         said = capsys.readouterr()
         assert "unfinished 1 runs" in said.out

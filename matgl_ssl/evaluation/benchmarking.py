@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -111,6 +112,75 @@ def benchmark(
     Raises:
         MatGLSSLError: One of ``matgl_ssl.errors``, naming the fix.
     """
+    settings, out, study, plan, wanted = _planned(config, data, options)
+    if not settings.report_only:
+        with _Progress(plan, settings, out) as progress:
+            _run(study, plan, settings, progress)
+    write_scores(plan, out)
+    plan.store.archive(plan.published(), out / UNITS)
+    write_predictions(plan, out)
+    title = "Benchmark" if isinstance(config, dict) else f"Benchmark {Path(config).stem}"
+    write_report(plan, out, title)
+    unfinished = [cell for cell in wanted if cell.unit and plan.store.get(cell.unit) is None]
+    return BenchmarkResult(out, scores_of(plan, "fine-tune"), unfinished)
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """What ``benchmark`` would run.
+
+    Attributes:
+        runs: Number of runs, each of one method on one task with one number of labels and one seed.
+        finished: Number of those that are finished.
+        unfinished: Number of unfinished pieces of work of each kind: runs, pretrainings, searches, and others.
+        seconds_left: Estimate from finished pieces of the same kind; None while there are none.
+        out: Folder for the tables.
+    """
+
+    runs: int
+    finished: int
+    unfinished: dict[str, int]
+    seconds_left: float | None
+    out: Path
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{n:,} {kind}" for kind, n in self.unfinished.items()) or "nothing"
+        time = "unknown until a piece of each kind is finished"
+        if self.seconds_left is not None:
+            time = f"about {duration(self.seconds_left)}"
+        return (
+            f"runs      {self.runs:,}, of which {self.finished:,} are finished\nleft      {parts}\ntime      {time}\n"
+            f"writes    {self.out}\nDry run: nothing was run. Without --dry-run, benchmark starts."
+        )
+
+
+@verb
+def plan_benchmark(
+    config: str | Path | dict[str, Any], *, data: str | Path | None = None, **options: Any
+) -> BenchmarkPlan:
+    """What ``benchmark`` would run with these arguments.
+
+    Args:
+        config: As for ``benchmark``.
+        data: Likewise.
+        **options: Likewise.
+
+    Raises:
+        MatGLSSLError: As ``benchmark``.
+    """
+    settings, out, _, plan, _ = _planned(config, data, options)
+    units = plan.units(settings.only)
+    left = Counter(unit.kind for unit in units if plan.store.get(unit) is None)
+    cells = [unit for unit in units if unit.kind == "cell"]
+    names = {"runs" if kind == "cell" else kind: n for kind, n in left.items()}
+    finished = len(cells) - left["cell"]
+    return BenchmarkPlan(len(cells), finished, names, seconds_left(units, plan.store, settings.jobs), out)
+
+
+def _planned(
+    config: str | Path | dict[str, Any], data: str | Path | None, options: Mapping[str, Any]
+) -> tuple[BenchmarkOptions, Path, _Study, Plan, list[Cell]]:
+    """The options, the folder of the tables, the study with its plan, and the runs that are wanted."""
     settings = BenchmarkOptions.build({k: str(v) if isinstance(v, Path) else v for k, v in options.items()})
     content = config if isinstance(config, dict) else read_benchmark(config)
     content = {**content, **({"leak_rule": settings.leak_rule} if settings.leak_rule else {})}
@@ -125,16 +195,7 @@ def benchmark(
     wanted = [cell for cell in plan.cells if cell.unit and cell.matches(settings.only)]
     if not wanted:
         raise ConfigError(f"No run of the benchmark has {settings.only}.")
-    if not settings.report_only:
-        with _Progress(plan, settings, out) as progress:
-            _run(study, plan, settings, progress)
-    write_scores(plan, out)
-    plan.store.archive(plan.published(), out / UNITS)
-    write_predictions(plan, out)
-    title = "Benchmark" if isinstance(config, dict) else f"Benchmark {Path(config).stem}"
-    write_report(plan, out, title)
-    unfinished = [cell for cell in wanted if cell.unit and plan.store.get(cell.unit) is None]
-    return BenchmarkResult(out, scores_of(plan, "fine-tune"), unfinished)
+    return settings, out, study, plan, wanted
 
 
 def _out(config: str | Path | dict[str, Any], settings: BenchmarkOptions) -> tuple[Path, list[Path]]:

@@ -152,13 +152,20 @@ def _benchmark_options(parser: Parser) -> None:
 
     text = "YAML file that names tasks, methods, numbers of labels, and the order of the runs"
     parser.add_argument("config", metavar="CONFIG.yaml", help=text)
+    text = "report the number of runs, how many are finished, and the time that is left; run nothing"
+    parser.add_argument("--dry-run", action="store_true", help=text)
+    parser.add_argument("--json", action="store_true", help="with --dry-run: print the plan as JSON")
     add_fields(parser, BenchmarkOptions)
 
 
 def _benchmark(options: dict[str, Any]) -> None:
-    from matgl_ssl.evaluation import benchmark
+    from matgl_ssl.evaluation.benchmarking import benchmark, plan_benchmark
 
     quiet_lightning()
+    wants_json, dry_run = options.pop("json"), options.pop("dry_run")
+    if dry_run:
+        show_plan(plan_benchmark(**options), wants_json)
+        return
     result = benchmark(**options)
     print(f"scores     {result.out / 'scores.csv'}", f"table      {result.out / 'table.md'}", sep="\n")
     if result.unfinished:
