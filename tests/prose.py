@@ -29,6 +29,8 @@ INSTEAD = {
     r"(?:go|goes|going|went|gone) on": "continue, resume",
     r"anew|begun": "again, reinitialised, started",
     r"shall": "must",
+    r"taught": "trained on",
+    r"whoever": "anyone who, users who",
     r"read off": "predicted from",
     r"stands? (?:in|below|above|beside)": "is in, is below",
     r"uncommonly": "unusually",
