@@ -43,7 +43,7 @@ def overview(runs: Sequence[Run]) -> Table:
          str(run.config.get("recipe") or ", ".join(_targets(run))), "finished" if run.finished else "not finished")
         for name, run in zip(names_of(runs), runs, strict=True)
     ]  # fmt: skip
-    return Table("Runs", ("run", "what", "model", "recipe or target", "state"), rows)
+    return Table("", ("run", "what", "model", "recipe or target", "state"), rows)
 
 
 def _targets(run: Run) -> list[str]:
@@ -81,17 +81,20 @@ def _errors(runs: Sequence[Run], names: Sequence[str]) -> Section | None:
         if run.what == "fine-tuning" and run.scores:
             part, scores = shown_scores(run)
             row = (name, scores["mae"], f"{scores['mae']:.4g}", f"{scores['n']:,} crystals, {part}")
-            found.setdefault((run.config["target"], f"mean absolute error {run.unit}"), []).append(row)
+            found.setdefault((run.config["target"], _mae(run.unit)), []).append(row)
         for target in run.targets:
-            kind = {"mae": f"mean absolute error {unit_of(target)}", "mse": "mean squared error"}
+            kind = {"mae": _mae(unit_of(target)), "mse": "mean squared error"}
             row = (name, target["error"], f"{target['error']:.4g}", f"{len(target['labels']):,} crystals, out of fold")
-            found.setdefault((target["name"], kind.get(target["loss"], "log loss").strip()), []).append(row)
+            found.setdefault((target["name"], kind.get(target["loss"], "log loss")), []).append(row)
     blocks: list[Block] = [
-        Bars(f"{target}: {measure}".strip(), sorted(rows, key=lambda row: row[1]))
-        for (target, measure), rows in found.items()
+        Bars(f"{target}: {measure}", sorted(rows, key=lambda row: row[1])) for (target, measure), rows in found.items()
     ]
     text = "Shorter is better. Errors compare only where the test crystals are the same: see the fingerprints below."
     return Section("Errors", text, blocks) if blocks else None
+
+
+def _mae(unit: str) -> str:
+    return f"mean absolute error ({unit})" if unit else "mean absolute error"
 
 
 def _parity(runs: Sequence[Run], names: Sequence[str]) -> Section | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,20 @@ def embedding(crystals: pd.DataFrame | None, vectors_are: str, unit: str = "") -
 
 def _umap(vectors: np.ndarray) -> dict[str, np.ndarray]:
     """UMAP's places, where it is installed."""
-    if len(vectors) < _FEWEST or find_spec("umap") is None:
+    if len(vectors) < _FEWEST or not has_umap():
         return {}
     import umap
 
     logger.info("Drawing the map of %d crystals by UMAP.", len(vectors))
     return {"UMAP": umap.UMAP(random_state=0, n_jobs=1).fit_transform(vectors)}
+
+
+def has_umap() -> bool:
+    """Whether umap-learn is installed: another package of the index is called umap, too."""
+    try:
+        return bool(version("umap-learn"))
+    except PackageNotFoundError:
+        return False
 
 
 def _colourings(shown: pd.DataFrame, unit: str) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ def parity(crystals: pd.DataFrame, unit: str) -> Figure:
     look = layout(f"label{of}", f"prediction{of}", xaxis={"range": ends}, yaxis={"range": ends})
     text = "On the line, a prediction equals the label."
     if "lower" in crystals:
-        text += " Bars are prediction intervals. Orange crystals have their label outside of it."
+        text += " Bars are prediction intervals. Orange crystals have their label outside of their interval."
     return Figure("Predictions against labels", traces, look, text, height=420, square=True)
 
 
@@ -107,9 +107,10 @@ def by_element(crystals: pd.DataFrame, unit: str) -> Figure:
         f"mean absolute error {means[symbol]:.3g} {plain(unit)}"
         for symbol, found in errors.items()
     }  # fmt: skip
+    which = "were trained on" if (rows["part"] == "train").all() else "were not trained on"
     text = (
-        "Mean absolute error of the crystals that hold an element and were not trained on. Pale elements are in none "
-        "of them. An element with few crystals can be good or bad by chance: touch it to see their number."
+        f"Mean absolute error of the crystals that hold an element and {which}. Pale elements are in none of them. An "
+        "element with few crystals can be good or bad by chance: touch it to see their number."
     )
     of = f" ({plain(unit)})" if unit else ""
     return Figure("Error by element", *periodic_table(means, says, f"MAE{of}"), text, height=360, wide=True)

@@ -19,12 +19,19 @@ def training(run: Run) -> Section | None:
     losses = [name for name in names if name == "loss" or name.endswith("/loss")]
     if len(losses) == 2:  # one pretext: its loss is the whole
         losses = losses[:1]
+    watched = any(name.startswith("val_") for name in epochs)
+    whole = "Loss" if len(losses) == 1 else "Loss, all together"
     blocks: list[Block] = [
-        Figure(_title(name), *_figure(epochs, name), height=260, caption=_CAPTION if i == 0 else "")
+        Figure(
+            whole if name == "loss" else f"Loss of {name.removesuffix('/loss')}", *_figure(epochs, name), height=260,
+            caption=_CAPTION if watched and i == 0 else "",
+        )
         for i, name in enumerate(losses)
-    ]
+    ]  # fmt: skip
     others = [name for name in names if name not in losses and not name.endswith(("_loss", "/loss"))]
-    if others:
+    if len(others) == 1:
+        blocks.append(Figure(f"Measure: {spoken(others[0])}", *_figure(epochs, others[0]), height=260))
+    elif others:
         options = {spoken(name): _figure(epochs, name) for name in others}
         text = "Other numbers that were logged at the end of each epoch. Choose one above the figure."
         blocks.append(Choice("Other measures", "Measure", options, text, height=260, wide=len(losses) % 2 == 0))
@@ -71,10 +78,6 @@ def _figure(epochs: pd.DataFrame, name: str) -> tuple[list[Trace], dict[str, obj
     kind = "log" if logarithmic(traces) else "linear"
     few = {"dtick": 1} if len(epochs) <= 12 else {}
     return traces, layout("epoch", "", xaxis=few, yaxis={"type": kind}, hovermode="x unified")
-
-
-def _title(name: str) -> str:
-    return "Loss, all together" if name == "loss" else f"Loss of {name.removesuffix('/loss')}"
 
 
 def _found(epochs: pd.DataFrame) -> str:

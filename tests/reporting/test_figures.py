@@ -22,7 +22,7 @@ from matgl_ssl.reporting.blocks import Section, Table, plain
 from matgl_ssl.reporting.collapse import LIMITS, effective_rank, spectrum
 from matgl_ssl.reporting.crystals import family, read_kept
 from matgl_ssl.reporting.errors import by_element, held_out, worst
-from matgl_ssl.reporting.fitted import _needed
+from matgl_ssl.reporting.fitted import _confusion, _needed
 from matgl_ssl.reporting.page import as_script, page
 from matgl_ssl.training.collapse import CollapseMonitor
 from matgl_ssl.training.collapse import effective_rank as trained_rank
@@ -79,6 +79,13 @@ def test_errors_by_element_are_means_over_the_crystals_that_hold_it():
     assert found == pytest.approx({"Na": 0.5, "Cl": 0.5, "Mg": 0.0, "O": 0.5, "Fe": 0.6, "Co": 0.2})
     assert heat["z"][2][0] == 0.5  # sodium: third row, first column
     assert worst(frame, "eV").rows[0][0] == "FeO"
+
+
+def test_classes_are_counted_by_what_they_are_and_what_is_predicted():
+    frame = pd.DataFrame({"label": [0.0, 0.0, 1.0, 2.0], "prediction": [0.0, 1.0, 1.0, 1.0]})
+    heat = _confusion(frame, ["metal", "<b>semi</b>", "insulator"]).data[0]
+    assert heat["z"] == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
+    assert heat["x"] == heat["y"] == ["metal", "&lt;b&gt;semi&lt;/b&gt;", "insulator"]
 
 
 def test_held_out_crystals_are_the_tests():

@@ -32,7 +32,7 @@ HOSTILE = "\"'</script><img src=x onerror=\"document.title='hacked'\">"
 def _without_umap():
     """Compiling it takes longer than all else here; ``test_umap_is_the_other_map`` runs it."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(embedding, "find_spec", lambda name: None)
+        patched.setattr(embedding, "has_umap", lambda: False)
         yield
 
 
@@ -224,6 +224,6 @@ def test_the_command_line_draws_and_compares(runs, tmp_path, capsys, monkeypatch
 @pytest.mark.slow
 def test_umap_is_the_other_map(runs, monkeypatch):
     pytest.importorskip("umap", reason="needs umap-learn (the extra [umap])")
-    monkeypatch.setattr(embedding, "find_spec", lambda name: True)
+    monkeypatch.setattr(embedding, "has_umap", lambda: True)
     section = embedding.embedding(read_kept(runs / "pre"), "vectors")
     assert list(section.blocks[0].points["places"]) == ["PCA", "UMAP"]
