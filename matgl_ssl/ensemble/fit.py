@@ -182,13 +182,13 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
         logger.info("%s: %d labels of %d formulas.", each.name, len(each), len(set(each.groups.tolist())))
     finished = [_quick(state, clock) for state in states]
     _write(states, root, encoders)
+    _draw(states, root)  # fine-tunings take minutes, and may be interrupted
     for _ in _slow(states, clock, finished):
         _write(states, root, encoders)
     _explain(states, root)
     _plain_models(states, root, clock)
     _write(states, root, encoders)
-    with draw(root):
-        keep_crystals(root, [shown(state.learning, state.combination) for state in states if state.combination])
+    _draw(states, root)
     return FitResult(root, root / REPORT, {s.learning.labelled.name: _result(s) for s in states}, all(finished))
 
 
@@ -376,6 +376,12 @@ def _write(states: Sequence[_State], root: Path, encoders: Mapping[str, Pretrain
         targets.append(described(state.learning, state.combination, state.factor, root) | known)
     write_text(root / MANIFEST, manifest(targets, encoders))
     write_text(root / REPORT, report(sections))
+
+
+def _draw(states: Sequence[_State], root: Path) -> None:
+    """Draw the report of what there is."""
+    with draw(root):
+        keep_crystals(root, [shown(state.learning, state.combination) for state in states if state.combination])
 
 
 def _result(state: _State) -> TargetResult:
