@@ -25,6 +25,7 @@ from matgl_ssl.reporting.crystals import read_kept
 from matgl_ssl.reporting.runs import Run
 
 SMALL_MEGNET = {**{k: v for k, v in SMALL["MEGNet"].items() if k != "element_types"}, "nblocks": 1}
+HAS_UMAP = embedding.has_umap()
 HOSTILE = "\"'</script><img src=x onerror=\"document.title='hacked'\">"
 
 
@@ -222,8 +223,8 @@ def test_the_command_line_draws_and_compares(runs, tmp_path, capsys, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not HAS_UMAP, reason="needs umap-learn (the extra [umap])")
 def test_umap_is_the_other_map(runs, monkeypatch):
-    pytest.importorskip("umap", reason="needs umap-learn (the extra [umap])")
     monkeypatch.setattr(embedding, "has_umap", lambda: True)
     section = embedding.embedding(read_kept(runs / "pre"), "vectors")
     assert list(section.blocks[0].points["places"]) == ["PCA", "UMAP"]
