@@ -17,12 +17,13 @@ from .statistics import Score
 from .tables import choices_table, error_tables, means_table
 
 _HOW = (
-    "Differences are of geometric means of paired errors: same task, fold and seed. Negative ones are smaller errors. "
-    "Intervals are Student's 95 % intervals of the logarithms, at the level that dominates: folds or seeds of a task, "
-    "tasks or seeds of a mean over tasks, which needs three. Bold, and won or lost, is what is clear with a false "
-    "discovery rate of 5 % (Benjamini and Hochberg) over the table's headline arms, and over its others; means over "
-    "tasks, which a column has, likewise. (1 seed): what another would change is not in the interval. Each arm's "
-    "options were chosen from the same grid, for each fold on the labels that it reveals to seed 0."
+    "Differences compare geometric means of paired errors: same task, fold and seed. Negative ones are smaller "
+    "errors. Intervals are Student's 95 % intervals of the logarithms of error ratios. For a task they are over "
+    "folds or seeds, and for a mean over tasks or seeds, whichever vary more; a mean needs three tasks. Bold, won "
+    "and lost mark what is significant at a false discovery rate of 5 % (Benjamini and Hochberg). In each table "
+    "the headline's arms are one family of tests, and all others are another; the column of means is adjusted by "
+    "itself in the same way. An interval marked (1 seed) does not cover another seed. Each arm's options were "
+    "chosen from the same grid, for each fold, on the labels that seed 0 reveals."
 )
 
 
