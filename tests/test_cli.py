@@ -89,6 +89,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Path:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == f"encoder    {out / 'encoder'}"
     assert "Pretraining MEGNet on 28 crystals" in done.stderr
+    assert "epoch 1 of 1, step 4 of 4, done in " in done.stderr
     assert "GPU available" not in done.stderr
     assert "Tip" not in done.stderr
     return out

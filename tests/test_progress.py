@@ -72,6 +72,14 @@ def test_messages_and_a_bar_do_not_mix(monkeypatch, capfd):
     assert "work:" in shown
 
 
+def test_the_bar_of_training_leaves_stdout_to_results():
+    from matgl_ssl.training.trainer import TrainingBar
+
+    bar = TrainingBar()
+    with bar.init_train_tqdm() as shown:
+        assert shown.fp.fileno() == sys.stderr.fileno() != sys.stdout.fileno()
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(8.4, "8 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations_have_a_fitting_unit(seconds, text):
     assert progress.duration(seconds) == text

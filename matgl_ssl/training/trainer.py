@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,17 @@ class TrainingLines(_Left):
 
 
 class TrainingBar(TQDMProgressBar, _Left):
-    """Lightning's bar of the epoch, with the time that is left of the whole training."""
+    """Lightning's bar of the epoch, with the time left of the whole training, on stderr: results go to stdout."""
+
+    def init_train_tqdm(self) -> Any:
+        """The bar of an epoch."""
+        with redirect_stdout(sys.stderr):  # where Lightning looks for a file to write to
+            return super().init_train_tqdm()
+
+    def init_validation_tqdm(self) -> Any:
+        """The bar of a validation."""
+        with redirect_stdout(sys.stderr):
+            return super().init_validation_tqdm()
 
     def on_train_start(self, *args: Any) -> None:
         """Start the bar and the clock."""
