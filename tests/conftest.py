@@ -41,14 +41,15 @@ _ONCE = (
     "ensemble/test_estimators.py", "ensemble/test_explain.py", "ensemble/test_folds.py", "ensemble/test_gaussian.py",
     "ensemble/test_novelty.py", "ensemble/test_suggest.py", "ensemble/test_transforms.py", "hub/test_documentation.py",
     "hub/test_share.py", "losses/", "test_config.py", "test_extending.py", "test_files.py", "test_help.py",
-    "reporting/", "test_house_style.py", "test_messages.py", "test_notebooks.py", "test_packaging.py",
-    "test_progress.py", "test_prose.py", "test_published_numbers.py", "test_site.py", "test_systems.py", "test_work.py",
+    "reporting/", "test_house_style.py", "test_messages.py", "test_notebooks.py", "test_packaging.py", "test_pages.py",
+    "test_progress.py", "test_prose.py", "test_published_numbers.py", "test_site.py", "test_systems.py",
+    "test_troubleshooting.py", "test_work.py",
 )  # fmt: skip
 """What does not depend on the graph library, and is tested in the default backend only: rooms below the backends
 (``docs/architecture.md``), corpora, the hub's protocol, pages, and learners on descriptors."""
 
 _LONGEST = (
-    "test_cli.py", "training/test_two_ranks.py", "training/test_resume.py", "evaluation/test_benchmark.py",
+    "test_cli.py", "test_pages.py", "training/test_two_ranks.py", "training/test_resume.py", "evaluation/test_benchmark.py",
     "ensemble/test_fit.py", "corpora/test_prepare.py", "test_extending.py", "test_every_device.py",
     "hub/test_documentation.py", "training/test_finetune_run.py", "test_boundary.py", "hub/test_share.py",
     "hub/test_stamp.py",
