@@ -49,10 +49,10 @@ _ONCE = (
 (``docs/architecture.md``), corpora, the hub's protocol, pages, and learners on descriptors."""
 
 _LONGEST = (
-    "test_cli.py", "test_pages.py", "training/test_two_ranks.py", "training/test_resume.py", "evaluation/test_benchmark.py",
-    "ensemble/test_fit.py", "corpora/test_prepare.py", "test_extending.py", "test_every_device.py",
-    "hub/test_documentation.py", "training/test_finetune_run.py", "test_boundary.py", "hub/test_share.py",
-    "hub/test_stamp.py",
+    "test_cli.py", "test_pages.py", "training/test_two_ranks.py", "training/test_resume.py",
+    "evaluation/test_benchmark.py", "ensemble/test_fit.py", "corpora/test_prepare.py", "test_extending.py",
+    "test_every_device.py", "hub/test_documentation.py", "training/test_finetune_run.py", "test_boundary.py",
+    "hub/test_share.py", "hub/test_stamp.py",
 )  # fmt: skip
 """Begun first, so that of several processes none is left with one of them at the end."""
 
