@@ -41,7 +41,7 @@ SHORTER: dict[str, dict[str, Any]] = {
     "FitConfig": {"budget": 0.01, "n_folds": 2, "fine_tunings": 0, "unlabelled": "candidates", "accelerator": "cpu"},
 }
 """Options of runs that these win over, from the command line and from Python alike, so that pages run in a minute."""
-FLAGS = {"doctor": ["--estimate-seconds", "0.1"], "prepare": ["--num-workers", "0"]}
+FLAGS = {"doctor": ["--estimate-seconds", "0"], "prepare": ["--num-workers", "0"]}
 """The same for commands that have no configuration."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -10,6 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
+
+import matgl_ssl
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,3 +70,15 @@ def test_nothing_is_loaded_from_the_network(site, pages):
     styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert "url(http" not in styles
     assert "@import" not in styles
+
+
+def test_ten_questions_are_two_clicks_away():
+    assert "(docs/questions.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    _, *answers = re.split(r"^\*\*\d+\. ", (ROOT / "docs" / "questions.md").read_text(encoding="utf-8"), flags=re.M)
+    assert len(answers) == 10
+    assert all(re.search(r"\]\([\w-]+\.md(#[\w-]+)?\)", answer) for answer in answers)
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == matgl_ssl.__version__
