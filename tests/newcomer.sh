@@ -18,6 +18,7 @@ stage() {
   echo "== $1: $2"
   bash -ec "$2"
   stages+=("$(printf '%-24s%6d s' "$1" $((SECONDS - began)))")
+  echo "${stages[-1]}"
 }
 
 # readme BEGINNING: the README's first command that begins so, without its comment
