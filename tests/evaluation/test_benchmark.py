@@ -291,8 +291,8 @@ def test_labels_of_the_same_quantity_are_refused_by_name(root):
         ({"arms": {"a": {"chosen_from": ["forest"]}}, "longer_by": "dssl"}, "forest chooses nothing"),
         ({"arms": {"dssl": {"chosen_from": ["scratch"]}}, "longer_by": "intrinsic"}, "dssl is one of chosen_from"),
         ({"finetune": {"epochz": 3}}, "Did you mean 'epochs'"),
-        ({"finetune": {"patience": 3}}, "patience of finetune is for the tasks and rounds"),
-        ({"grid": [{"transform": "log10"}]}, "transform of finetune is for the tasks and rounds"),
+        ({"finetune": {"patience": 3}}, "patience of finetune is set by the tasks and rounds"),
+        ({"grid": [{"transform": "log10"}]}, "transform of finetune is set by the tasks and rounds"),
         (
             {"arms": {"a": {"encoder_of": "dssl", "pretrain": {"epochs": 1}}}, "longer_by": "dssl"},
             "a pretrains nothing",
