@@ -31,6 +31,8 @@ def place(tmp_path_factory) -> tuple[Path, set[str]]:
     """The folder with the examples, and the commands that ran in it: pages that share a command run it once."""
     folder = tmp_path_factory.mktemp("pages")
     runpy.run_path(str(pages.ROOT / "examples" / "alloys.py"))["main"](folder)
+    labels = folder / "moduli.csv"
+    labels.write_text("".join(labels.read_text().splitlines(keepends=True)[:51]))  # the first 50, for the time it takes
     return folder, {"python examples/alloys.py"}
 
 
