@@ -53,5 +53,5 @@ def test_a_cell_is_what_fit_says_by_itself(tmp_path):
 
 
 def test_a_combination_is_no_probe(tmp_path):
-    with pytest.raises(ConfigError, match="combined is nothing before it is fine-tuned"):
+    with pytest.raises(ConfigError, match="combined has no vectors before it is fine-tuned"):
         BenchmarkConfig.build(config(tmp_path, method="ridge"))

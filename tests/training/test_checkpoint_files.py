@@ -73,4 +73,4 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, caplog):
         run.resume(CONFIG)
     CheckpointFiles().save_checkpoint(content(0), run.previous_checkpoint)
     assert run.resume(CONFIG) == run.previous_checkpoint
-    assert re.search(r"last.ckpt is damaged.* Going on from .*previous.ckpt", caplog.text)
+    assert re.search(r"last.ckpt is damaged.* Resuming from .*previous.ckpt", caplog.text)
