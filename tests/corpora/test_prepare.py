@@ -96,7 +96,10 @@ def test_several_sources_bad_crystals_and_duplicates(corpus, table, tmp_path):
     assert again.manifest["sources"][0]["sources"] == result.manifest["sources"]
 
 
-@pytest.mark.parametrize(("stage", "rest"), [("checking crystals", (3, 8)), ("looking for duplicates", (0, 8)), ("writing shards", (0, 3))])
+@pytest.mark.parametrize(
+    ("stage", "rest"),
+    [("checking crystals", (3, 8)), ("looking for duplicates", (0, 8)), ("writing shards", (0, 3))],
+)
 def test_goes_on_after_kill_9(corpus, tmp_path, monkeypatch, stage, rest):
     """Killed after five parts of the checks, among duplicates, after five shards: no part is done again."""
     copies = [Crystal(c.numbers, c.frac_coords + 0.1, c.lattice, id=f"{c.id}'") for c in corpus.rows([1, 2])]
@@ -110,7 +113,7 @@ from matgl_ssl.crystals import duplicates
 from matgl_ssl.work import parallel
 def killing(*args, what="", **kwargs):
     for i, each in enumerate(parallel(*args, what=what, **kwargs)):
-        if what == {stage!r} and i == {0 if stage == "duplicates" else 5}:
+        if what == {stage!r} and i == {0 if stage == "looking for duplicates" else 5}:
             os.kill(os.getpid(), signal.SIGKILL)
         yield each
 shards.parallel = duplicates.parallel = killing
