@@ -74,6 +74,7 @@ class TargetResult:
         coverage: Share of crystals in their interval; NaN for classes.
         failed: Learners that are no part of it, and why.
         curve: Errors with fewer labels and, extrapolated, with more.
+        plain: The plain MatGL model; None where there is none.
     """
 
     error: float
@@ -83,6 +84,7 @@ class TargetResult:
     coverage: float
     failed: dict[str, str]
     curve: list[Expected]
+    plain: Path | None
 
 
 @dataclass(frozen=True)
@@ -391,5 +393,5 @@ def _result(state: _State) -> TargetResult:
     return TargetResult(
         found.error, found.members[0].error, {m.member.name: m.error for m in found.members},
         {m.member.name: float(w) for m, w in zip(found.members, found.weights, strict=True)}, coverage, state.failed,
-        state.curve,
+        state.curve, None if state.plain is None else state.plain.path,
     )  # fmt: skip

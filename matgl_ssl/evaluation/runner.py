@@ -208,7 +208,7 @@ class Runner:
     def _combined(
         self, task: Task, options: dict[str, Any], settings: FinetuneConfig, train: np.ndarray, test: np.ndarray
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """What ``fit`` makes of the revealed labels, and which share of the test part lies in its intervals."""
+        """What ``fit`` makes of the revealed labels, how often its intervals hold, and how its plain model does."""
         with TemporaryDirectory() as folder:
             given: dict[str, Any] = {
                 "data": task.crystals.select(train), "target": TARGET, "out": Path(folder) / "fit",
@@ -216,13 +216,17 @@ class Runner:
                 "accelerator": settings.accelerator, "budget": _UNLIMITED,
             }  # fmt: skip
             result = fit(**given | options).targets[TARGET]
-            said: list[Any] = predict(model=Path(folder) / "fit", data=task.crystals.select(test))
+            crystals, plain = task.crystals.select(test), result.plain
+            said: list[Any] = predict(model=Path(folder) / "fit", data=crystals)
+            alone: list[Any] = predict(model=plain, data=crystals) if plain else []
         value, low, high = np.array([(each.value, each.lower, each.upper) for each in said], dtype=float).T
         labels = task.labels[test]
         found = {
             "covered": float(((low <= labels) & (labels <= high)).mean()), "width": float(np.nanmean(high - low)),
             "out_of_fold": result.error, "members": result.members, "weights": result.weights,
         }  # fmt: skip
+        if alone:
+            found["plain_model"] = float(np.nanmean(np.abs(np.array([each.value for each in alone]) - labels)))
         return np.where(np.isfinite(value), value, median(task.labels[train], len(test))), found
 
     def _probe(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from matgl_ssl.views import View
 
 from .config import FinetuneConfig
 from .loader import GraphDataset, Samples
-from .supervised import begin, prepare, representation_of, trained_model
+from .supervised import WEIGHT, begin, prepare, representation_of, trained_model
 from .trainer import batches, fit
 
 logger = logging.getLogger(__name__)
@@ -74,12 +75,13 @@ class _Rows(Samples):
         pool: The pool.
         rows: The rows.
         vectors: A NEGNN's frozen vectors of their atoms, if it is one.
-        labels: Other labels than the pool's, if there are any.
+        labels: Other labels than the pool's by name, each ``(len(rows),)``.
     """
 
     def __init__(
-        self, pool: GraphPool, rows: np.ndarray, vectors: Sequence[torch.Tensor] = (), labels: np.ndarray | None = None
-    ) -> None:
+        self, pool: GraphPool, rows: np.ndarray, vectors: Sequence[torch.Tensor] = (),
+        labels: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.pool, self.rows, self.vectors, self.edges = pool, rows, vectors, pool.graphs.edges[rows]
         self.labels = labels
 
@@ -89,9 +91,9 @@ class _Rows(Samples):
         if self.vectors:
             for (_, row), graph in zip(items, graphs, strict=True):
                 graph.atom[REPRESENTATION] = self.vectors[row]
-        if self.labels is not None:
+        if self.labels:
             for (_, row), graph in zip(items, graphs, strict=True):
-                graph.labels = {"target": float(self.labels[row])}
+                graph.labels = {name: float(values[row]) for name, values in self.labels.items()}
         return [[graph] for graph in graphs]
 
 
@@ -101,7 +103,10 @@ def with_labels(crystals: CrystalDataset, labels: np.ndarray) -> CrystalDataset:
     return CrystalDataset(table.add_column(TARGET, labels), source=crystals.source)
 
 
-def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig, labels: np.ndarray | None = None) -> nn.Module:
+def fine_tune(
+    pool: GraphPool, rows: np.ndarray, config: FinetuneConfig, labels: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> nn.Module:  # fmt: skip
     """What ``finetune`` trains on all of some rows, without a run directory; a NEGNN's frozen vectors are made once.
 
     Args:
@@ -109,6 +114,7 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig, labels:
         rows: Rows to train on; those that an encoder cannot be trusted with are left out.
         config: As for ``finetune``, less what concerns splits, validation, logs and files.
         labels: Labels of the rows instead of the pool's, ``(len(rows),)``.
+        weights: How much each of these labels counts in the loss, ``(len(rows),)``; None if all count the same.
 
     Returns:
         A plain model in the label's unit, in eval mode.
@@ -129,10 +135,12 @@ def fine_tune(pool: GraphPool, rows: np.ndarray, config: FinetuneConfig, labels:
         for of_atoms in frozen.of_graphs(pool.at_rest(rows[first : first + _BATCH]))
     ]
     crystals = pool.crystals.select(rows)
+    taken: dict[str, np.ndarray] = {}
     if labels is not None:
-        labels = labels[np.isin(asked, rows)]
-        crystals = with_labels(crystals, labels)
-    task = prepare(begun, encoder, crystals, _Rows(pool, rows, vectors, labels), config)
+        kept = np.isin(asked, rows)
+        taken = {TARGET: labels[kept]} | ({} if weights is None else {WEIGHT: weights[kept] / weights[kept].mean()})
+        crystals = with_labels(crystals, taken[TARGET])
+    task = prepare(begun, encoder, crystals, _Rows(pool, rows, vectors, taken), config)
     fit(task)
     return accelerate(trained_model(task.module))
 

@@ -30,6 +30,9 @@ from .start import Start, start
 from .target import Standardisation, transformed
 from .trainer import Task, batches
 
+WEIGHT = "weight"
+"""Name of a batch's labels that say how much each crystal counts in the loss."""
+
 
 class FinetuningModule(TrainingModule):
     """An encoder with a readout, trained on standardised labels.
@@ -74,7 +77,10 @@ class FinetuningModule(TrainingModule):
         errors = (output - labels) / per
         loss = ELEMENTWISE[self.config.loss]
         mae = global_mean(errors.detach().abs()) * self.standardisation.scale
-        return global_mean(loss(errors, torch.zeros_like(errors), reduction="none")), {"mae": mae}
+        losses = loss(errors, torch.zeros_like(errors), reduction="none")
+        if WEIGHT in batch.labels:  # their mean over all crystals is one: a batch of unimportant crystals counts less
+            losses = losses * batch.labels[WEIGHT].to(losses)
+        return global_mean(losses), {"mae": mae}
 
 
 def begin(config: FinetuneConfig, init_from: Any, node_embedding_from: Any) -> tuple[Start, Encoder]:

@@ -52,6 +52,22 @@ def test_a_cell_is_what_fit_says_by_itself(tmp_path):
     assert kept["weights"].keys() == kept["members"].keys()
 
 
+def test_the_plain_model_of_a_cell_is_tested_too(tmp_path):
+    corpus_and_task(tmp_path)
+    made = config(tmp_path) | {
+        "arms": {"combined": {"recipe": "masked-atoms", "fit": OPTIONS | {"finetune": {"epochs": 1}}}}
+    }
+    benchmark(config=made, data=tmp_path, out=tmp_path / "out", runs=tmp_path / "runs")
+    units = [json.loads(path.read_text())["result"] for path in (tmp_path / "runs" / "units").glob("*.json")]
+    kept = next(result for result in units if "covered" in result)
+    assert 0 < kept["plain_model"] < np.inf
+    table = (tmp_path / "out" / "table.md").read_text()
+    row = next(line for line in table.splitlines() if "| combined | 16 | 1 |" in line)
+    covered, _, further = [float(entry) for entry in row.strip("| ").split(" | ")[5:]]
+    assert covered == pytest.approx(100 * kept["covered"], abs=0.06)
+    assert further == pytest.approx(100 * (kept["plain_model"] / kept["mae"] - 1), abs=0.06)
+
+
 def test_a_combination_is_no_probe(tmp_path):
     with pytest.raises(ConfigError, match="combined has no vectors before it is fine-tuned"):
         BenchmarkConfig.build(config(tmp_path, method="ridge"))

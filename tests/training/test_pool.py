@@ -65,6 +65,25 @@ def test_a_negnn_is_trained_as_finetune_does(crystals, tmp_path, monkeypatch):
     assert result.metrics["mae"] == pytest.approx(np.abs(predicted - crystals.column("target")[test]).mean(), rel=1e-4)
 
 
+def test_equal_weights_change_nothing_and_unequal_ones_count(crystals):
+    """One full batch: a crystal of weight k is k crystals, and equal weights are none."""
+    config = FinetuneConfig.build(
+        {"target": "target", "model": "MEGNet", "model_args": SMALL["MEGNet"], "epochs": 20, "batch_size": 40,
+         "lr": 1e-2, "loss": "mse", "accelerator": "cpu"}
+    )  # fmt: skip
+    pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
+    rows, labels = np.arange(4), np.array([-1.0, 1.0, -1.0, 1.0])  # of mean 0 and spread 1, repeated or not
+
+    def trained(rows, labels, weights=None):
+        return predict_rows(fine_tune(pool, rows, config, labels, weights), pool, np.arange(10), config)
+
+    unweighted = trained(rows, labels)
+    np.testing.assert_array_equal(trained(rows, labels, np.full(4, 7.0)), unweighted)
+    weighted = trained(rows, labels, np.array([3.0, 3.0, 1.0, 1.0]))
+    repeated = trained(np.repeat(rows, [3, 3, 1, 1]), np.repeat(labels, [3, 3, 1, 1]))
+    assert np.abs(weighted - repeated).max() < 0.05 * np.abs(weighted - unweighted).max()
+
+
 def test_crystals_an_encoder_cannot_be_given_are_left_out(crystals):
     pool = GraphPool(crystals, Encoder(new_model("MEGNet", SMALL["MEGNet"])))
     assert pool.usable(np.array([30, 3, 1])).tolist() == [3, 1]

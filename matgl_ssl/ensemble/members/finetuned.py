@@ -78,7 +78,7 @@ class FineTuned(Member):
             raise DataError(f"{self.name}: a network learns two classes, not {lesson.n_classes}.")
         config = self.settings(len(lesson.labels), lesson.seed, squares=bool(lesson.n_classes))
         pool = lesson.inputs.pool(self.encoder)
-        model = fine_tune(pool, lesson.inputs.rows, config, labels=lesson.labels)
+        model = fine_tune(pool, lesson.inputs.rows, config, labels=lesson.labels, weights=lesson.weights)
         if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
             raise NonFiniteError(f"{self.name}: training diverged at a learning rate of {config.lr:g}.")
         return FittedNetwork(self, model, lesson.n_classes)
