@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = [
     "README", "methods", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties",
-    "encoders",
+    "encoders", "fit",
 ]  # fmt: skip
 SYSTEMS = [
     "dssl", "atomic-representations", "derivative-based", "deep-infomax", "crystal-twins", "cdssl", "textbook"
@@ -49,9 +49,14 @@ COLUMNS = {  # heading here: study, title and heading there
     "three encoders, stronger baseline": ("encoders", _to("scratch-any-rates", 100), "mean over tasks"),
     "three encoders, frozen": ("encoders", MEANS, _over(5, 100, "kernel-ridge")),
     "three encoders, frozen, 500": ("encoders", MEANS, _over(5, 500, "kernel-ridge")),
+    "official folds, phonons (1/cm)": ("fit", ERRORS, "phonons (1/cm)"),
+    "official folds, jdft2d (meV/atom)": ("fit", ERRORS, "jdft2d (meV/atom)"),
+    "official folds, jdft2d (%)": ("fit", _to("tabular-targets", "all"), "jdft2d"),
     "searched, fine-tuned": ("search", MEANS, _over(5, 100)),
     "searched, frozen": ("search", MEANS, _over(5, 100, "kernel-ridge")),
 }
+for task in ("phonons", "bulk-modulus", "jdft2d", "heat-capacity", "band-gap", "mean over tasks"):
+    COLUMNS[f"{task}, fit"] = ("fit", _to("tabular-targets", 100), task)
 for n in (100, 500):
     COLUMNS |= {
         f"{n} labels": ("evidence", MEANS, _over(5, n)),

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matgl_ssl._files import write_text
 
@@ -14,7 +15,7 @@ from .figures import FEW, improvements, learning_curves
 from .leaks import Removed
 from .plan import Cell, Plan
 from .statistics import Score
-from .tables import choices_table, error_tables, means_table
+from .tables import choices_table, error_tables, intervals_table, means_table
 
 _HOW = (
     "Differences compare geometric means of paired errors: same task, fold and seed. Negative ones are smaller "
@@ -62,14 +63,14 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
             learning_curves(out / f"learning-curves-{stem}.png", own, units, plan.config.part)
             improvements(out / f"improvement-{stem}.png", own, plan.config.mean_over)
     results = [_result(plan, cell) for cell in plan.cells]
-    chosen = choices_table(plan.cells, results)
-    tables += [chosen] if chosen.rows else []
+    more = intervals_table(plan.cells, results), choices_table(plan.cells, results)
+    tables += [table for table in more if table.rows]
     about = [_state(plan.cells, results), *_leaks(plan), _HOW, *_makers(plan)]
     text = "\n".join([f"# {title}", "", *(f"{line}\n" for line in about), *(table.markdown() for table in tables)])
     write_text(out / "table.md", text)
 
 
-def _result(plan: Plan, cell: Cell) -> dict[str, object] | None:
+def _result(plan: Plan, cell: Cell) -> dict[str, Any] | None:
     found = plan.store.shown(cell.unit) if cell.unit else None
     return dict(found["result"]) if found else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,17 +105,37 @@ def means_table(cells: Sequence[Cell], scores: Mapping[str, Sequence[Score]], co
     )  # fmt: skip
 
 
-def choices_table(cells: Sequence[Cell], results: Sequence[dict[str, object] | None]) -> Table:
+def choices_table(cells: Sequence[Cell], results: Sequence[dict[str, Any] | None]) -> Table:
     """What each arm chose from the grid, and its validation errors."""
     rows = {}
     for cell, result in zip(cells, results, strict=True):
         key = (cell.task, cell.encoder, cell.arm, str(cell.n_labels), str(cell.fold))
         if result and result.get("tried"):
-            tried: list[tuple[dict[str, object], float]] = result["tried"]  # type: ignore[assignment]
+            tried: list[tuple[dict[str, object], float]] = result["tried"]
             rows[key] = (*key, _options(result["choice"]), "; ".join(f"{_options(c)}: {e:.4g}" for c, e in tried))
     return Table(
         "Chosen on validation, seed 0", ("task", "encoder", "arm", "labels", "fold", "chosen", "validation MAE"),
         tuple(rows.values()),
+    )  # fmt: skip
+
+
+def intervals_table(cells: Sequence[Cell], results: Sequence[dict[str, Any] | None]) -> Table:
+    """What ``fit`` promises: how many test crystals lie in their intervals, and the errors of its plain MatGL model."""
+    found: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
+    for cell, result in zip(cells, results, strict=True):
+        if result and "covered" in result:
+            plain = float(result.get("plain_model", np.nan)) / float(result["mae"])
+            key = cell.task, cell.encoder, cell.arm, str(cell.n_labels)
+            found.setdefault(key, []).append((100 * result["covered"], result["width"], 100 * (plain - 1)))
+    rows = []
+    for where, of_cells in found.items():
+        covered, width, further = np.mean(of_cells, 0)
+        more = "-" if np.isnan(further) else f"{further:+.1f}"
+        rows.append((*where, str(len(of_cells)), f"{covered:.1f}", f"{width:.4g}", more))
+    heads = "in their interval (%)", "its width", "plain model's error to that of fit (%)"
+    return Table(
+        "Intervals and plain models of fit, means over cells", ("task", "encoder", "arm", "labels", "cells", *heads),
+        tuple(rows),
     )  # fmt: skip
 
 
