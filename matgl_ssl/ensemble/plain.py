@@ -40,7 +40,9 @@ logger = logging.getLogger(__name__)
 SHIPPED = FOLDER / "crystals.parquet"
 """Crystals of the Materials Project that come with the package (``benchmarks/unlabelled.py`` drew them)."""
 _SHIPPED, _SIMILAR = 3000, 500
-"""How many of these, and of crystals like the labelled ones, it learns from; fewer with less than ten minutes."""
+"""How many of these, and of crystals like the labelled ones, it learns from where there is time for them."""
+_MINUTES = 30
+"""The budget that is enough for all of them; with less there are fewer, in proportion."""
 _MOST = 4000
 """Crystals of the user's own that it learns from; more take minutes."""
 _HELD_OUT = 10
@@ -101,7 +103,7 @@ def _without_labels(learning: Learning, encoder: PretrainedEncoder) -> CrystalDa
         order = np.random.default_rng([config.seed, 0xF00]).permutation(len(given))
         some: Iterable[Crystal] = given.rows(np.sort(order[:_MOST]))
     else:
-        share = min(config.budget / 10, 1)
+        share = min(config.budget / _MINUTES, 1)
         made = similar_crystals([*learning.labelled.crystals], int(share * _SIMILAR), elements, config.seed)
         some = [*read_source(str(SHIPPED), columns=[]).rows(range(int(share * _SHIPPED))), *made]
     return CrystalDataset.from_crystals(
