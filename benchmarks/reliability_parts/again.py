@@ -9,7 +9,7 @@ from .commands import ROOT, Command
 from .outcome import contents, damaged
 from .processes import KILL, Ended, run
 
-_DONE = ("has been prepared already", "exists and is not written over", "is not empty. Give another --out.")
+_DONE = ("has been prepared already", "exists and is not overwritten", "is not empty. Give another --out.")
 """What commands without --resume say when they were hit after their last write."""
 
 
@@ -61,7 +61,7 @@ def after(command: Command, expected: Whole, *, repeat: bool = True) -> After:
     """Look at what is there, give the same command again, unless it ended well, and compare."""
     broken = damaged(ROOT)
     ended = run(command.call, ROOT) if repeat else expected.ended
-    resumed = "--resume to go on" in ended.said and ended.code
+    resumed = "--resume to continue" in ended.said and ended.code
     if resumed:
         ended = run(lambda: command.call("--resume"), ROOT)
     found = contents(ROOT)
