@@ -110,13 +110,13 @@ class FinetuneKeywords(TypedDict, total=False):
 class FitKeywords(TypedDict, total=False):
     """Options of ``fit``."""
 
-    target: list[str]
+    target: str | list[str]
     unit: str | None
     task: Literal["regression", "classification"]
-    encoders: list[str]
+    encoders: str | list[str]
     fine_tunings: int
     finetune: dict[str, Any]
-    unlabelled: str
+    unlabelled: str | Path
     budget: float
     loss: Literal["mae", "mse"]
     coverage: float

@@ -29,7 +29,7 @@ from torch import nn
 '''
 MODELS = ("model", "init_from", "node_embedding_from")
 """Options that also take a MatGL model."""
-PATHS = (*MODELS, "recipe", "exclude_formulas_of", "teacher", "out", "runs")
+PATHS = (*MODELS, "recipe", "exclude_formulas_of", "teacher", "unlabelled", "out", "runs")
 DATA = ("val_data", "test_data")
 """Options that take whatever ``data`` takes."""
 
@@ -55,6 +55,7 @@ def fields(config: type, without: tuple[str, ...]) -> list[str]:
         kind = "Any" if name in DATA else written(field.annotation)
         kind = kind.replace("str", "str | Path", 1) if name in PATHS else kind
         kind = kind.replace("Path", "Path | nn.Module") if name in MODELS else kind
+        kind = f"str | {kind}" if kind == "list[str]" else kind  # names with commas between them
         lines.append(f"    {name}: {kind}")
     return lines
 
