@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from markdown_it import MarkdownIt
 
 from matgl_ssl.cli import main
 
@@ -63,6 +62,8 @@ class Block:
 
 def blocks(page: str) -> Iterator[Block]:
     """The fenced blocks of a page, in order."""
+    from markdown_it import MarkdownIt  # not in the other backend's environment, where pages are not tested
+
     reason = None
     for token in MarkdownIt("commonmark").parse(page):
         if token.type == "html_block" and (found := SKIP.search(token.content)):

@@ -123,7 +123,7 @@ def test_a_potential_without_any_sign_is_older_than_matgl_4_and_admitted_nowhere
         content["kwargs"].pop("compile_model", None)
 
     edit_json(path, of_matgl_3)
-    with pytest.raises(BackendError, match="written before MatGL 4.0" if backend_name == "pyg" else "cannot tell"):
+    with pytest.raises(BackendError, match="written before MatGL 4.0" if backend_name == "pyg" else "is unknown"):
         load_model(path)
 
 
