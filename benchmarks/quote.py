@@ -57,6 +57,8 @@ COLUMNS = {  # heading here: study, title and heading there
 }
 for task in ("phonons", "bulk-modulus", "jdft2d", "heat-capacity", "band-gap", "mean over tasks"):
     COLUMNS[f"{task}, fit"] = ("fit", _to("tabular-targets", 100), task)
+for task in ("dielectric", "poisson-ratio", "magnetisation", "shear-modulus"):
+    COLUMNS[f"{task}, fit"] = ("other-properties", _to("tabular-targets", 100), task)
 for n in (100, 500):
     COLUMNS |= {
         f"{n} labels": ("evidence", MEANS, _over(5, n)),
