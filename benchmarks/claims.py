@@ -48,7 +48,7 @@ One comparison with one number of labels counts once. The last column takes the 
 - **Reproduced**: the 95 % interval lies on the side that the paper claims.
 - **Reversed**: it lies on the other side.
 - **Not reproduced**: it contains zero, so this data cannot decide. That is not evidence of no effect.
-- **Not run yet**: a study plans the comparison, and has no scores yet. Each paper's list is below its table.
+- **Not run yet**: a study plans the comparison, and has no scores yet. Each paper's are listed below its table.
 
 Each word is about its own comparison. {stand}
 
@@ -196,8 +196,11 @@ def page(listed: list[Paper], results: Path = RESULTS) -> str:
         notes = [f"**What differs.** {paper.differs}"]
         if paper.untested:
             notes.append(f"**Not tested here:** {', '.join(paper.untested)}.")
-        if not_run := [_missing(j, claim, i, waiting) for j, claim in enumerate(paper.claims)]:
-            notes.append("\n".join(["**Not run yet:**\n", *filter(None, not_run)]) if any(not_run) else "")
+        planned = {j for paper_number, j, _ in waiting if paper_number == i}
+        if rows := [_line([claim.claim, _what(claim, planned=True)])
+                    for j, claim in enumerate(paper.claims) if j in planned]:  # fmt: skip
+            heading = [_line(["claim", "compared here"]), _line(["---"] * 2)]
+            notes.append("\n".join(["**Not run yet:**\n", *heading, *rows]))
         table = _table(i, paper, found, stars)
         parts.append("\n\n".join([f"## {paper.paper}", f"{paper.reference}. Published numbers: {paper.source}.",
                                   *filter(None, [table, *notes])]))  # fmt: skip
@@ -284,11 +287,6 @@ def _entry(key: Key, claim: Claim, found: Mapping[Key, Interval], stars: Abstrac
     parts = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*found[key].percent()[:3])]
     parts.append(word(found[key], claim.direction) + "*" * (key in stars))
     return " ".join([*parts, *([] if published is None else [f"({published:+.1f})"])])
-
-
-def _missing(j: int, claim: Claim, i: int, waiting: Mapping[Key, Claim]) -> str:
-    """A line of the list of what is not run yet; empty if all is."""
-    return f"- {claim.claim}: {_what(claim, planned=True)}" if any((i, j, n) in waiting for n in claim.labels) else ""
 
 
 def _what(claim: Claim, *, planned: bool = False) -> str:

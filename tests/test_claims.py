@@ -100,7 +100,7 @@ def test_what_a_study_plans_is_listed_and_not_shown(tmp_path):
     page = CLAIMS["page"](listed([run, planned]), results(tmp_path))
     assert "| [P](#p) | it helps | 1 | 0 | 0 | 2 | Reproduced with 100 labels |" in page
     link = "[`derivative-denoising` against `scratch`](../benchmarks/derivatives.yaml)"
-    assert f"**Not run yet:**\n\n- denoising helps: {link}: phonons" in page
+    assert f"| claim | compared here |\n| --- | --- |\n| denoising helps | {link}: phonons |" in page
     assert page.count("`derivative-denoising`") == 1
     page = CLAIMS["page"](listed([planned]), tmp_path)
     assert "| [P](#p) | denoising helps | 0 | 0 | 0 | 2 | Not run yet with 100 and 500 labels |" in page

@@ -24,7 +24,7 @@ from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
 from matgl_ssl.crystals import CheckReport, CrystalDataset
 from matgl_ssl.crystals.batching import estimated_edges, ordinary_limit
-from matgl_ssl.errors import ConfigError, MatGLSSLError
+from matgl_ssl.errors import ConfigError
 from matgl_ssl.progress import duration
 from matgl_ssl.targets import with_targets
 from matgl_ssl.training.config import RunConfig
@@ -39,7 +39,7 @@ from matgl_ssl.training.team import Team
 from matgl_ssl.training.trainer import Task
 from matgl_ssl.views import View
 
-from .estimate import Estimate, measured
+from .estimate import Estimate, TooFewBatchesError, measured
 
 _SECONDS = 1.0
 """How long steps are measured, at least two of them after one to warm up."""
@@ -240,10 +240,8 @@ def _few(train: CrystalDataset, config: RunConfig) -> CrystalDataset:
 def _measured(verb: str, what: str, make: Callable[[], Task], train: CrystalDataset) -> Estimate | None:
     try:
         return measured(verb, what, make, train, _SECONDS, share=1.0)
-    except MatGLSSLError as err:
-        if "too few crystals" in str(err):
-            return None
-        raise
+    except TooFewBatchesError:
+        return None
 
 
 def _refuse_used(out: str | Path, resume: bool) -> None:

@@ -35,6 +35,10 @@ _CONFIDENCE = 0.95
 _BATCHES = 5  # of which the scatter tells something
 
 
+class TooFewBatchesError(MatGLSSLError):
+    """The crystals fill too few batches to measure any."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What training would take on this machine.
@@ -171,7 +175,7 @@ def measured(
     batches = [list(batch) for epoch in range(config.epochs) for batch in order.batches(epoch)][1 : len(times) + 1]
     edges = np.array([order.edges[[row for _, row in batch]].sum() for batch in batches], dtype=float)
     if len(times) < 2:
-        raise MatGLSSLError("too few crystals to measure several batches.")
+        raise TooFewBatchesError("too few crystals to measure several batches.")
     rate = times.sum() / edges.sum()
     error = np.sqrt(((times - rate * edges) ** 2).sum() / (len(times) - 1) * len(times)) / edges.sum()
     bound = float(student.ppf((1 + _CONFIDENCE) / 2, len(times) - 1)) * error

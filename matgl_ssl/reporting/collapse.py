@@ -9,7 +9,7 @@ from .blocks import BLUE, INK, VERMILLION, Block, Figure, Section, Trace, layout
 from .runs import Run
 
 LIMITS = {"collapse_std": 0.01, "collapse_rank": 2.0, "collapse_structure": 0.02}
-"""What ``training.collapse.CollapseMonitor`` warns below, by default."""
+"""What ``training.collapse.CollapseMonitor`` warns below."""
 _WHAT = {
     "collapse_std": (
         "Spread of the vectors",
@@ -53,9 +53,9 @@ def spectrum(vectors: np.ndarray) -> np.ndarray:
 
 
 def effective_rank(shares: np.ndarray) -> float:
-    """Exponential of the entropy of a spectrum (Roy and Vetterli, EUSIPCO 2007)."""
+    """Exponential of the entropy of a spectrum (Roy and Vetterli, EUSIPCO 2007); 0 where nothing differs."""
     known = shares[shares > 0]
-    return float(np.exp(-(known * np.log(known)).sum()))
+    return float(np.exp(-(known * np.log(known)).sum())) if known.size else 0.0
 
 
 def _spectrum(vectors: np.ndarray) -> Figure:
@@ -65,8 +65,8 @@ def _spectrum(vectors: np.ndarray) -> Figure:
     ]
     look = layout("direction", "share of the spread", yaxis={"type": "log", "exponentformat": "power", "nticks": 5})
     text = (
-        "Singular values of the crystals' vectors, from the widest direction to the narrowest. A line that falls off "
-        "a cliff after a few directions means that the others say nothing."
+        "Singular values of the crystals' vectors, from the widest direction to the narrowest. A line that drops "
+        "steeply after a few directions means that crystals hardly differ in the others."
     )
     return Figure("Spectrum of the vectors", traces, look, text, height=280)
 

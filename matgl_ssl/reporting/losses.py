@@ -39,8 +39,8 @@ def training(run: Run) -> Section | None:
 
 
 _CAPTION = (
-    "Held-out crystals were not trained on. Where their loss rises while the other falls, the network learns its "
-    "training crystals by heart."
+    "Held-out crystals were not trained on. Where their loss rises while the other falls, the network overfits: it "
+    "remembers its training crystals."
 )
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 from matgl_ssl.backends import EDGE_VECTOR, CrystalBatch
 from matgl_ssl.errors import NonFiniteError
 from matgl_ssl.losses import gather
+from matgl_ssl.reporting.collapse import LIMITS, spectrum
+from matgl_ssl.reporting.collapse import effective_rank as rank_of_spectrum
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +32,7 @@ def effective_rank(vectors: Tensor) -> float:
     Returns:
         Between 0 (all vectors equal) and ``min(n, d)``.
     """
-    centred = vectors.double() - vectors.double().mean(0)
-    values = torch.linalg.svdvals(centred)
-    if float(values.sum()) == 0:
-        return 0.0
-    p = values / values.sum()
-    return float(torch.exp(-(p * torch.log(p.clamp(min=1e-300))).sum()))
+    return rank_of_spectrum(spectrum(vectors.double().cpu().numpy()))
 
 
 def relative_std(vectors: Tensor) -> float:
@@ -79,9 +76,9 @@ class CollapseMonitor(L.Callback):
 
     def __init__(
         self,
-        min_std: float = 0.01,
-        min_rank: float = 2.0,
-        min_structure: float = 0.02,
+        min_std: float = LIMITS["collapse_std"],
+        min_rank: float = LIMITS["collapse_rank"],
+        min_structure: float = LIMITS["collapse_structure"],
         min_growth: float = 2.0,
     ) -> None:
         self.min_std = min_std

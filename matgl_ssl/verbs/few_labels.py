@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from matgl_ssl.console import quiet_lightning
-from matgl_ssl.flags import DATA, MODEL, STATE, add_inference, add_run, data_of
+from matgl_ssl.flags import DATA, MODEL, STATE, add_inference, add_run
 from matgl_ssl.help import Parser
 
-from .verb import Verb, add_json, as_json, show_plan
+from .verb import Verb, add_json, as_json, run_or_plan
 
 _FIT = "directory that mgl-ssl fit wrote"
 
@@ -21,17 +21,13 @@ def _fit_options(parser: Parser) -> None:
 
 
 def _fit(options: dict[str, Any]) -> None:
+    from matgl_ssl.diagnosis.dry_fit import plan_fit
     from matgl_ssl.ensemble.fit import fit
 
     quiet_lightning()
-    wants_json, dry_run = options.pop("json"), options.pop("dry_run")
-    if dry_run:
-        from matgl_ssl.diagnosis.dry_fit import plan_fit
-
-        show_plan(plan_fit(data=data_of(options), **options), wants_json)
-        return
-    result = fit(data=data_of(options), **options)
-    print(as_json(result) if wants_json else result)
+    result, wants_json = run_or_plan(options, fit, plan_fit)
+    if result is not None:
+        print(as_json(result) if wants_json else result)
 
 
 def _predict_options(parser: Parser) -> None:

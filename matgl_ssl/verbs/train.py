@@ -7,10 +7,10 @@ from typing import Any
 
 from matgl_ssl.console import quiet_lightning
 from matgl_ssl.errors import ConfigError, MatGLSSLError
-from matgl_ssl.flags import DATA, MODEL, STATE, add_fields, add_inference, add_run, data_of, number_or_text
+from matgl_ssl.flags import DATA, MODEL, STATE, add_fields, add_inference, add_run, number_or_text
 from matgl_ssl.help import Parser
 
-from .verb import Verb, add_json, as_json, show_plan
+from .verb import Verb, add_json, as_json, run_or_plan, show_plan
 
 
 def _prepare_options(parser: Parser) -> None:
@@ -61,20 +61,15 @@ def _pretrain_options(parser: Parser) -> None:
 
 
 def _pretrain(options: dict[str, Any]) -> None:
+    from matgl_ssl.diagnosis.dry_run import plan_pretrain
     from matgl_ssl.recipes import fine_tuning
     from matgl_ssl.training.pretrain import pretrain
     from matgl_ssl.training.rundir import RunDirectory
     from matgl_ssl.training.team import is_first
 
     quiet_lightning()
-    wants_json, dry_run = options.pop("json"), options.pop("dry_run")
-    if dry_run:
-        from matgl_ssl.diagnosis.dry_run import plan_pretrain
-
-        show_plan(plan_pretrain(data=data_of(options), **options), wants_json)
-        return
-    result = pretrain(data=data_of(options), **options)
-    if not is_first():
+    result, wants_json = run_or_plan(options, pretrain, plan_pretrain)
+    if result is None or not is_first():
         return
     if wants_json:
         print(as_json(result))
@@ -96,18 +91,13 @@ def _finetune_options(parser: Parser) -> None:
 
 
 def _finetune(options: dict[str, Any]) -> None:
+    from matgl_ssl.diagnosis.dry_run import plan_finetune
     from matgl_ssl.training.finetune import finetune
     from matgl_ssl.training.team import is_first
 
     quiet_lightning()
-    wants_json, dry_run = options.pop("json"), options.pop("dry_run")
-    if dry_run:
-        from matgl_ssl.diagnosis.dry_run import plan_finetune
-
-        show_plan(plan_finetune(data=data_of(options), **options), wants_json)
-        return
-    result = finetune(data=data_of(options), **options)
-    if not is_first():
+    result, wants_json = run_or_plan(options, finetune, plan_finetune)
+    if result is None or not is_first():
         return
     if wants_json:
         print(as_json(result))

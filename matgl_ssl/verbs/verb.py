@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matgl_ssl.flags import data_of
 from matgl_ssl.help import Parser
 
 
@@ -40,6 +41,25 @@ def add_json(parser: Parser, keys: str, *, plans: bool = False) -> None:
     """
     more = "; with --dry-run the plan" if plans else ""
     parser.add_argument("--json", action="store_true", help=f"print JSON: {keys}{more}")
+
+
+def run_or_plan(options: dict[str, Any], run: Callable[..., Any], plan: Callable[..., Any]) -> tuple[Any, bool]:
+    """Run a verb, or with ``--dry-run`` print its plan.
+
+    Args:
+        options: What was given on the command line.
+        run: The function of the verb.
+        plan: What takes the same arguments, and only finds out what would be done.
+
+    Returns:
+        The result, which is None after ``--dry-run``, and whether JSON is wanted.
+    """
+    wants_json, dry_run = options.pop("json"), options.pop("dry_run")
+    result = (plan if dry_run else run)(data=data_of(options), **options)
+    if dry_run:
+        show_plan(result, wants_json)
+        return None, wants_json
+    return result, wants_json
 
 
 def show_plan(plan: Any, wants_json: bool) -> None:
