@@ -79,7 +79,7 @@ class BenchmarkResult:
     """What ``benchmark`` leaves behind.
 
     Attributes:
-        out: The folder of ``scores.csv``, ``table.md``, the figures, and ``units.jsonl.xz``.
+        out: The folder of ``scores.csv``, ``table.md``, ``report.html``, the figures, and ``units.jsonl.xz``.
         scores: The finished cells that fine-tuned (and the baselines' beside them).
         unfinished: Cells that were asked for and are not finished: they failed, or only a report was asked for.
     """

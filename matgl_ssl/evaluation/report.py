@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: scores as CSV, tables as Markdown, and figures."""
+"""What a benchmark leaves behind: scores as CSV, tables as Markdown, figures, and a page of them all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matgl_ssl._files import write_text
 
 from .figures import FEW, improvements, learning_curves
 from .leaks import Removed
+from .page import study_page
 from .plan import Cell, Plan
 from .statistics import Score
 from .tables import choices_table, error_tables, intervals_table, means_table
@@ -46,7 +47,7 @@ def write_scores(plan: Plan, out: Path) -> None:
 
 
 def write_report(plan: Plan, out: Path, title: str) -> None:
-    """``table.md`` and the figures, from the cells that are finished."""
+    """``table.md``, the figures and ``report.html``, from the cells that are finished."""
     units = {name: f"{task.transform or ''} {task.unit}".strip() for name, task in plan.config.tasks.items()}
     methods = list(dict.fromkeys(cell.method for cell in plan.cells))
     scores = {method: scores_of(plan, method) for method in methods}
@@ -68,6 +69,7 @@ def write_report(plan: Plan, out: Path, title: str) -> None:
     about = [_state(plan.cells, results), *_leaks(plan), _HOW, *_makers(plan)]
     text = "\n".join([f"# {title}", "", *(f"{line}\n" for line in about), *(table.markdown() for table in tables)])
     write_text(out / "table.md", text)
+    write_text(out / "report.html", study_page(title, plan.config, scores, units, tables, about))
 
 
 def _result(plan: Plan, cell: Cell) -> dict[str, Any] | None:

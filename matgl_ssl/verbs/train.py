@@ -157,7 +157,8 @@ def _benchmark(options: dict[str, Any]) -> None:
         show_plan(plan_benchmark(**options), wants_json)
         return
     result = benchmark(**options)
-    print(f"scores     {result.out / 'scores.csv'}", f"table      {result.out / 'table.md'}", sep="\n")
+    for what, name in (("scores", "scores.csv"), ("table", "table.md"), ("figures", "report.html")):
+        print(f"{what:<10} {result.out / name}")
     if result.unfinished:
         print(f"unfinished {len(result.unfinished)} runs: the same command continues with them")
         if not options.get("report_only"):

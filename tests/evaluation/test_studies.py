@@ -42,12 +42,7 @@ def test_all_studies_have_the_corpus_and_the_tasks_of_the_evidence(name):
 
 
 SAME_ARMS = ["scaling", "ablations", "other-properties"]
-OWN_ARMS = [
-    "label-masking",
-    "derivatives",
-    "unrelated",
-    "representations",
-]  # more encoders, or other labels, than the evidence
+OWN_ARMS = ["derivatives", "unrelated", "representations"]  # more encoders, or other labels, than the evidence
 
 
 @pytest.mark.parametrize("name", [*SAME_ARMS, *OWN_ARMS])
@@ -56,6 +51,14 @@ def test_smaller_studies_tune_and_train_as_the_evidence(name):
     assert (other.grid, other.validation_crystals) == (evidence.grid, evidence.validation_crystals)
     assert other.grids.items() <= evidence.grids.items()
     assert (other.finetune, other.pretrain) == (evidence.finetune, evidence.pretrain)
+
+
+def test_masked_labels_have_a_part_of_the_grids_of_the_evidence():
+    evidence, other = study("evidence"), study("label-masking")
+    assert all(point in evidence.grid for point in other.grid)
+    assert (other.finetune, other.pretrain, other.validation_crystals) == (
+        evidence.finetune, evidence.pretrain, evidence.validation_crystals,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SAME_ARMS)

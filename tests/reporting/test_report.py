@@ -13,7 +13,7 @@ import prose
 import pytest
 import yaml
 from small_systems import SMALL
-from synthetic import cell
+from synthetic import cell, corpus_and_task, study
 
 import matgl_ssl
 from matgl_ssl.cli import main
@@ -39,7 +39,7 @@ def _without_umap():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, _without_umap):
-    """A pretraining, two fine-tunings and a fit, of seconds each."""
+    """A pretraining, two fine-tunings, a fit and a benchmark, of seconds each."""
     root = tmp_path_factory.mktemp("runs")
     rng = np.random.default_rng(0)
     drawn = [(int(rng.integers(19, 31)), int(rng.choice((8, 9, 16, 17))), rng.uniform(3.2, 4.4)) for _ in range(60)]
@@ -55,6 +55,11 @@ def runs(tmp_path_factory, _without_umap):
         patched.setattr(tabular, "_TREES", 20)
         matgl_ssl.fit(data=task, target="volume", unit="Å³", out=root / "fit", encoders=[], budget=0.001)
     matgl_ssl.report(runs=[root / name for name in ("pre", "ft-0", "ft-1", "fit")], out=root / "all" / "report.html")
+    corpus_and_task(root)
+    parts = [{"tasks": ["size"], "arms": ["trivial", "tabular"], "labels": [16, 32], "seeds": [0, 1, 2]}]
+    matgl_ssl.benchmark(
+        config=study(root, rounds=parts, compare=["trivial"]), data=root, out=root / "study", runs=root / "cells"
+    )
     return root
 
 
@@ -96,7 +101,7 @@ BEYOND = """() => [...document.querySelectorAll('body *')].filter(
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize(("name", "figures"), [("pre", 9), ("ft-0", 5), ("fit", 6), ("all", 2)])
+@pytest.mark.parametrize(("name", "figures"), [("pre", 9), ("ft-0", 5), ("fit", 6), ("all", 2), ("study", 2)])
 def test_every_figure_is_drawn_and_nothing_overflows(runs, browser, name, figures, width):
     page, heard, asked = opened(browser, runs / name / "report.html", width)
     drawn = page.evaluate(DRAWN)
@@ -121,6 +126,19 @@ def test_colours_and_measures_are_the_readers_choice(runs, browser):
     before = page.evaluate(line)
     page.get_by_label("Measure").select_option("contrast: similarity")
     page.wait_for_function(f"({line})() !== {json.dumps(before)}")
+    assert not heard
+    page.close()
+
+
+def test_a_benchmark_shows_differences_and_errors(runs, browser):
+    page, heard, _ = opened(browser, runs / "study" / "report.html", 1440)
+    assert page.get_by_label("Runs").locator("option").all_inner_texts() == [
+        "MEGNet, 16 labels, fine-tune: size", "MEGNet, 32 labels, fine-tune: size",
+    ]  # fmt: skip
+    shown = page.evaluate("() => document.querySelector('.drawing').data[0].x[0]")
+    table = (runs / "study" / "table.md").read_text()
+    assert f"| tabular | {shown:+.1f} [" in table or f"| tabular | **{shown:+.1f} [" in table
+    assert "**" not in page.locator("main").inner_text()
     assert not heard
     page.close()
 
