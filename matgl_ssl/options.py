@@ -126,7 +126,7 @@ class FitKeywords(TypedDict, total=False):
     weight_column: str | None
     n_folds: int
     seed: int
-    num_workers: int
+    num_workers: int | None
     accelerator: str
 
 

@@ -20,6 +20,7 @@ from matgl_ssl.ensemble.folds import balanced_folds
 from matgl_ssl.ensemble.inputs import Inputs
 from matgl_ssl.ensemble.labels import Labelled, read_labelled
 from matgl_ssl.ensemble.members import FineTuned
+from matgl_ssl.ensemble.tuning import processes
 from matgl_ssl.progress import duration
 from matgl_ssl.training.data import describe
 from matgl_ssl.training.pool import fine_tune
@@ -120,8 +121,8 @@ def plan_fit(*, data: Any, out: str | Path, config: str | Path | None = None, **
         n_folds,
         [member.name for member in quick_members(settings, encoders)],
         dict.fromkeys(tuned, settings.fine_tunings),
-        each * n_crystals / max(settings.num_workers, 1),
-        {name: seconds * times for name, seconds in tuned.items()},
+        each * n_crystals / max(settings.num_workers or 0, 1),
+        {name: seconds * times / min(processes(settings), times) for name, seconds in tuned.items()},
         settings.budget * 60,
         memory(),
         [f"{out}/{name}" for name in files],

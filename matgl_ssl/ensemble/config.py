@@ -43,7 +43,7 @@ class FitConfig(Config):
         "upper_bound": "none",
         "weight_column": "none, all count the same",
         "accelerator": "auto, CUDA if there is any, else the CPU",
-        "num_workers": "0, this process",
+        "num_workers": "the number of CPU cores, for fine-tuning",
     }
 
     data: str = Field("", description="labelled crystals: a file, a folder, a table, or a Hugging Face data set")
@@ -73,7 +73,9 @@ class FitConfig(Config):
     weight_column: str | None = Field(None, description="column with the weight of each label")
     n_folds: int = Field(5, ge=2, description="number of folds for cross-validation; no formula is in two of them")
     seed: int = Field(0, ge=0, description="seed of folds, trees, weights and order")
-    num_workers: int = Field(0, ge=0, description="processes that compute descriptors")
+    num_workers: int | None = Field(
+        None, ge=0, description="processes that compute descriptors and fine-tune on the CPU, one thread each"
+    )
     accelerator: str = Field("auto", description="where encoders are fine-tuned: auto, cpu, gpu, cuda or mps")
 
     @model_validator(mode="after")

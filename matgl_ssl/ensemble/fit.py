@@ -22,7 +22,7 @@ from matgl_ssl.boundary import verb
 from matgl_ssl.config import read_yaml
 from matgl_ssl.errors import ConfigError, MatGLSSLError, ResourceError, RunDirectoryError, TrainingInterrupted
 from matgl_ssl.formats import signed
-from matgl_ssl.progress import Every, duration, track
+from matgl_ssl.progress import track
 from matgl_ssl.reporting import draw, keep_crystals
 from matgl_ssl.training.data import describe
 from matgl_ssl.training.environment import environment
@@ -46,6 +46,7 @@ from .report import report, section
 from .shown import shown
 from .store import Units, slug
 from .transforms import Name
+from .tuning import FAILS, Tuning, tune
 from .unfamiliar import unseen_factor
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def fit(*, data: Any, out: str | Path, config: str | Path | None = None, **optio
     units = Units(root / UNITS)
     states = []
     for each in labelled:
-        inputs = Inputs.of(each.crystals, encoders, settings.num_workers)
+        inputs = Inputs.of(each.crystals, encoders, settings.num_workers or 0)
         states.append(_State(Learning(each, inputs, units, settings)))
         logger.info("%s: %d labels of %d formulas.", each.name, len(each), len(set(each.groups.tolist())))
     finished = [_quick(state, clock) for state in states]
@@ -276,45 +277,27 @@ def _quick(state: _State, clock: _Clock) -> bool:
 
 
 def _slow(states: Sequence[_State], clock: _Clock, finished: list[bool]) -> Iterator[None]:
-    """Fine-tunings, seed by seed; yields after each that was begun on all folds."""
-    for seed in range(states[0].learning.config.fine_tunings):
-        for i, state in enumerate(states):
-            for encoder in state.learning.inputs.encoders.values():
-                settings = state.learning.config
-                member = FineTuned.of(encoder, settings.finetune, settings.accelerator)
-                if member.name in state.failed:
-                    continue
-                transform = _like_vectors(state, encoder.name)
-                with _noting(state, member.name):
-                    if _all_folds(state, member, transform, settings.seed + seed, clock):
-                        seeds = [settings.seed + n for n in range(seed + 1)]
-                        state.members[member.name] = learned = state.learning.bag(member, transform, seeds)
-                        logger.info("%s: error %.4g with %d seeds.", member.name, learned.error, len(seeds))
-                    else:
-                        finished[i] = False
-                        if seed == 0:
-                            state.failed[member.name] = "no time was left; a larger --budget continues with it"
-                yield
-
-
-def _all_folds(state: _State, member: FineTuned, transform: Name, seed: int, clock: _Clock) -> bool:
-    """Fine-tune on all folds, as long as the time suffices for the rest of them; whether all are finished."""
-    learning = state.learning
-    folds = [fold for fold in range(learning.n_folds) if learning.finished(member, transform, fold, seed) is None]
-    earlier = [learning.finished(member, transform, 0, before) for before in range(learning.config.seed, seed)]
-    each = max((found["seconds"] for found in earlier if found), default=0.0)
-    due = Every()
-    while folds:
-        if clock.left <= each * len(folds):
-            return False
-        content = learning.unit(member, transform, folds.pop(0), seed)
-        each = max(each, content["seconds"])
-        if due() or not folds:
-            logger.info(
-                "%s, seed %d: %d of %d folds, %s each; %s of the budget left.", member.name, seed,
-                learning.n_folds - len(folds), learning.n_folds, duration(each), duration(max(clock.left, 0)),
-            )  # fmt: skip
-    return True
+    """Fine-tunings; yields when one is finished with another seed, or fails."""
+    tunings: dict[Tuning, _State] = {}
+    for state in states:
+        for encoder in state.learning.inputs.encoders.values():
+            settings = state.learning.config
+            member = FineTuned.of(encoder, settings.finetune, settings.accelerator)
+            tunings[Tuning(state.learning, member, _like_vectors(state, encoder.name))] = state
+    for tuning in tune([*tunings], lambda: clock.left):
+        state, member = tunings[tuning], tuning.member
+        with _noting(state, member.name):
+            if tuning.error:
+                raise MatGLSSLError(tuning.error)
+            seeds = tuning.seeds[: tuning.finished]
+            state.members[member.name] = learned = state.learning.bag(member, tuning.transform, seeds)
+            logger.info("%s: error %.4g with %d seeds.", member.name, learned.error, len(seeds))
+        yield
+    for tuning, state in tunings.items():
+        if not tuning.error and tuning.finished < len(tuning.seeds):
+            finished[states.index(state)] = False
+            if not tuning.finished:
+                state.failed[tuning.member.name] = "no time was left; a larger --budget continues with it"
 
 
 def _like_vectors(state: _State, encoder: str) -> Name:
@@ -356,7 +339,7 @@ def _noting(state: _State, name: str) -> Iterator[None]:
         yield
     except (TrainingInterrupted, ResourceError):
         raise
-    except (MatGLSSLError, ValueError, ArithmeticError, np.linalg.LinAlgError) as err:
+    except FAILS as err:
         state.failed[name] = str(err)
         state.members.pop(name, None)
         logger.warning("%s is left out: %s", name, err)

@@ -118,7 +118,7 @@ def _trained(
     labelled, config = learning.labelled, learning.config
     unlabelled = [dataclasses.replace(crystal, id=f"pool-{n}", labels={}) for n, crystal in enumerate(pool)]
     table = CrystalDataset.from_crystals([*labelled.crystals, *unlabelled])
-    inputs = Inputs.of(table, learning.inputs.encoders, config.num_workers)
+    inputs = Inputs.of(table, learning.inputs.encoders, config.num_workers or 0)
     rows = np.arange(len(labelled), len(table))
     labels = np.full(len(table), np.nan)
     labels[: len(labelled)] = labelled.labels

@@ -213,7 +213,7 @@ class Runner:
             given: dict[str, Any] = {
                 "data": task.crystals.select(train), "target": TARGET, "out": Path(folder) / "fit",
                 "encoders": [settings.init_from] if settings.init_from else [], "seed": settings.seed,
-                "accelerator": settings.accelerator, "budget": _UNLIMITED,
+                "accelerator": settings.accelerator, "budget": _UNLIMITED, "num_workers": 0,
             }  # fmt: skip
             result = fit(**given | options).targets[TARGET]
             crystals, plain = task.crystals.select(test), result.plain

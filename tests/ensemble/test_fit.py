@@ -22,6 +22,7 @@ import matgl_ssl
 from matgl_ssl._files import locked
 from matgl_ssl.cli import main
 from matgl_ssl.crystals import CrystalDataset
+from matgl_ssl.ensemble import tuning
 from matgl_ssl.ensemble.config import FitConfig
 from matgl_ssl.ensemble.members import Line, Trees
 from matgl_ssl.ensemble.predict import ClassPrediction, IntervalPrediction, predict
@@ -203,13 +204,19 @@ def test_two_at_once_are_refused(fitted):
     assert "is being written by" in said.stderr
 
 
-def test_fine_tuned_encoders_are_bagged_over_folds_and_kept_as_plain_models(encoder, tmp_path):
+def test_fine_tuned_encoders_are_bagged_over_folds_and_kept_as_plain_models(encoder, tmp_path, monkeypatch):
+    """Two processes find what one does."""
+    monkeypatch.setattr(tuning, "_START", 0.0)
     data = known_elements(30, size)
     options = {"epochs": 2, "batch_size": 8}
-    result = fit(
-        data=data, target="target", out=tmp_path / "fit", encoders=[encoder], fine_tunings=2, finetune=options,
-        budget=60, n_folds=3, accelerator="cpu",
+    result, alone = (
+        fit(
+            data=data, target="target", out=tmp_path / str(n), encoders=[encoder], fine_tunings=2, finetune=options,
+            budget=60, n_folds=3, accelerator="cpu", num_workers=n,
+        )
+        for n in (2, 0)
     )  # fmt: skip
+    assert result.targets["target"].members == alone.targets["target"].members
     found = result.targets["target"]
     name = f"{public_name(encoder)}, fine-tuned"
     assert name in found.members

@@ -1,0 +1,164 @@
+"""Fine-tunings of encoders on the folds of targets: as many at once as there are CPU cores, while there is time."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+import torch
+
+from matgl_ssl.devices import choose
+from matgl_ssl.errors import MatGLSSLError, ResourceError, TrainingInterrupted
+from matgl_ssl.progress import Every, duration
+from matgl_ssl.work import parallel
+
+from .config import FitConfig
+from .learning import Learning
+from .members import FineTuned
+from .transforms import Name
+
+logger = logging.getLogger(__name__)
+
+FAILS = (MatGLSSLError, ValueError, ArithmeticError, np.linalg.LinAlgError)
+"""What a learner may raise without ending the fit."""
+_START = 60.0
+"""Seconds of work that other processes are started for, which takes each of them some seconds."""
+
+
+@dataclass(eq=False)
+class Tuning:
+    """One encoder that is fine-tuned on the folds of one target, seed by seed.
+
+    Attributes:
+        learning: What is learned of the target.
+        member: The encoder.
+        transform: Transformation of the labels.
+        seconds: The longest time that a fold took.
+        finished: With how many seeds, from the first one on, it is finished on all folds.
+        error: Why it is left out; empty if it is not.
+    """
+
+    learning: Learning
+    member: FineTuned
+    transform: Name
+    seconds: float = 0.0
+    finished: int = 0
+    error: str = ""
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds that were asked for."""
+        return [self.learning.config.seed + i for i in range(self.learning.config.fine_tunings)]
+
+    def missing(self, seed: int) -> list[int]:
+        """The folds on which it is not finished."""
+        learning = self.learning
+        return [
+            fold for fold in range(learning.n_folds)
+            if learning.finished(self.member, self.transform, fold, seed) is None
+        ]  # fmt: skip
+
+    def grown(self) -> bool:
+        """Whether it is finished with more seeds than it was."""
+        before, seeds = self.finished, self.seeds
+        while self.finished < len(seeds) and not self.missing(seeds[self.finished]):
+            self.finished += 1
+        return self.finished > before
+
+
+class _Fold(NamedTuple):
+    """One fine-tuning, as it is sent to another process."""
+
+    tuning: int
+    learning: Learning
+    member: FineTuned
+    transform: Name
+    fold: int
+    seed: int
+
+
+def _fine_tune(fold: _Fold) -> tuple[int, float, str]:
+    """Fine-tune: the number of the tuning, seconds, and why it failed.
+
+    It takes one thread, wherever it runs: then its result is the same.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        content = fold.learning.unit(fold.member, fold.transform, fold.fold, fold.seed)
+        return fold.tuning, content["seconds"], ""
+    except (TrainingInterrupted, ResourceError):
+        raise
+    except FAILS as err:
+        return fold.tuning, 0.0, str(err)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def processes(config: FitConfig) -> int:
+    """How many fine-tunings run at once: on the CPU as many as asked for, or as there are cores.
+
+    It is one on a GPU, and by default in a process that another one started: that one has shared the cores out.
+    """
+    if choose(config.accelerator).kind != "cpu":
+        return 1
+    if config.num_workers is not None:
+        return max(config.num_workers, 1)
+    return 1 if parent_process() else joblib.cpu_count()
+
+
+def tune(tunings: Sequence[Tuning], time_left: Callable[[], float]) -> Iterator[Tuning]:
+    """Fine-tune on all folds, the first seed of all encoders and targets before the second one.
+
+    Args:
+        tunings: What to fine-tune.
+        time_left: Seconds until no other fold is started. A seed is begun if the time seems to suffice for all folds.
+
+    Yields:
+        A tuning that is finished with more seeds than before, or has failed.
+    """
+    if not tunings:
+        return
+    config = tunings[0].learning.config
+    at_once = processes(config)
+
+    def folds() -> Iterator[_Fold]:
+        for seed in tunings[0].seeds:
+            for number, tuning in enumerate(tunings):
+                missing = tuning.missing(seed)
+                for k, fold in enumerate(missing):
+                    if tuning.error or time_left() <= tuning.seconds * math.ceil((len(missing) - k) / at_once):
+                        break
+                    yield _Fold(number, tuning.learning, tuning.member, tuning.transform, fold, seed)
+
+    for tuning in tunings:
+        if tuning.grown():  # an earlier call finished it
+            yield tuning
+    due, done = Every(), 0
+    n_missing = sum(len(tuning.missing(seed)) for tuning in tunings for seed in tuning.seeds)
+    for number, seconds, error in _results(folds(), n_missing, at_once):
+        tuning, done = tunings[number], done + 1
+        tuning.seconds, tuning.error = max(tuning.seconds, seconds), tuning.error or error
+        if due() or done == n_missing:
+            logger.info(
+                "%d of %d fine-tunings are finished, %s each, %d at once; %s of the budget left.", done, n_missing,
+                duration(seconds), at_once, duration(max(time_left(), 0)),
+            )  # fmt: skip
+        if tuning.grown() or error:
+            yield tuning
+
+
+def _results(folds: Iterator[_Fold], n: int, at_once: int) -> Iterator[tuple[int, float, str]]:
+    """Results of about ``n`` fine-tunings; the first one tells whether more processes are worth their start."""
+    first = next(folds, None)
+    if first is None:
+        return
+    yield (found := _fine_tune(first))
+    worth = found[1] * (n - 1) > _START
+    yield from parallel(_fine_tune, folds, n_jobs=min(at_once, n - 1) if worth else 1, in_order=False)
