@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import torch
 
+from matgl_ssl.console import configure_logging
 from matgl_ssl.devices import choose
 from matgl_ssl.errors import MatGLSSLError, ResourceError, TrainingInterrupted
 from matgl_ssl.progress import Every, duration
@@ -88,6 +89,8 @@ def _fine_tune(fold: _Fold) -> tuple[int, float, str]:
 
     It takes one thread, wherever it runs: then its result is the same.
     """
+    if parent_process():
+        configure_logging(logging.WARNING)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
