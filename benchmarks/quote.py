@@ -51,6 +51,7 @@ COLUMNS = {  # heading here: study, title and heading there
     "three encoders, frozen, 500": ("encoders", MEANS, _over(5, 500, "kernel-ridge")),
     "official folds, phonons (1/cm)": ("fit", ERRORS, "phonons (1/cm)"),
     "official folds, jdft2d (meV/atom)": ("fit", ERRORS, "jdft2d (meV/atom)"),
+    "official folds, phonons (%)": ("fit", _to("tabular-targets", "all"), "phonons"),
     "official folds, jdft2d (%)": ("fit", _to("tabular-targets", "all"), "jdft2d"),
     "searched, fine-tuned": ("search", MEANS, _over(5, 100)),
     "searched, frozen": ("search", MEANS, _over(5, 100, "kernel-ridge")),
