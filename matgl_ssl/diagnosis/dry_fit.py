@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +15,21 @@ from matgl_ssl.config import read_yaml
 from matgl_ssl.ensemble.config import FitConfig
 from matgl_ssl.ensemble.encoders import PretrainedEncoder
 from matgl_ssl.ensemble.fit import quick_members, refuse_others
-from matgl_ssl.ensemble.folds import balanced_folds
 from matgl_ssl.ensemble.inputs import Inputs
-from matgl_ssl.ensemble.labels import Labelled, read_labelled
+from matgl_ssl.ensemble.labels import read_labelled
+from matgl_ssl.ensemble.learning import Learning
 from matgl_ssl.ensemble.members import FineTuned
-from matgl_ssl.ensemble.tuning import processes
+from matgl_ssl.ensemble.store import Units
+from matgl_ssl.ensemble.tuning import fold_seconds, processes
 from matgl_ssl.progress import duration
 from matgl_ssl.training.data import describe
-from matgl_ssl.training.pool import fine_tune
 from matgl_ssl.training.provenance import public_name
 
 from .dry_run import lines, measuring, seconds_of
 from .estimate import memory
 
 _COMPUTED = 32
-"""Crystals on which the time of descriptors and of fine-tuning is measured."""
+"""Crystals on which the time of descriptors is measured."""
 
 
 @dataclass(frozen=True)
@@ -102,23 +101,23 @@ def plan_fit(*, data: Any, out: str | Path, config: str | Path | None = None, **
     refuse_others(Path(out), labelled)
     encoders = {public_name(name): PretrainedEncoder.load(public_name(name), name) for name in settings.encoders}
     first = labelled[0]
-    folds = balanced_folds(first.groups, first.labels, settings.n_folds, settings.seed)
-    n_folds = int(folds.max()) + 1
+    learning = Learning(first, Inputs.of(first.crystals, encoders), Units(Path(out)), settings)
     with measuring():
         some = first.crystals.select(np.arange(min(len(first), _COMPUTED)))
         each = seconds_of(lambda part: Inputs.of(part).more_descriptors, some)
         tuned = {}
         if settings.fine_tunings and len(first.classes) <= 2:
-            tuned = {name: _fold_seconds(first, encoder, settings, n_folds) for name, encoder in encoders.items()}
+            members = [FineTuned.of(each, settings.finetune, settings.accelerator) for each in encoders.values()]
+            tuned = {member.encoder: fold_seconds(learning, member) for member in members}
     n_crystals = len({id_ for target in labelled for id_ in target.crystals.ids})
-    times = n_folds * settings.fine_tunings * len(labelled)
+    times = learning.n_folds * settings.fine_tunings * len(labelled)
     files = ["fit.yaml", "ensemble.json", "report.md", "report.html", "units/", "encoders/", "model/"]
     return FitPlan(
         "fit",
         {target.name: len(target) for target in labelled},
         {target.name: len(set(target.groups.tolist())) for target in labelled},
         {target.name: target.n_total - len(target) for target in labelled},
-        n_folds,
+        learning.n_folds,
         [member.name for member in quick_members(settings, encoders)],
         dict.fromkeys(tuned, settings.fine_tunings),
         each * n_crystals / max(settings.num_workers or 0, 1),
@@ -127,19 +126,3 @@ def plan_fit(*, data: Any, out: str | Path, config: str | Path | None = None, **
         memory(),
         [f"{out}/{name}" for name in files],
     )
-
-
-def _fold_seconds(labelled: Labelled, encoder: PretrainedEncoder, settings: FitConfig, n_folds: int) -> float:
-    """About how long one fine-tuning on all folds but one takes, from a few epochs on some crystals."""
-    member = FineTuned.of(encoder, settings.finetune, settings.accelerator)
-    n_labels = round(len(labelled) * (n_folds - 1) / n_folds)
-    config = member.settings(n_labels, settings.seed, squares=bool(labelled.classes))
-    rows = np.arange(min(len(labelled), 2 * _COMPUTED))
-    pool = Inputs.of(labelled.crystals.select(rows), {encoder.name: encoder}).pool(encoder.name)
-    seconds = []
-    for epochs in (1, 1, 3):  # the first time pays for graphs, and for what is made once
-        started = time.perf_counter()
-        fine_tune(pool, rows, config.model_copy(update={"epochs": epochs}), labels=labelled.labels[rows])
-        seconds.append(time.perf_counter() - started)
-    epoch = max(seconds[2] - seconds[1], 0.0) / 2
-    return max(seconds[1] - epoch, 0.0) + epoch / len(rows) * n_labels * config.epochs

@@ -64,7 +64,7 @@ class FitConfig(Config):
         "",
         description="crystals without labels, like those to be predicted, that the exported MatGL model learns from",
     )
-    budget: float = Field(10.0, gt=0, description="minutes after which no other learner is started")
+    budget: float = Field(5.0, gt=0, description="minutes after which no other learner is started")
     loss: Literal["mae", "mse"] = Field("mae", description="error that the combination of learners minimises")
     coverage: float = Field(0.9, gt=0, lt=1, description="share of crystals whose value must lie in its interval")
     per_atom: bool = Field(False, description="the target is a sum over atoms; learn it per atom")

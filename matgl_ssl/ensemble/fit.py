@@ -59,6 +59,8 @@ REPORT = "report.md"
 _PLAIN = "the plain MatGL model"
 _EXPLAINED = 100
 """Labelled crystals that the report's explanation is averaged over."""
+_FOR_PLAIN = 0.2
+"""Share of the budget that fine-tunings leave to the plain MatGL model."""
 _MANY = 2000
 """Labels above which kernels and lines take longer than they are worth."""
 
@@ -284,7 +286,7 @@ def _slow(states: Sequence[_State], clock: _Clock, finished: list[bool]) -> Iter
             settings = state.learning.config
             member = FineTuned.of(encoder, settings.finetune, settings.accelerator)
             tunings[Tuning(state.learning, member, _like_vectors(state, encoder.name))] = state
-    for tuning in tune([*tunings], lambda: clock.left):
+    for tuning in tune([*tunings], lambda: clock.left - _FOR_PLAIN * clock.minutes * 60):
         state, member = tunings[tuning], tuning.member
         with _noting(state, member.name):
             if tuning.error:

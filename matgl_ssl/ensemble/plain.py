@@ -41,7 +41,7 @@ SHIPPED = FOLDER / "crystals.parquet"
 """Crystals of the Materials Project that come with the package (``benchmarks/unlabelled.py`` drew them)."""
 _SHIPPED, _SIMILAR = 3000, 500
 """How many of these, and of crystals like the labelled ones, it learns from where there is time for them."""
-_MINUTES = 30
+_MINUTES = 15
 """The budget that is enough for all of them; with less there are fewer, in proportion."""
 _MOST = 4000
 """Crystals of the user's own that it learns from; more take minutes."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from typing import NamedTuple
@@ -17,9 +19,11 @@ from matgl_ssl.console import configure_logging
 from matgl_ssl.devices import choose
 from matgl_ssl.errors import MatGLSSLError, ResourceError, TrainingInterrupted
 from matgl_ssl.progress import Every, duration
+from matgl_ssl.training.pool import fine_tune
 from matgl_ssl.work import parallel
 
 from .config import FitConfig
+from .inputs import Inputs
 from .learning import Learning
 from .members import FineTuned
 from .transforms import Name
@@ -28,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 FAILS = (MatGLSSLError, ValueError, ArithmeticError, np.linalg.LinAlgError)
 """What a learner may raise without ending the fit."""
+_FEW = 64
+"""Crystals on which the time of a fine-tuning is measured."""
 _START = 60.0
 """Seconds of work that other processes are started for, which takes each of them some seconds."""
 
@@ -40,7 +46,7 @@ class Tuning:
         learning: What is learned of the target.
         member: The encoder.
         transform: Transformation of the labels.
-        seconds: The longest time that a fold took.
+        seconds: The longest time that a fold took, or before that an estimate.
         finished: With how many seeds, from the first one on, it is finished on all folds.
         error: Why it is left out; empty if it is not.
     """
@@ -116,6 +122,22 @@ def processes(config: FitConfig) -> int:
     return 1 if parent_process() else joblib.cpu_count()
 
 
+def fold_seconds(learning: Learning, member: FineTuned) -> float:
+    """About how long one fine-tuning on all folds but one takes, from a few epochs on some crystals."""
+    labels, inputs, config = learning.labelled.labels, learning.inputs, learning.config
+    n_labels = round(len(labels) * (learning.n_folds - 1) / learning.n_folds)
+    settings = member.settings(n_labels, config.seed, squares=bool(learning.labelled.classes))
+    rows = np.arange(min(len(labels), _FEW))
+    pool = Inputs.of(inputs.crystals.select(rows), inputs.encoders).pool(member.encoder)
+    seconds = []
+    for epochs in (1, 1, 3):  # the first time pays for graphs, and for what is made once
+        started = time.perf_counter()
+        fine_tune(pool, rows, settings.model_copy(update={"epochs": epochs}), labels=labels[rows])
+        seconds.append(time.perf_counter() - started)
+    epoch = max(seconds[2] - seconds[1], 0.0) / 2
+    return max(seconds[1] - epoch, 0.0) + epoch / len(rows) * n_labels * settings.epochs
+
+
 def tune(tunings: Sequence[Tuning], time_left: Callable[[], float]) -> Iterator[Tuning]:
     """Fine-tune on all folds, the first seed of all encoders and targets before the second one.
 
@@ -143,6 +165,9 @@ def tune(tunings: Sequence[Tuning], time_left: Callable[[], float]) -> Iterator[
     for tuning in tunings:
         if tuning.grown():  # an earlier call finished it
             yield tuning
+        if tuning.finished < len(tuning.seeds) and time_left() > 0:
+            with suppress(*FAILS):  # the first fold says so
+                tuning.seconds = fold_seconds(tuning.learning, tuning.member)
     due, done = Every(), 0
     n_missing = sum(len(tuning.missing(seed)) for tuning in tunings for seed in tuning.seeds)
     for number, seconds, error in _results(folds(), n_missing, at_once):
