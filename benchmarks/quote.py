@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = [
     "README", "methods", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties",
-    "encoders", "fit",
+    "encoders", "fit", "label-masking",
 ]  # fmt: skip
 SYSTEMS = [
     "dssl", "atomic-representations", "derivative-based", "deep-infomax", "crystal-twins", "cdssl", "textbook"
@@ -28,8 +28,8 @@ HOW = "in per cent, 95 % interval"
 MEANS = f"Means over tasks: paired difference to scratch {HOW}"
 
 
-def _to(arm: str, labels: int | str) -> str:
-    return f"Paired difference to {arm} {HOW}: MEGNet, {labels} labels, fine-tune"
+def _to(arm: str, labels: int | str, method: str = "fine-tune") -> str:
+    return f"Paired difference to {arm} {HOW}: MEGNet, {labels} labels, {method}"
 
 
 def _over(tasks: int, labels: int | str, method: str = "fine-tune") -> str:
@@ -53,6 +53,10 @@ COLUMNS = {  # heading here: study, title and heading there
     "official folds, jdft2d (meV/atom)": ("fit", ERRORS, "jdft2d (meV/atom)"),
     "official folds, phonons (%)": ("fit", _to("tabular-targets", "all"), "phonons"),
     "official folds, jdft2d (%)": ("fit", _to("tabular-targets", "all"), "jdft2d"),
+    "formation energy, masked": ("label-masking", _to("scratch", 100), "formation-energy"),
+    "band gap, masked": ("label-masking", _to("scratch", 100), "band-gap"),
+    "formation energy, frozen and masked": ("label-masking", _to("scratch", 100, "kernel-ridge"), "formation-energy"),
+    "band gap, frozen and masked": ("label-masking", _to("scratch", 100, "kernel-ridge"), "band-gap"),
     "searched, fine-tuned": ("search", MEANS, _over(5, 100)),
     "searched, frozen": ("search", MEANS, _over(5, 100, "kernel-ridge")),
 }
