@@ -46,5 +46,5 @@ def test_the_study_that_is_shown_runs(tmp_path):
     assert {score.arm for score in result.scores} == set(study["rounds"][0]["arms"])
     tables = re.findall(r"^\| (`.*?) \|", DOCS.read_text(), re.MULTILINE)
     files = [name for entry in tables for name in re.findall(r"`([^`]+\.[^`]+)`", entry)]
-    assert len(files) == 7
+    assert len(files) == 8
     assert all(list((tmp_path / "results" / "gaps").glob(name)) for name in files)
