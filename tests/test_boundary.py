@@ -24,6 +24,8 @@ from matgl_ssl.errors import ConfigError, DataError, ModelError, ResourceError
 from matgl_ssl.hub import save_model
 from matgl_ssl.training import pretrain as pretraining
 
+pytestmark = pytest.mark.pyg  # it is the same code in both backends
+
 MEGNET = json.dumps({k: v for k, v in SMALL["MEGNet"].items() if k != "element_types"})
 
 

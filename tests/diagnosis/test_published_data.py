@@ -12,7 +12,11 @@ from matgl_ssl.crystals import read_crystals
 from matgl_ssl.crystals.physics import physics
 
 DATA = Path(os.environ.get("MATGL_SSL_DATA", "none"))
-pytestmark = [pytest.mark.data, pytest.mark.skipif(not DATA.is_dir(), reason="MATGL_SSL_DATA is not set")]
+pytestmark = [
+    pytest.mark.pyg,
+    pytest.mark.data,
+    pytest.mark.skipif(not DATA.is_dir(), reason="MATGL_SSL_DATA is not set"),
+]
 
 
 @pytest.mark.parametrize("element", ["Cu", "Ge", "Li", "Mo", "Ni", "Si"])

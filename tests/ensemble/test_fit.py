@@ -32,6 +32,9 @@ from matgl_ssl.training.provenance import public_name
 
 from .conftest import known_elements, table
 
+# It is the same code in both backends; test_plain.py fine-tunes in both.
+pytestmark = pytest.mark.pyg
+
 fit = partial(matgl_ssl.fit, encoders=[])
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -74,6 +74,8 @@ def test_two_tasks_say_nothing_of_others():
     assert math.isnan(found.low)
 
 
+pytestmark = pytest.mark.pyg  # it is the same code in both backends
+
 LEVELS = [levels for levels in product((0, 0.3, 1), (0, 0.3, 1), (0.01, 1)) if sum(levels) >= 1]
 
 

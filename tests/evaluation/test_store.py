@@ -22,6 +22,8 @@ from matgl_ssl.evaluation.schedule import seconds_left, work
 from matgl_ssl.evaluation.store import Store, Unit
 from matgl_ssl.formats import signed
 
+pytestmark = pytest.mark.pyg  # it is the same code in both backends
+
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "0.1.0" / "units.jsonl"
 DIES = """
 import os, sys, time
