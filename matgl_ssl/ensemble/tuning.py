@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from typing import NamedTuple
@@ -97,15 +97,22 @@ def _fine_tune(fold: _Fold) -> tuple[int, float, str]:
     """
     if parent_process():
         configure_logging(logging.WARNING)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        content = fold.learning.unit(fold.member, fold.transform, fold.fold, fold.seed)
+        with _one_thread():
+            content = fold.learning.unit(fold.member, fold.transform, fold.fold, fold.seed)
         return fold.tuning, content["seconds"], ""
     except (TrainingInterrupted, ResourceError):
         raise
     except FAILS as err:
         return fold.tuning, 0.0, str(err)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 
@@ -132,14 +139,15 @@ def fold_seconds(learning: Learning, member: FineTuned) -> float:
     seconds = []
     for epochs in (1, 1, 3):  # the first time pays for graphs, and for what is made once
         started = time.perf_counter()
-        fine_tune(pool, rows, settings.model_copy(update={"epochs": epochs}), labels=labels[rows])
+        with _one_thread():
+            fine_tune(pool, rows, settings.model_copy(update={"epochs": epochs}), labels=labels[rows])
         seconds.append(time.perf_counter() - started)
     epoch = max(seconds[2] - seconds[1], 0.0) / 2
     return max(seconds[1] - epoch, 0.0) + epoch / len(rows) * n_labels * settings.epochs
 
 
 def tune(tunings: Sequence[Tuning], time_left: Callable[[], float]) -> Iterator[Tuning]:
-    """Fine-tune on all folds, the first seed of all encoders and targets before the second one.
+    """Fine-tune on all folds, the first seed of all encoders and targets before the second one, fast encoders first.
 
     Args:
         tunings: What to fine-tune.
@@ -150,43 +158,34 @@ def tune(tunings: Sequence[Tuning], time_left: Callable[[], float]) -> Iterator[
     """
     if not tunings:
         return
-    config = tunings[0].learning.config
-    at_once = processes(config)
-
-    def folds() -> Iterator[_Fold]:
-        for seed in tunings[0].seeds:
-            for number, tuning in enumerate(tunings):
-                missing = tuning.missing(seed)
-                for k, fold in enumerate(missing):
-                    if tuning.error or time_left() <= tuning.seconds * math.ceil((len(missing) - k) / at_once):
-                        break
-                    yield _Fold(number, tuning.learning, tuning.member, tuning.transform, fold, seed)
-
     for tuning in tunings:
         if tuning.grown():  # an earlier call finished it
             yield tuning
         if tuning.finished < len(tuning.seeds) and time_left() > 0:
             with suppress(*FAILS):  # the first fold says so
                 tuning.seconds = fold_seconds(tuning.learning, tuning.member)
+    order = sorted(range(len(tunings)), key=lambda number: tunings[number].seconds)  # the most in little time
+    missing = [tuning.seconds for tuning in tunings for seed in tuning.seeds for _ in tuning.missing(seed)]
+    at_once = min(processes(tunings[0].learning.config), len(missing)) if sum(missing) > _START else 1
+
+    def folds() -> Iterator[_Fold]:
+        for seed in tunings[0].seeds:
+            for number in order:
+                tuning = tunings[number]
+                left = tuning.missing(seed)
+                for k, fold in enumerate(left):
+                    if tuning.error or time_left() <= tuning.seconds * math.ceil((len(left) - k) / at_once):
+                        break
+                    yield _Fold(number, tuning.learning, tuning.member, tuning.transform, fold, seed)
+
     due, done = Every(), 0
-    n_missing = sum(len(tuning.missing(seed)) for tuning in tunings for seed in tuning.seeds)
-    for number, seconds, error in _results(folds(), n_missing, at_once):
+    for number, seconds, error in parallel(_fine_tune, folds(), n_jobs=at_once, in_order=False):
         tuning, done = tunings[number], done + 1
         tuning.seconds, tuning.error = max(tuning.seconds, seconds), tuning.error or error
-        if due() or done == n_missing:
+        if due() or done == len(missing):
             logger.info(
-                "%d of %d fine-tunings are finished, %s each, %d at once; %s of the budget left.", done, n_missing,
+                "%d of %d fine-tunings are finished, %s each, %d at once; %s of the budget left.", done, len(missing),
                 duration(seconds), at_once, duration(max(time_left(), 0)),
             )  # fmt: skip
         if tuning.grown() or error:
             yield tuning
-
-
-def _results(folds: Iterator[_Fold], n: int, at_once: int) -> Iterator[tuple[int, float, str]]:
-    """Results of about ``n`` fine-tunings; the first one tells whether more processes are worth their start."""
-    first = next(folds, None)
-    if first is None:
-        return
-    yield (found := _fine_tune(first))
-    worth = found[1] * (n - 1) > _START
-    yield from parallel(_fine_tune, folds, n_jobs=min(at_once, n - 1) if worth else 1, in_order=False)
