@@ -23,7 +23,6 @@ from matgl_ssl.training.pool import fine_tune
 from matgl_ssl.work import parallel
 
 from .config import FitConfig
-from .inputs import Inputs
 from .learning import Learning
 from .members import FineTuned
 from .transforms import Name
@@ -131,11 +130,11 @@ def processes(config: FitConfig) -> int:
 
 def fold_seconds(learning: Learning, member: FineTuned) -> float:
     """About how long one fine-tuning on all folds but one takes, from a few epochs on some crystals."""
-    labels, inputs, config = learning.labelled.labels, learning.inputs, learning.config
+    labels, config = learning.labelled.labels, learning.config
     n_labels = round(len(labels) * (learning.n_folds - 1) / learning.n_folds)
     settings = member.settings(n_labels, config.seed, squares=bool(learning.labelled.classes))
     rows = np.arange(min(len(labels), _FEW))
-    pool = Inputs.of(inputs.crystals.select(rows), inputs.encoders).pool(member.encoder)
+    pool = learning.inputs.pool(member.encoder)
     seconds = []
     for epochs in (1, 1, 3):  # the first time pays for graphs, and for what is made once
         started = time.perf_counter()

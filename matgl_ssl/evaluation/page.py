@@ -16,8 +16,6 @@ from .figures import FEW
 from .statistics import Interval, Score, interval, log_ratios, over_tasks
 from .tables import Table
 
-_MEAN = "mean over tasks"
-
 
 def study_page(
     title: str, config: BenchmarkConfig, scores: Mapping[str, Sequence[Score]], units: Mapping[str, str],
@@ -81,9 +79,8 @@ def _gains(scores: Mapping[str, Sequence[Score]], config: BenchmarkConfig) -> Ch
                 means = {
                     arm: over_tasks({task: table for task, table in by_task.items() if task in over})
                     for arm, by_task in ratios.items()
-                    if over[0] in by_task or len(by_task) > 1
                 }
-                options[f"{where}: {_MEAN}"] = _forest(means, other)
+                options[f"{where}: mean over tasks"] = _forest(means, other)
             for task in tasks:
                 of_task = {arm: interval(by_task[task]) for arm, by_task in ratios.items() if task in by_task}
                 options[f"{where}: {task}"] = _forest(of_task, other)

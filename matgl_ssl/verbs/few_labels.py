@@ -21,11 +21,10 @@ def _fit_options(parser: Parser) -> None:
 
 
 def _fit(options: dict[str, Any]) -> None:
-    from matgl_ssl.diagnosis.dry_fit import plan_fit
     from matgl_ssl.ensemble.fit import fit
 
     quiet_lightning()
-    result, wants_json = run_or_plan(options, fit, plan_fit)
+    result, wants_json = run_or_plan(options, fit, "matgl_ssl.diagnosis.dry_fit:plan_fit")
     if result is not None:
         print(as_json(result) if wants_json else result)
 

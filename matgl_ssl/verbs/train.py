@@ -61,14 +61,13 @@ def _pretrain_options(parser: Parser) -> None:
 
 
 def _pretrain(options: dict[str, Any]) -> None:
-    from matgl_ssl.diagnosis.dry_run import plan_pretrain
     from matgl_ssl.recipes import fine_tuning
     from matgl_ssl.training.pretrain import pretrain
     from matgl_ssl.training.rundir import RunDirectory
     from matgl_ssl.training.team import is_first
 
     quiet_lightning()
-    result, wants_json = run_or_plan(options, pretrain, plan_pretrain)
+    result, wants_json = run_or_plan(options, pretrain, "matgl_ssl.diagnosis.dry_run:plan_pretrain")
     if result is None or not is_first():
         return
     if wants_json:
@@ -91,12 +90,11 @@ def _finetune_options(parser: Parser) -> None:
 
 
 def _finetune(options: dict[str, Any]) -> None:
-    from matgl_ssl.diagnosis.dry_run import plan_finetune
     from matgl_ssl.training.finetune import finetune
     from matgl_ssl.training.team import is_first
 
     quiet_lightning()
-    result, wants_json = run_or_plan(options, finetune, plan_finetune)
+    result, wants_json = run_or_plan(options, finetune, "matgl_ssl.diagnosis.dry_run:plan_finetune")
     if result is None or not is_first():
         return
     if wants_json:

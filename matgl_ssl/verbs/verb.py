@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 from matgl_ssl.flags import data_of
@@ -43,19 +44,20 @@ def add_json(parser: Parser, keys: str, *, plans: bool = False) -> None:
     parser.add_argument("--json", action="store_true", help=f"print JSON: {keys}{more}")
 
 
-def run_or_plan(options: dict[str, Any], run: Callable[..., Any], plan: Callable[..., Any]) -> tuple[Any, bool]:
+def run_or_plan(options: dict[str, Any], run: Callable[..., Any], plan: str) -> tuple[Any, bool]:
     """Run a verb, or with ``--dry-run`` print its plan.
 
     Args:
         options: What was given on the command line.
         run: The function of the verb.
-        plan: What takes the same arguments, and only finds out what would be done.
+        plan: Where the function is that takes the same arguments and only finds out what would be done, as
+            ``module:function``. A run does not import it.
 
     Returns:
         The result, which is None after ``--dry-run``, and whether JSON is wanted.
     """
     wants_json, dry_run = options.pop("json"), options.pop("dry_run")
-    result = (plan if dry_run else run)(data=data_of(options), **options)
+    result = (resolve_name(plan) if dry_run else run)(data=data_of(options), **options)
     if dry_run:
         show_plan(result, wants_json)
         return None, wants_json
