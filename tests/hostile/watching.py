@@ -139,7 +139,6 @@ def watched(folder: Path, naive: bool) -> None:
     (folder / "inputs" / "plain.json").write_text(json.dumps(salt().as_dict()))
     openers["data"](folder / "inputs" / "plain.json")  # what libraries open when they are first used
     openers["model"](folder / "inputs" / "models" / "plain")
-    openers["run"](folder / "inputs" / "no run")
     for name, how, path in inputs:
         watch.seen.clear()
         signal.alarm(SECONDS)
