@@ -16,9 +16,9 @@ from math import factorial
 import torch
 from torch import Tensor
 
-_WORTH = 0.6
+_WORTH = 0.85
 """Share of the edges that may be left: finding classes, and handing out what they share, takes time, too."""
-_WORTH_LOOKING = 0.88
+_WORTH_LOOKING = 0.95
 """Share of the atoms that are no copies after the first round, above which too many edges will be left."""
 _SPREAD = 128
 """Lengths in Å are one length if none is farther from the next than so many units in the last place of 1, nor the last

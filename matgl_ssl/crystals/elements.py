@@ -8,16 +8,22 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from pymatgen.analysis.local_env import CovalentRadius
 from pymatgen.core import Element
 
 from matgl_ssl.errors import ConfigError
+
+
+def _covalent_radius(element: Element) -> float | None:
+    from pymatgen.analysis.local_env import CovalentRadius  # takes half a second, and few tables want it
+
+    return CovalentRadius.radius.get(element.symbol)
+
 
 _PROPERTIES: dict[str, Callable[[Element], float | None]] = {
     "one": lambda e: 1.0,
     "atomic-number": lambda e: e.Z,
     "electronegativity": lambda e: e.X,
-    "covalent-radius": lambda e: CovalentRadius.radius.get(e.symbol),
+    "covalent-radius": _covalent_radius,
     "atomic-radius": lambda e: e.atomic_radius,
     "mass": lambda e: float(e.atomic_mass),
     "group": lambda e: e.group,
