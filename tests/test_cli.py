@@ -104,6 +104,7 @@ class TestMainRoad:
         assert config["model_args"]["nblocks"] == 1
         assert config["pretexts"][0]["name"] == "masked-atoms"
 
+    @pytest.mark.pyg
     def test_a_recipe_says_how_its_encoders_are_fine_tuned(self, table, tmp_path):
         recipe = tmp_path / "mine.yaml"
         recipe.write_text("summary: mine\npretexts: [{name: masked-atoms}]\nfinetune: {layer_decay: 0.5}\n")
@@ -130,6 +131,7 @@ class TestMainRoad:
             assert np.isfinite(float(words[3]))
             assert words[4:] == ["eV"]
 
+    @pytest.mark.pyg
     def test_embed(self, pretrained, table, tmp_path):
         output = tmp_path / "embeddings.parquet"
         done = call(
@@ -139,12 +141,14 @@ class TestMainRoad:
         assert done.stdout == f"60 vectors of 16 numbers in {output}\n"
         assert pq.read_metadata(output).num_rows == 60
 
+    @pytest.mark.pyg
     def test_list(self):
         done = call("list", "recipes")
         assert done.returncode == 0, done.stderr
         assert {line.split()[0] for line in done.stdout.splitlines()} >= {"masked-atoms", "derivative-denoising"}
         assert done.stderr == ""
 
+    @pytest.mark.pyg
     def test_doctor(self, tmp_path):
         done = call("doctor", "--data", write_mixed(tmp_path), "--model", "MEGNet")
         assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "reliability.py"
 @pytest.mark.pyg
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
 @pytest.mark.parametrize(
-    ("part", "command", "n"), [("kills", "finetune", 8), ("faults", "embed", 6), ("faults", "save", 4)]
+    ("part", "command", "n"), [("kills", "finetune", 4), ("faults", "embed", 6), ("faults", "save", 4)]
 )
 def test_nothing_is_lost(tmp_path, part, command, n):
     arguments = ["--only", part, "--command", command, "--n", str(n), "--results", str(tmp_path)]
