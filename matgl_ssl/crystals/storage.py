@@ -7,6 +7,7 @@ A table has the columns ``numbers`` (N integers), ``frac_coords`` (3N, row-major
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,7 @@ class CrystalDataset:
 
     def write_parquet(self, path: str | Path) -> Path:
         """Write the table to one Parquet file, atomically."""
-        with atomic_path(path) as temporary:
+        with atomic_path(path) as temporary, _no_bars():
             self.table.to_parquet(str(temporary), write_page_checksum=True)
         return Path(path)
 
@@ -254,6 +255,18 @@ def check_layout(available: Sequence[str], source: str) -> None:
     missing = [name for name in STRUCTURE_COLUMNS if name not in available]
     if missing:
         raise DataError(f"{source}: no column {', '.join(missing)} among {list(available)}. Expected layout: {LAYOUT}.")
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """A table is written in a moment: no bar of datasets in between, and afterwards as it was."""
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _crystal(id_: str, numbers: Any, frac_coords: Any, lattice: Any, labels: Mapping[str, Any]) -> Crystal:

@@ -87,13 +87,16 @@ class _Fold(NamedTuple):
     transform: Name
     fold: int
     seed: int
+    until: float  # time of the day at which the budget ends: folds are handed out a round before they begin
 
 
 def _fine_tune(fold: _Fold) -> tuple[int, float, str]:
-    """Fine-tune: the number of the tuning, seconds, and why it failed.
+    """Fine-tune: the number of the tuning, seconds, and why it failed. After the budget's end nothing is begun.
 
     It takes one thread, wherever it runs: then its result is the same.
     """
+    if time.time() > fold.until:
+        return fold.tuning, 0.0, ""
     if parent_process():
         configure_logging(logging.WARNING)
     try:
@@ -175,7 +178,8 @@ def tune(tunings: Sequence[Tuning], time_left: Callable[[], float]) -> Iterator[
                 for k, fold in enumerate(left):
                     if tuning.error or time_left() <= tuning.seconds * math.ceil((len(left) - k) / at_once):
                         break
-                    yield _Fold(number, tuning.learning, tuning.member, tuning.transform, fold, seed)
+                    until = time.time() + time_left()
+                    yield _Fold(number, tuning.learning, tuning.member, tuning.transform, fold, seed, until)
 
     due, done = Every(), 0
     for number, seconds, error in parallel(_fine_tune, folds(), n_jobs=at_once, in_order=False):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -239,6 +240,11 @@ def test_fine_tuned_encoders_are_bagged_over_folds_and_kept_as_plain_models(enco
     assert "Ag" in stranger.flag
     if any(weight > 0 for kind, weight in found.weights.items() if "descriptors" in kind or "estimate" in kind):
         assert np.isfinite(stranger.value)
+
+
+def test_nothing_is_begun_after_the_budget():
+    late = tuning._Fold(3, None, None, "none", fold=0, seed=0, until=time.time() - 1)
+    assert tuning._fine_tune(late) == (3, 0.0, "")
 
 
 def test_the_encoder_of_other_elements_is_left_out_with_the_reason(encoder, tmp_path):
