@@ -176,6 +176,11 @@ def word(ours: Interval, direction: str) -> str:
     return "reproduced" if (ours.high < 0) == (direction == "lower") else "reversed"
 
 
+def percent(ours: Interval) -> str:
+    """``-11.2 [-18.4, -3.3]``."""
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*ours.percent()[:3])
+
+
 Key = tuple[int, int, int | str]
 """Paper, claim, number of labels."""
 
@@ -284,7 +289,7 @@ def _entry(key: Key, claim: Claim, found: Mapping[Key, Interval], stars: Abstrac
     if key not in found:
         return ""
     published = claim.labels[key[2]]
-    parts = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*found[key].percent()[:3])]
+    parts = [percent(found[key])]
     parts.append(word(found[key], claim.direction) + "*" * (key in stars))
     return " ".join([*parts, *([] if published is None else [f"({published:+.1f})"])])
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BENCHMARKS = [
     "README", "methods", "recipes", "gain", "leaderboard", "search", "ablations", "scaling", "other-properties",
-    "encoders", "fit", "label-masking",
+    "encoders", "fit", "label-masking", "representations",
 ]  # fmt: skip
 SYSTEMS = [
     "dssl", "atomic-representations", "derivative-based", "deep-infomax", "crystal-twins", "cdssl", "textbook"
@@ -77,6 +77,13 @@ for n in (100, 500):
             "scaling", f"Means over tasks: paired difference to textbook {HOW}", _over(5, n, "kernel-ridge")
         ),
     }  # fmt: skip
+    COLUMNS[f"to random weights, {n}"] = ("representations", _to("random-0-1", n, "kernel-ridge"), "mean over tasks")
+    for heading, column in {
+        "HSE gap": "hse-gap",
+        "bulk modulus": "bulk-modulus",
+        "formation energy": "formation-energy",
+    }.items():
+        COLUMNS[f"{heading}, {n}"] = ("representations", _to("manual-descriptors", n, "kernel-ridge"), column)
     for heading, column in {
         "dielectric constant": "dielectric",
         "Poisson's ratio": "poisson-ratio",

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 QUOTED = re.compile(r"\[[-+]\d+\.\d+, [-+]\d+\.\d+\]")
 QUOTING = ["README.md", "benchmarks/README.md", "docs/choosing.md", "docs/pretexts.md"]
 PAGES = {path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/**/*.md")]}
-COMPUTED = {"docs/claims.md"}  # from scores, not from tables: tests/test_claims.py
+COMPUTED = {"docs/claims.md", "benchmarks/tried.md"}  # from scores, not from tables: tests/test_claims.py, and below
 
 
 @pytest.mark.parametrize("page", sorted({*QUOTING, *PAGES} - COMPUTED))
@@ -71,6 +71,12 @@ def test_the_table_of_rules_is_written_from_its_scores():
     rules = runpy.run_path(str(ROOT / "benchmarks" / "textbook_targets.py"))
     path = ROOT / "benchmarks" / "results" / "textbook_targets.csv"
     assert rules["report"](path) == path.with_suffix(".md").read_text(), "python benchmarks/textbook_targets.py report"
+
+
+def test_the_table_of_trials_is_written_from_the_scores(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    tried = runpy.run_path(str(ROOT / "benchmarks" / "tried.py"))
+    assert tried["page"](tried["TRIALS"].read_text()) == tried["PAGE"].read_text(), "python benchmarks/tried.py"
 
 
 def committed_tables() -> str:
