@@ -3,7 +3,7 @@
     MATGL_SSL_DATA=... python benchmarks/processes.py              # some minutes, on a machine with nothing else to do
     MATGL_SSL_DATA=... python benchmarks/processes.py --repeats 1
 
-Both are runs from the command line with the recipe's own batches of 64 crystals a process, on the 512 crystals of
+Both are runs from the command line with 32 crystals a process in a batch, on the 512 crystals of
 ``results/speed/crystals.txt``, taken in turn. A run's number is the median over its epochs but the first (in which
 graphs are built), from ``metrics.csv``. ``results/processes.json`` has every run with the machine's load before it.
 Two separate runs of one process each, at the same time, show what the machine's second core is worth by itself.
@@ -26,7 +26,7 @@ import numpy as np
 from speed_parts.common import drawn, machine
 
 RESULTS = Path(__file__).with_name("results") / "processes.json"
-TIMES = 8
+TIMES = 4
 """How often the crystals are in the table: epochs of a few steps would measure their ends."""
 MODELS = {"M3GNet": 3, "MEGNet": 4}
 """Architectures, with epochs of a run."""
@@ -36,7 +36,7 @@ def command(model: str, data: Path, processes: int, out: Path) -> list[str]:
     """The pretraining that is measured."""
     words = [
         sys.executable, "-m", "matgl_ssl.cli", "pretrain", "--recipe", "masked-atoms", "--model", model, "--data", data,
-        "--out", out, "--epochs", MODELS[model], "--accelerator", "cpu", "--devices", processes,
+        "--out", out, "--epochs", MODELS[model], "--batch-size", 32, "--accelerator", "cpu", "--devices", processes,
     ]  # fmt: skip
     return [str(word) for word in words]
 
