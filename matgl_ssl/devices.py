@@ -7,6 +7,8 @@ MPS has no float64 and lacks some operations, so it is used only if it is named.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
@@ -208,3 +210,14 @@ def _environment(n_processes: int) -> Any:
     if n_processes == 1:
         environment.set_global_rank(0)  # Slurm's variables gave this process a number when Lightning was imported
     return environment
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch works with one thread: with small tensors a second one only waits, and results are those of any machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import runpy
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from matgl_ssl.evaluation.store import read_archive
 
 ROOT = Path(__file__).parents[1]
 QUOTED = re.compile(r"\[[-+]\d+\.\d+, [-+]\d+\.\d+\]")
@@ -77,6 +81,24 @@ def test_the_table_of_trials_is_written_from_the_scores(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     tried = runpy.run_path(str(ROOT / "benchmarks" / "tried.py"))
     assert tried["page"](tried["TRIALS"].read_text()) == tried["PAGE"].read_text(), "python benchmarks/tried.py"
+
+
+def test_plain_models_are_quoted_as_they_were_measured():
+    """Each error of the page, and that the network is better in every run than what learned from the labels alone."""
+    folder, page = ROOT / "benchmarks" / "results" / "fit", (ROOT / "benchmarks" / "fit.md").read_text()
+    with (folder / "scores.csv").open(newline="") as file:
+        alone = {
+            (row["task"], int(row["seed"])): float(row["mae"]) for row in csv.DictReader(file)
+            if (row["arm"], row["n_labels"]) == ("textbook-any-rates", "100")
+        }  # fmt: skip
+    more: dict[str, list[float]] = {}
+    for unit in read_archive(folder / "units.jsonl.xz").values():
+        if unit["where"].get("arm") == "fit-quick" and unit["where"]["n_labels"] == 100:
+            where, result = unit["where"], unit["result"]
+            assert result["plain_model"] < alone[where["task"], where["seed"]]
+            more.setdefault(where["task"], []).append(100 * (result["plain_model"] / result["mae"] - 1))
+    assert sum(map(len, more.values())) == 10
+    assert all(f"| {task} | {np.mean(values):+.1f} |" in page for task, values in more.items())
 
 
 def committed_tables() -> str:

@@ -6,17 +6,16 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from typing import NamedTuple
 
 import joblib
 import numpy as np
-import torch
 
 from matgl_ssl.console import configure_logging
-from matgl_ssl.devices import choose
+from matgl_ssl.devices import choose, one_thread
 from matgl_ssl.errors import MatGLSSLError, ResourceError, TrainingInterrupted
 from matgl_ssl.progress import Every, duration
 from matgl_ssl.training.pool import fine_tune
@@ -100,23 +99,13 @@ def _fine_tune(fold: _Fold) -> tuple[int, float, str]:
     if parent_process():
         configure_logging(logging.WARNING)
     try:
-        with _one_thread():
+        with one_thread():
             content = fold.learning.unit(fold.member, fold.transform, fold.fold, fold.seed)
         return fold.tuning, content["seconds"], ""
     except (TrainingInterrupted, ResourceError):
         raise
     except FAILS as err:
         return fold.tuning, 0.0, str(err)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def processes(config: FitConfig) -> int:
@@ -141,7 +130,7 @@ def fold_seconds(learning: Learning, member: FineTuned) -> float:
     seconds = []
     for epochs in (1, 1, 3):  # the first time pays for graphs, and for what is made once
         started = time.perf_counter()
-        with _one_thread():
+        with one_thread():
             fine_tune(pool, rows, settings.model_copy(update={"epochs": epochs}), labels=labels[rows])
         seconds.append(time.perf_counter() - started)
     epoch = max(seconds[2] - seconds[1], 0.0) / 2

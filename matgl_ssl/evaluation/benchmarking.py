@@ -13,12 +13,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 from uuid import uuid4
 
-import torch
 from pydantic import Field
 
 from matgl_ssl.boundary import verb
 from matgl_ssl.config import Config
 from matgl_ssl.console import configure_logging
+from matgl_ssl.devices import one_thread
 from matgl_ssl.errors import ConfigError
 from matgl_ssl.progress import Every, bar, duration
 from matgl_ssl.training.options import with_options
@@ -242,12 +242,8 @@ def _one_more(study: _Study, _: Any) -> str | None:
         if study.token not in _AT_WORK:
             configure_logging(logging.WARNING)
             _AT_WORK[study.token] = study.work(study.plan())
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)  # small tensors: a second thread only waits
-        try:
+        with one_thread():
             unit = next(_AT_WORK[study.token], None)
-        finally:
-            torch.set_num_threads(before)
     return unit.name if unit else None
 
 

@@ -28,8 +28,8 @@ from matgl_ssl.hub import save_model
 
 RANKS = Path(__file__).with_name("ranks.py")
 CLOCK = {"seconds", "structures_per_second", "waiting"}
+# dssl-as-published has dropout, which each process draws for itself: two processes are another run than one.
 RECIPES = sorted({*list_recipes()} - {"dssl-as-published"})
-"""With dropout, which each process draws for itself, two processes are another run than one."""
 if BACKEND == "dgl":  # processes share tensors, which know no graph library
     RECIPES = ["energy-force-stress", "intrinsic", "masked-atoms", "textbook"]
 RUNS = [
